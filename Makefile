@@ -1,0 +1,39 @@
+# make run | make test | make lab: each does all its own set-up first, once.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+
+.PHONY: run test lab lint types clean
+
+run: $(READY)
+	$(BIN)/python -m labkit.lab
+
+test: $(READY) lint types
+	$(BIN)/python -m pytest tests
+	LABKIT_STEPS=30 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
+		--nbval-cell-timeout 600 -p no:cacheprovider notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# Listens on this machine only, and asks for the token it prints.
+lab: $(READY)
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+		|| { echo "This Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): about 6 GB with PyTorch, some minutes, once."
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

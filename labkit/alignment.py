@@ -1,0 +1,111 @@
+"""How far the filter is followed: the instantiations of section 5.3, one integrator for all of them.
+
+A `field` maps a state X to F(X), the dynamic convolution of Eq. 7. It may be the whole query map, or, at kernel size
+1, the gain by which the map is multiplied, since there F(X) = f X acts on every channel and position by itself.
+
+==============  =======================================================================================
+`"none"`        X stays as it is (Table 2d, 0 alignments)
+`"recurrent(T)"`  T unit steps X <- X + F(X), Eq. 7-8; T = 1, 2, 3 are the rows of Table 2d
+`"euler(T)"`    T Euler steps of size 1/T on dX/dt = F(X), Eq. 9, t from 0 to 1
+`"rk4"`         one classical fourth-order step of size 1: what the released code runs
+`"dopri5"`      Dormand-Prince with adaptive steps (torchdiffeq): what the paper describes
+`"closed"`      the exact solution X exp(f) at kernel size 1
+==============  =======================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+Field = Callable[[Tensor], Tensor]
+
+STEPPED = ("recurrent", "euler")
+PLAIN = ("none", "rk4", "dopri5", "closed")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A parsed alignment: its name, its steps where it has them, and dopri5's tolerances."""
+
+    name: str
+    steps: int = 1
+    rtol: float = 1e-5
+    atol: float = 1e-5
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.steps})" if self.name in STEPPED else self.name
+
+
+def parse_rule(text: str, rtol: float = 1e-5, atol: float = 1e-5) -> Rule:
+    """Read an alignment's name, for example ``"recurrent(2)"``.
+
+    Raises:
+        ValueError: unknown name, steps below 1, or a tolerance that is not positive.
+    """
+    match = re.fullmatch(r"(\w+)(?:\((\d+)\))?", text.strip())
+    name, steps = match.groups() if match else ("", None)
+    if name not in STEPPED + PLAIN or (name in STEPPED) != (steps is not None) or steps == "0":
+        known = [f"{n}(T)" for n in STEPPED] + list(PLAIN)
+        raise ValueError(f"alignment {text!r} is not one of {', '.join(known)}, with T at least 1")
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"dopri5's tolerances must be positive, got rtol={rtol}, atol={atol}")
+    return Rule(name, int(steps or 1), rtol, atol)
+
+
+def integrate(field: Field, start: Tensor, rule: Rule) -> tuple[Tensor, int]:
+    """Follow `field` from `start` as `rule` says, t from 0 to 1.
+
+    Adaptive steps are chosen for the whole tensor at once, so give dopri5 one episode at a time: the result of one
+    must not depend on another.
+
+    Returns:
+        the state at the end, of `start`'s shape, and the number of evaluations of `field` (NFE).
+
+    Raises:
+        ValueError: the rule is ``"closed"``, which knows its own field; see `gain`.
+    """
+    evaluations = 0
+
+    def dynamics(_: Tensor, x: Tensor) -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        return field(x)
+
+    clock = torch.tensor([0.0, 1.0], dtype=start.dtype, device=start.device)
+    x = start
+    if rule.name == "closed":
+        raise ValueError("the closed form exists at kernel size 1 only; use dopri5 or rk4")
+    if rule.name in STEPPED:
+        step = 1.0 if rule.name == "recurrent" else 1.0 / rule.steps
+        for _ in range(rule.steps):
+            x = x + step * dynamics(clock[0], x)
+    elif rule.name == "rk4":
+        x = odeint(dynamics, start, clock, method="rk4", options={"step_size": 1.0})[-1]
+    elif rule.name == "dopri5":
+        x = odeint(dynamics, start, clock, method="dopri5", rtol=rule.rtol, atol=rule.atol)[-1]
+    return x, evaluations
+
+
+def gain(filters: Tensor, rule: Rule) -> tuple[Tensor, list[int]]:
+    """The factor by which a query feature grows at kernel size 1, where dX/dt = f X is separable.
+
+    Args:
+        filters: f, [E, ...], one value for each group and position.
+        rule: the alignment.
+
+    Returns:
+        the gain, of `filters`' shape, and the NFE of each episode.
+    """
+    if rule.name == "closed":
+        return filters.exp(), [0] * len(filters)
+    if rule.name == "dopri5":
+        solved = [integrate(lambda g, f=f: f * g, torch.ones_like(f), rule) for f in filters]  # type: ignore[misc]
+        return torch.stack([g for g, _ in solved]), [nfe for _, nfe in solved]
+    g, nfe = integrate(lambda g: filters * g, torch.ones_like(filters), rule)
+    return g, [nfe] * len(filters)

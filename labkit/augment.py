@@ -1,0 +1,87 @@
+"""The paper's augmentation (section 5.1, as in CAN), for a batch at once, every image by its own draw.
+
+torchvision's transforms draw once for a batch and kornia's take their draws from the global generator, while here an
+image's draw must be a function of its episode's seed alone; so the few lines are written out, on torch's grid sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DRAWS = 13  # uniform numbers an image uses
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crop, horizontal flip, colour jitter and random erasing.
+
+    Attributes:
+        crop: ``"shift"`` pads by `padding` and crops back (miniImageNet); ``"resized"`` cuts out 8 to 100 % of the
+            area at an aspect of 3/4 to 4/3 and enlarges it (tieredImageNet); ``"none"``.
+        padding: of ``"shift"``, as a share of the side; 8 of 84 pixels in the paper's code.
+        flip: probability of a mirror image.
+        jitter: brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter.
+        erase: probability of erasing a rectangle of 2 to 40 % of the area (Zhong et al., 2020).
+        fill: colour of the erased rectangle, on a scale of 0 to 1.
+    """
+
+    crop: Literal["shift", "resized", "none"] = "shift"
+    padding: float = 8 / 84
+    flip: float = 0.5
+    jitter: float = 0.4
+    erase: float = 0.5
+    fill: tuple[float, float, float] = (0.485, 0.456, 0.406)
+
+    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, int]]) -> Tensor:
+        """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
+        e, b, _, h, w = unit.shape
+        drawn = np.stack([np.random.default_rng((*seed, 1)).random((b, DRAWS), dtype=np.float32) for seed in seeds])
+        u = torch.from_numpy(drawn.reshape(e * b, DRAWS)).to(unit.device).unbind(1)
+        x = self._moved(unit.flatten(0, 1), u[0], u[1], u[2], u[3], u[4])
+        x = self._recoloured(x, u[5], u[6], u[7])
+        return self._erased(x, u[8], u[9], u[10], u[11], u[12]).view(e, b, 3, h, w)
+
+    def _moved(self, x: Tensor, u_x: Tensor, u_y: Tensor, u_flip: Tensor, u_area: Tensor, u_aspect: Tensor) -> Tensor:
+        side = x.shape[-1]
+        scale_x = scale_y = torch.ones_like(u_x)
+        shift_x = shift_y = torch.zeros_like(u_x)
+        if self.crop == "shift":
+            reach = round(self.padding * side)
+            shift_x, shift_y = (((2 * reach + 1) * u).floor().sub(reach) * (2 / side) for u in (u_x, u_y))
+        elif self.crop == "resized":
+            area, aspect = 0.08 + 0.92 * u_area, torch.exp((2 * u_aspect - 1) * np.log(4 / 3))
+            scale_x, scale_y = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+            shift_x, shift_y = (1 - scale_x) * (2 * u_x - 1), (1 - scale_y) * (2 * u_y - 1)
+        mirror = torch.where(u_flip < self.flip, -1.0, 1.0)
+        zero = torch.zeros_like(u_x)
+        theta = torch.stack([scale_x * mirror, zero, shift_x, zero, scale_y, shift_y], dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False)
+
+    def _recoloured(self, x: Tensor, *u: Tensor) -> Tensor:
+        brightness, contrast, saturation = ((1 + self.jitter * (2 * v - 1)).view(-1, 1, 1, 1) for v in u)
+        luma = x.new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
+        x = (x * brightness).clamp(0, 1)
+        mean = (x * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+        x = (mean + contrast * (x - mean)).clamp(0, 1)
+        grey = (x * luma).sum(1, keepdim=True)
+        return (grey + saturation * (x - grey)).clamp(0, 1)
+
+    def _erased(self, x: Tensor, u_use: Tensor, u_area: Tensor, u_aspect: Tensor, u_x: Tensor, u_y: Tensor) -> Tensor:
+        side = x.shape[-1]
+        area, aspect = 0.02 + 0.38 * u_area, torch.exp((2 * u_aspect - 1) * np.log(1 / 0.3))
+        inside = []
+        for share, u in (((area * aspect).sqrt(), u_x), ((area / aspect).sqrt(), u_y)):
+            length = (share.clamp(max=1) * side).round()
+            start = (u * (side - length + 1)).floor()
+            cell = torch.arange(side, device=x.device)
+            inside.append((cell >= start[:, None]) & (cell < (start + length)[:, None]))
+        erased = inside[0][:, None, None, :] & inside[1][:, None, :, None] & (u_use < self.erase).view(-1, 1, 1, 1)
+        return torch.where(erased, x.new_tensor(self.fill).view(3, 1, 1), x)

@@ -1,0 +1,134 @@
+"""Backbones: images [B, 3, h, w] to feature maps [B, c, h', w'].
+
+Any `nn.Module` that does so can stand in for one of these; `labkit.DMF` asks a stranger only for its channel count,
+which it finds by passing one image through.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DropBlock(nn.Module):
+    """Zero whole squares of a feature map (Ghiasi et al., 2018), at a rate that grows linearly with training.
+
+    Early in training the map carries no information worth hiding, so the rate starts at 0 and reaches `rate` after
+    `ramp` batches. The squares are `min(block, h, w)` cells wide, so small maps are not wiped out.
+
+    Args:
+        rate: share of cells dropped at the end of the ramp.
+        block: side of a square in cells.
+        ramp: batches until `rate` is reached.
+    """
+
+    batches: Tensor
+
+    def __init__(self, rate: float, block: int = 5, ramp: int = 40_000) -> None:
+        super().__init__()
+        self.rate, self.block, self.ramp = rate, block, ramp
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        self.batches += 1
+        height, width = x.shape[-2:]
+        block = min(self.block, height, width)
+        rate = self.rate * (self.batches / self.ramp).clamp(max=1.0)
+        corners = (height - block + 1, width - block + 1)
+        # A corner drops block^2 cells; the rate of corners is set so that `rate` of all cells is dropped on average.
+        corner_rate = rate * height * width / (block**2 * corners[0] * corners[1])
+        dropped = (torch.rand(*x.shape[:2], *corners, device=x.device) < corner_rate).to(x.dtype)
+        dropped = F.pad(dropped, [block - 1] * 4)
+        keep = 1 - F.max_pool2d(dropped, block, stride=1)
+        return x * keep * (keep.numel() / keep.sum().clamp(min=1))
+
+
+class ResidualBlock(nn.Module):
+    """Three 3x3 convolutions with a 1x1 shortcut, then pooling and a regulariser."""
+
+    def __init__(self, inputs: int, outputs: int, pool: bool, drop: nn.Module) -> None:
+        super().__init__()
+
+        def conv(c: int, size: int) -> nn.Conv2d:
+            return nn.Conv2d(c, outputs, size, padding=size // 2, bias=False)
+
+        self.conv1, self.bn1 = conv(inputs, 3), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = conv(outputs, 3), nn.BatchNorm2d(outputs)
+        self.conv3, self.bn3 = conv(outputs, 3), nn.BatchNorm2d(outputs)
+        self.downsample = nn.Sequential(conv(inputs, 1), nn.BatchNorm2d(outputs))
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pool else nn.Identity()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(self.bn1(self.conv1(x)), 0.1)
+        y = F.leaky_relu(self.bn2(self.conv2(y)), 0.1)
+        y = self.bn3(self.conv3(y)) + self.downsample(x)
+        out: Tensor = self.drop(self.pool(F.leaky_relu(y, 0.1)))
+        return out
+
+
+def _initialise(module: nn.Module) -> None:
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="leaky_relu")
+
+
+class ResNet12(nn.Module):
+    """The paper's backbone (section 4.4): four residual blocks of 64-160-320-640 channels.
+
+    Without the last pooling an 84 px image gives an 11 x 11 map, and cell (i, j) is centred at pixel
+    (8i + 3.5, 8j + 3.5); with it, 6 x 6.
+
+    Args:
+        width: multiplies the channels of every block (rounded to a multiple of 4); 1.0 is the paper's.
+        last_pool: keep the fourth pooling, which the paper removes (Table 2b).
+        drop: rate of dropout in blocks 1 and 2 and of DropBlock in 3 and 4.
+        block: side of DropBlock's squares in cells.
+        ramp: batches until DropBlock's rate is reached.
+    """
+
+    def __init__(
+        self, width: float = 1.0, last_pool: bool = False, drop: float = 0.1, block: int = 5, ramp: int = 40_000
+    ) -> None:
+        super().__init__()
+        sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
+        self.layer1 = ResidualBlock(3, sizes[0], True, nn.Dropout(drop))
+        self.layer2 = ResidualBlock(sizes[0], sizes[1], True, nn.Dropout(drop))
+        self.layer3 = ResidualBlock(sizes[1], sizes[2], True, DropBlock(drop, block, ramp))
+        self.layer4 = ResidualBlock(sizes[2], sizes[3], last_pool, DropBlock(drop, block, ramp))
+        self.channels = sizes[3]
+        self.stride = 16 if last_pool else 8
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, h, w] to features [B, channels, ceil(h / stride), ceil(w / stride)]."""
+        y: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(images))))
+        return y
+
+
+class Conv4(nn.Module):
+    """Four blocks of convolution, batch normalisation, ReLU and pooling (Vinyals et al., 2016).
+
+    Args:
+        width: channels of every block.
+        last_pool: keep the fourth pooling; without it an 84 px image gives a 10 x 10 map.
+    """
+
+    def __init__(self, width: int = 64, last_pool: bool = False) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(4):
+            layers += [nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            if i < 3 or last_pool:
+                layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers)
+        self.channels = width
+        self.stride = 16 if last_pool else 8
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, h, w] to features [B, width, h // stride, w // stride]."""
+        y: Tensor = self.layers(images)
+        return y

@@ -1,0 +1,72 @@
+"""Where the paper, its released code and we decide differently: one named option each, and two presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from labkit import alignment
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Every decision that the paper, its released code or we take about the model; the defaults are the paper's.
+
+    Attributes:
+        kernel: k, size of the dynamic filter, odd (section 5.1 uses 1).
+        sampling: sample X_supp at learned offsets (Eq. 4-6); False keeps the regular 3 x 3 grid (Eq. 2).
+        alignment: see `labkit.alignment`; the released code runs ``"rk4"``.
+        rtol, atol: dopri5's tolerances.
+        relu: F(X) = relu(f * X), as released.
+        class_weight: ``"mean"`` pools X_supp over positions; ``"normalised"`` first scales every position to unit
+            length over channels, as released.
+        border: surround the score map with one cell of zeros, as the released padded 1x1 convolution does; scores
+            and losses are then means over (h + 2)(w + 2) cells.
+        offset_input: order of the offset convolution's input channels.
+        few_shot_loss: ``"softmax"`` is cross-entropy over classes at every position, our correction of Eq. 12;
+            ``"printed"`` is Eq. 12 as it stands, unbounded below.
+        loss_weights: of the few-shot and the global loss (Eq. 10).
+        global_reads: ``"aligned"``, the query aligned with its own class (Eq. 11), or ``"backbone"``, as released.
+        score_scale: multiplies the score map; ours, 1 in paper and released code.
+        offset_scale: multiplies the usual initial weights of the offset convolution; ours.
+    """
+
+    kernel: int = 1
+    sampling: bool = True
+    alignment: str = "dopri5"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    relu: bool = False
+    class_weight: Literal["mean", "normalised"] = "mean"
+    border: bool = False
+    offset_input: Literal["support-query", "query-support"] = "support-query"
+    few_shot_loss: Literal["softmax", "printed"] = "softmax"
+    loss_weights: tuple[float, float] = (1.0, 0.5)
+    global_reads: Literal["aligned", "backbone"] = "aligned"
+    score_scale: float = 1.0
+    offset_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss_weights", tuple(self.loss_weights))  # a list, when read from a file
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
+        rule = alignment.parse_rule(self.alignment, self.rtol, self.atol)
+        if rule.name == "closed" and self.kernel > 1:
+            raise ValueError("alignment 'closed' exists at kernel 1 only; use 'dopri5' or 'rk4'")
+        for name, hint in get_type_hints(Choices).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise ValueError(f"{name} must be one of {get_args(hint)}, got {getattr(self, name)!r}")
+
+
+PRESETS = {
+    "paper": Choices(),
+    "released": Choices(
+        alignment="rk4",
+        relu=True,
+        class_weight="normalised",
+        border=True,
+        offset_input="query-support",
+        loss_weights=(0.5, 1.0),
+        global_reads="backbone",
+    ),
+}

@@ -1,0 +1,51 @@
+"""Images: `load_images` finds, renders or decodes them; every source gives an `ImageSet`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from labkit.data import glyphs
+from labkit.data.errors import DataError
+from labkit.data.imageset import ImageSet, Provenance
+
+__all__ = ["DataError", "ImageSet", "Provenance", "load_images"]
+
+REAL = ("miniimagenet", "tieredimagenet")
+
+
+def load_images(
+    name: str, split: str, *, root: Path | str | None = None, size: int = 84, seed: int = 0, **options: Any
+) -> ImageSet:
+    """The images of one split, decoded, resized once and cached.
+
+    Args:
+        name: ``"glyphs-mini"`` or ``"glyphs-tiered"``, rendered here; ``"miniimagenet"`` or ``"tieredimagenet"``, in
+            whichever known layout lies under `root`; ``"folder"``, your own images.
+        split: ``"train"``, ``"val"`` or ``"test"``: base, validation and novel classes.
+        root: folder of the files; ``$LABKIT_DATA`` where None. Not for glyphs.
+        size: side of the images in pixels.
+        seed: of rendered images, and of the split of your own classes.
+        options: of the source: `labkit.data.glyphs.load_glyphs`, `labkit.data.real.load_real` or
+            `labkit.data.own.load_folder`.
+
+    Raises:
+        ValueError: an unknown name, or an argument the source cannot take.
+        DataError: files that are missing, damaged or not what they should be, named.
+    """
+    if name in glyphs.DATASETS:
+        return glyphs.load_glyphs(name, split, size=size, seed=seed, **options)
+    if name not in (*REAL, "folder"):
+        raise ValueError(f"no dataset {name!r}; there are {', '.join((*glyphs.DATASETS, *REAL, 'folder'))}")
+    place = root or os.environ.get("LABKIT_DATA")
+    if not place:
+        raise DataError(f"{name} needs the folder its files lie in: pass root=... or set $LABKIT_DATA")
+    # Imported here: whoever trains on glyphs needs no reader of HDF5.
+    if name == "folder":
+        from labkit.data.own import load_folder
+
+        return load_folder(Path(place), split, size=size, seed=seed, **options)
+    from labkit.data.real import load_real
+
+    return load_real(name, split, Path(place), size=size, **options)

@@ -1,0 +1,58 @@
+"""One folder for every set of decoded images, written once, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+
+
+def cache_root() -> Path:
+    """``$LABKIT_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit"))
+
+
+def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+    """The cache folder for `recipe`, filled by `build` if nobody has done so before.
+
+    `build` gets an empty folder to write into, which then takes its final name in one rename: a process that dies
+    leaves nothing behind that could be taken for a cache. A second process that wants the same recipe waits.
+
+    Args:
+        name: readable start of the folder's name.
+        recipe: everything that shapes the content; JSON types. A different recipe is a different folder.
+        build: writes the content.
+    """
+    text = json.dumps(recipe, sort_keys=True)
+    root = cache_root()
+    folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
+            try:
+                build(scratch)
+                (scratch / "recipe.json").write_text(text)
+                for file in scratch.iterdir():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+                scratch.rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def digest_of(file: Path) -> str:
+    """First 16 hex digits of a file's sha256."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]

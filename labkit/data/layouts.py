@@ -1,0 +1,99 @@
+"""Layouts: which files make one, and which of them lies under a root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.data.errors import DataError
+from labkit.data.folders import class_folders, inside, source_of
+from labkit.data.source import Source
+
+
+def _themselves(root: Path, *found: Path) -> list[Path]:
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which people keep a data set.
+
+    Attributes:
+        name: what `layout=` calls it.
+        paths: alternatives, the first that is all there counts; relative to the root, folders with a
+            slash at the end, with the fields ``{split}``, ``{phase}`` (``train_phase_train``, val, test) and ``{long}``
+            (train, ``validation``, test).
+        read: opens the split, from the root and the found paths in the order of the alternative.
+        files: every file that shapes the images, from the same; only looked at, not read.
+    """
+
+    name: str
+    paths: tuple[tuple[str, ...], ...]
+    read: Callable[..., Source]
+    files: Callable[..., list[Path]] = _themselves
+
+    def alternatives(self, split: str) -> list[tuple[str, ...]]:
+        """The paths of one split, relative to the root."""
+        fields = {
+            "phase": {"train": "train_phase_train"}.get(split, split),
+            "long": {"val": "validation"}.get(split, split),
+        }
+        filled = [tuple(path.format(split=split, **fields) for path in paths) for paths in self.paths]
+        return list(dict.fromkeys(filled))
+
+    def find(self, root: Path, split: str) -> list[Path] | None:
+        """The paths of the first alternative that is all there, or None."""
+        for paths in self.alternatives(split):
+            if all((root / path).is_dir() if path.endswith("/") else (root / path).is_file() for path in paths):
+                return [inside(root, root / path) for path in paths]
+        return None
+
+
+def recognise(
+    dataset: str, layouts: Sequence[Layout], root: Path, split: str, wanted: str | None = None
+) -> tuple[Layout, list[Path]]:
+    """The layout that lies under `root`, and its paths.
+
+    Args:
+        dataset: for messages.
+        layouts: those the data set may have.
+        root: a folder, links followed.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        wanted: only this layout, where more than one lies there.
+
+    Raises:
+        DataError: none of them is there, or several and `wanted` names none.
+        ValueError: `wanted` names no layout.
+    """
+    names = [layout.name for layout in layouts]
+    if wanted is not None and wanted not in names:
+        raise ValueError(f"layout must be one of {', '.join(map(repr, names))}, got {wanted!r}")
+    tried = [layout for layout in layouts if wanted in (None, layout.name)]
+    found = [(layout, paths) for layout in tried if (paths := layout.find(root, split)) is not None]
+    if not found:
+        looked_for = "; ".join(
+            f"{layout.name}: {' or '.join(' + '.join(paths) for paths in layout.alternatives(split))}"
+            for layout in tried
+        )
+        raise DataError(f"{root}: no known layout of the {split} split of {dataset}, looked for {looked_for}")
+    if len(found) > 1:
+        there = "; ".join(
+            f"{layout.name}: {' + '.join(str(path.relative_to(root)) for path in paths)}" for layout, paths in found
+        )
+        raise DataError(
+            f"{root}: several layouts of the {split} split of {dataset}, pass layout= to say which ({there})"
+        )
+    return found[0]
+
+
+def _folder_files(root: Path, folder: Path) -> list[Path]:
+    return [file for images in class_folders(root, folder).values() for file in images]
+
+
+FOLDERS = Layout(
+    "folders",
+    (("{split}/",),),
+    read=lambda root, folder: source_of(root, class_folders(root, folder)),
+    files=_folder_files,
+)

@@ -1,0 +1,119 @@
+"""Few-shot tasks (section 3): episode i is a pure function of (seed, i), in any order and any process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labkit.augment import Augment
+from labkit.data.imageset import ImageSet
+from labkit.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One N-way K-shot task, or a batch of them with a leading E.
+
+    Attributes:
+        support: normalised images [N, K, 3, h, w].
+        query: normalised images [Q, 3, h, w], Q = N x query, in shuffled order.
+        query_labels: int64 [Q], which of the N classes each query belongs to.
+        classes: int64 [N], labels of the classes in the `ImageSet`.
+        support_index, query_index: int64 [N, K] and [Q], places in the `ImageSet`.
+    """
+
+    support: Tensor
+    query: Tensor
+    query_labels: Tensor
+    classes: Tensor
+    support_index: Tensor
+    query_index: Tensor
+
+    def __repr__(self) -> str:
+        return f"Episode({', '.join(f'{f.name} {list(getattr(self, f.name).shape)}' for f in fields(self))})"
+
+
+class EpisodeSampler:
+    """Draws N classes, K support images and `query` others of each class.
+
+    Args:
+        images: where to draw from.
+        way: N, classes in an episode.
+        shot: K, support images a class.
+        query: query images a class.
+        seed: episode i depends on it and on i alone.
+        device: where pixels are kept and gathered.
+        preprocessing: constants of the normalisation; a model's own when evaluating it.
+        augment: applied before normalisation, as a function of (seed, i) too; training gives one.
+
+    Raises:
+        ValueError: more classes or images asked for than there are.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        way: int = 5,
+        shot: int = 1,
+        query: int = 15,
+        seed: int = 0,
+        *,
+        device: torch.device | str = "cpu",
+        preprocessing: Preprocessing | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        for name, value in (("way", way), ("shot", shot), ("query", query)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if way > len(images.class_names):
+            raise ValueError(f"way={way}, but {images!r} has only {len(images.class_names)} classes")
+        smallest = min(range(len(images.class_names)), key=lambda c: len(images.class_indices[c]))
+        if shot + query > len(images.class_indices[smallest]):
+            raise ValueError(
+                f"shot + query = {shot + query} images of a class, but class {images.class_names[smallest]!r} of "
+                f"{images!r} has only {len(images.class_indices[smallest])}"
+            )
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        self.images, self.way, self.shot, self.query, self.seed = images, way, shot, query, seed
+        self.preprocessing = preprocessing or Preprocessing.of(images)
+        self.augment = augment
+        self.pixels = images.tensor(device)
+
+    def indices(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Classes [N], support_index [N, K], query_index [Q] and query_labels [Q] of episode i, without its images."""
+        if i < 0:
+            raise IndexError(f"episodes are numbered from 0, got {i}")
+        rng = np.random.default_rng((self.seed, i))
+        # Ranks of uniform draws: plain, and unlike Generator.choice the same in every NumPy release.
+        classes = rng.random(len(self.images.class_names)).argsort()[: self.way]
+        of_class = [self.images.class_indices[c] for c in classes]
+        drawn = np.stack([own[rng.random(len(own)).argsort()[: self.shot + self.query]] for own in of_class])
+        order = rng.random(self.way * self.query).argsort()
+        labels = np.repeat(np.arange(self.way), self.query)[order]
+        return classes, drawn[:, : self.shot], drawn[:, self.shot :].reshape(-1)[order], labels
+
+    def __getitem__(self, i: int) -> Episode:
+        batch = self.batch([i])
+        return Episode(**{f.name: getattr(batch, f.name)[0] for f in fields(batch)})
+
+    def batch(self, episodes: Iterable[int]) -> Episode:
+        """Several episodes at once, gathered by index where the pixels are; every field gains a leading E."""
+        numbers = list(episodes)
+        drawn = [self.indices(i) for i in numbers]
+        classes, support, query, labels = (
+            torch.from_numpy(np.stack(part)).to(self.pixels.device) for part in zip(*drawn, strict=True)
+        )
+        e, shots = len(numbers), self.way * self.shot
+        index = torch.cat([support.flatten(1), query], dim=1)
+        unit = self.preprocessing.to_unit(self.pixels[index])
+        if self.augment is not None:
+            unit = self.augment(unit, [(self.seed, i) for i in numbers])
+        images = self.preprocessing.normalise(unit)
+        shape = (e, self.way, self.shot, *images.shape[2:])
+        return Episode(images[:, :shots].reshape(shape), images[:, shots:], labels, classes, support, query)

@@ -1,0 +1,186 @@
+"""The paper's protocol: accuracy over many episodes of novel classes, with intervals (section 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from labkit.data.imageset import ImageSet
+from labkit.episodes import EpisodeSampler
+from labkit.preprocessing import Preprocessing
+
+FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this
+
+
+class FewShotModel(Protocol):
+    """What `evaluate` needs of a method; every file of `labkit.methods` and `labkit.DMF` has it."""
+
+    def embed(self, images: Tensor, /) -> Tensor: ...
+    def score(self, support: Tensor, query: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """Accuracy over episodes, in percent.
+
+    Attributes:
+        accuracy: mean over episodes.
+        ci95: half width of the 95 % interval over episodes, 1.96 sd / sqrt(n), as the paper reports.
+        class_interval: 95 % interval when the novel classes are drawn anew (bootstrap). Episodes can be drawn without
+            end, classes cannot: with twenty of them this interval is the one that speaks of other classes.
+        per_episode: [episodes].
+        settings: way, shot, query, episodes, seed, dataset, split, precision.
+    """
+
+    accuracy: float
+    ci95: float
+    class_interval: tuple[float, float]
+    per_episode: NDArray[np.float64]
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        s = self.settings
+        return (
+            f"{self.accuracy:.2f} ± {self.ci95:.2f} % ({s['way']}-way {s['shot']}-shot, {s['episodes']} episodes of "
+            f"{s['dataset']} {s['split']}, seed {s['seed']}; over other classes {self.class_interval[0]:.1f} to "
+            f"{self.class_interval[1]:.1f} %)"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """All but the single episodes, in JSON types."""
+        return {
+            "accuracy": round(self.accuracy, 3),
+            "ci95": round(self.ci95, 3),
+            "class_interval": [round(v, 2) for v in self.class_interval],
+        } | self.settings
+
+
+def evaluate(
+    model: torch.nn.Module,
+    images: ImageSet,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    episodes: int = 2000,
+    seed: int = 0,
+    *,
+    bfloat16: bool = False,
+    chunk: int = 8,
+    strict: bool = True,
+    progress: bool = False,
+) -> Result:
+    """Accuracy of a few-shot model on episodes of `images`.
+
+    At test time a feature does not depend on its episode, so every image is embedded once and the episodes are run on
+    features, `chunk` at a time. The model stays on its device and in the mode it was in.
+
+    Args:
+        model: has `embed` and `score` (see `FewShotModel`).
+        images: novel classes; validation classes when anything is selected by the result.
+        way, shot, query, episodes, seed: of the `EpisodeSampler`; `query` counts per class.
+        bfloat16: embed in mixed precision.
+        chunk: episodes scored at once.
+        strict: refuse images prepared otherwise than the model's own.
+        progress: show a bar.
+
+    Raises:
+        ValueError: fewer than 2 episodes, images prepared otherwise, or more asked of a class than it has.
+    """
+    if episodes < 2:
+        raise ValueError(f"an interval needs at least 2 episodes, got {episodes}")
+    method = cast(FewShotModel, model)
+    preprocessing: Preprocessing | None = getattr(model, "preprocessing", None)
+    if preprocessing is not None and strict:
+        preprocessing.check(images)
+    device = next(model.parameters()).device
+    sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
+    drawn = [sampler.indices(i) for i in range(episodes)]
+    correct = np.zeros((episodes, way))
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
+            for group in _groups(drawn, _feature_bytes(method, sampler, device)):
+                used = np.unique(np.concatenate([np.append(drawn[i][1], drawn[i][2]) for i in group]))
+                features = _embed(method, sampler, used, device, bfloat16)
+                for start in range(0, len(group), chunk):
+                    part = group[start : start + chunk]
+                    support, queries = (
+                        features[torch.from_numpy(np.searchsorted(used, np.stack([drawn[i][j] for i in part])))]
+                        for j in (1, 2)
+                    )
+                    predicted = method.score(support, queries).argmax(-1).cpu().numpy()
+                    for i, guess in zip(part, predicted, strict=True):
+                        labels = drawn[i][3]
+                        correct[i] = np.bincount(labels, guess == labels, minlength=way) / query
+                    bar.update(len(part))
+    finally:
+        model.train(was_training)
+    per_episode = 100 * correct.mean(1)
+    settings = {
+        "way": way,
+        "shot": shot,
+        "query": query,
+        "episodes": episodes,
+        "seed": seed,
+        "dataset": images.provenance.dataset,
+        "split": images.provenance.split,
+        "digest": images.provenance.digest,
+        "precision": "bfloat16" if bfloat16 else "float32",
+    }
+    return Result(
+        accuracy=float(per_episode.mean()),
+        ci95=float(1.96 * per_episode.std(ddof=1) / np.sqrt(episodes)),
+        class_interval=_class_interval(correct, np.stack([d[0] for d in drawn]), len(images.class_names), seed),
+        per_episode=per_episode,
+        settings=settings,
+    )
+
+
+def _class_interval(
+    correct: NDArray[np.float64], classes: NDArray[np.int64], count: int, seed: int, draws: int = 1000
+) -> tuple[float, float]:
+    """Bootstrap over classes: an episode's class counts as often as its class was drawn."""
+    share = np.bincount(classes.ravel(), correct.ravel(), minlength=count)
+    seen = np.bincount(classes.ravel(), minlength=count)
+    rng = np.random.default_rng((seed, 2))
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
+    low, high = np.percentile(100 * (weights @ share) / np.maximum(weights @ seen, 1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _embed(
+    model: FewShotModel, sampler: EpisodeSampler, index: NDArray[np.int64], device: torch.device, bfloat16: bool
+) -> Tensor:
+    parts = []
+    for some in np.array_split(index, -(-len(index) // 256)):
+        unit = sampler.preprocessing.to_unit(sampler.pixels[torch.from_numpy(some)].to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            parts.append(model.embed(sampler.preprocessing.normalise(unit)))
+    return torch.cat(parts)
+
+
+def _feature_bytes(model: FewShotModel, sampler: EpisodeSampler, device: torch.device) -> int:
+    feature = _embed(model, sampler, np.zeros(1, dtype=np.int64), device, False)
+    return feature.numel() * feature.element_size()
+
+
+def _groups(drawn: Sequence[tuple[NDArray[np.int64], ...]], bytes_each: int) -> Iterator[list[int]]:
+    """Consecutive episodes whose images' features fit into memory together; usually all of them."""
+    group: list[int] = []
+    used: set[int] = set()
+    for i, episode in enumerate(drawn):
+        own = set(episode[1].ravel().tolist()) | set(episode[2].tolist())
+        if group and len(used | own) * bytes_each > FEATURE_BYTES:
+            yield group
+            group, used = [], set()
+        group.append(i)
+        used |= own
+    yield group

@@ -1,0 +1,110 @@
+"""Every named setting: what is trained on what, for how long, and how. A setting is data; `labkit.training` runs it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from labkit.augment import Augment
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training, complete: with a seed it determines the weights.
+
+    Attributes:
+        name: of the preset.
+        dataset, size, per_class: see `labkit.load_images`; `per_class` None takes all images.
+        way, shot, query: training episodes.
+        backbone, backbone_options, groups, preset, choices: of `labkit.DMF`.
+        steps: optimiser steps in all; a length in seconds would make results depend on the machine.
+        batch: episodes in a step.
+        warmup: steps in which the learning rate rises linearly from 0; cosine to 0 afterwards.
+        learning_rate, momentum, weight_decay: of SGD with Nesterov momentum.
+        clip: largest norm of the gradient, or None.
+        validate_every: steps between validations on `validation_episodes` episodes of the validation classes.
+        test_query: queries per class in validation and test.
+        augment: see `labkit.augment`.
+        bfloat16: mixed precision in the backbone.
+    """
+
+    name: str
+    dataset: str
+    size: int = 84
+    per_class: int | None = None
+    way: int = 5
+    shot: int = 1
+    query: int = 6
+    backbone: str = "resnet12"
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    groups: int = 64
+    preset: str = "paper"
+    choices: dict[str, Any] = field(default_factory=dict)
+    steps: int = 95 * 300
+    batch: int = 4
+    warmup: int = 5 * 300
+    learning_rate: float = 0.35
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    clip: float | None = None
+    validate_every: int = 300
+    validation_episodes: int = 600
+    test_query: int = 15
+    augment: Augment = Augment()  # noqa: RUF009  (frozen)
+    bfloat16: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings in JSON types."""
+        return asdict(self)
+
+
+MINI_1SHOT = Experiment("mini-1shot", "miniimagenet", choices={"alignment": "closed"})
+TIERED_1SHOT = replace(
+    MINI_1SHOT,
+    name="tiered-1shot",
+    dataset="tieredimagenet",
+    learning_rate=0.05,
+    steps=85 * 3495,
+    warmup=5 * 3495,
+    validate_every=3495,
+    augment=Augment(crop="resized"),
+)
+
+# Small images, a thin backbone, few images a class: what a laptop trains in minutes.
+QUICK = Experiment(
+    "quick",
+    "glyphs-mini",
+    size=40,
+    per_class=200,
+    backbone_options={"width": 0.25},
+    groups=16,
+    choices={"alignment": "closed"},
+    steps=1500,
+    warmup=100,
+    learning_rate=0.1,
+    validate_every=250,
+    validation_episodes=300,
+)
+
+PRESETS: dict[str, Experiment] = {
+    e.name: e
+    for e in (
+        QUICK,
+        MINI_1SHOT,
+        replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
+        TIERED_1SHOT,
+        replace(TIERED_1SHOT, name="tiered-5shot", shot=5, groups=320),
+    )
+}
+
+
+def experiment(name: str, **changes: Any) -> Experiment:
+    """A preset by name, with some fields changed.
+
+    Raises:
+        ValueError: unknown name.
+        TypeError: unknown field.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no experiment {name!r}; there are {sorted(PRESETS)}")
+    return replace(PRESETS[name], **changes)

@@ -1,0 +1,57 @@
+"""From decoded pixels to what a network reads; the constants travel with the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from labkit.data.imageset import ImageSet
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images must be prepared for a model: size and resampling of the files, mean and deviation of the channels.
+
+    Attributes:
+        size: side of the images in pixels.
+        resampling: filter they were resized with, as `labkit.data.imageset.Provenance` records it.
+        mean, std: of each channel, on a scale of 0 to 1; ImageNet's by default, for every dataset.
+    """
+
+    size: int
+    resampling: str
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @classmethod
+    def of(cls, images: ImageSet) -> Preprocessing:
+        """The preprocessing of a model trained on `images`."""
+        return cls(images.size, images.provenance.resampling)
+
+    def to_unit(self, pixels: Tensor) -> Tensor:
+        """uint8 [..., h, w, 3] to float [..., 3, h, w] on a scale of 0 to 1, channels last in memory."""
+        return pixels.movedim(-1, -3).float().div_(255)
+
+    def normalise(self, unit: Tensor) -> Tensor:
+        """Float [..., 3, h, w] on a scale of 0 to 1 to zero mean and unit deviation, channel by channel."""
+        mean, std = (torch.tensor(v, device=unit.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return (unit - mean) / std
+
+    def check(self, images: ImageSet) -> None:
+        """Refuse images that were prepared otherwise.
+
+        Raises:
+            ValueError: another size or another resampling filter, which moves accuracy by points.
+        """
+        found = (images.size, images.provenance.resampling)
+        if found != (self.size, self.resampling):
+            raise ValueError(
+                f"the model was trained on {self.size} px images (resampling {self.resampling!r}); {images!r} has "
+                f"{found[0]} px (resampling {found[1]!r}): load it with size={self.size}, or pass strict=False to "
+                "compare all the same"
+            )

@@ -1,0 +1,183 @@
+"""The allow-list: real pickles are read as numpy reads them, hostile ones run nothing and exhaust nothing."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import pickle
+import resource
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from real_files import python2_pickle, some_pixels
+
+from labkit.data.errors import DataError
+from labkit.data.safe_pickle import load_pickle
+
+SAMPLE = {
+    "data": some_pixels(3, 5),
+    "labels": [64, 64, 65],
+    "names": ["n01532829", "n0155"],
+    "big": np.arange(6, dtype=">i4").reshape(2, 3),
+    "words": np.array([b"limpkin", b"owl"]),
+}
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return a.dtype.str[1:] == b.dtype.str[1:] and np.array_equal(a, b)  # numpy may swap bytes as it reads
+    if isinstance(a, dict):
+        return set(a) == set(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_reads_python2_pickles_as_python_does(tmp_path: Path, protocol: int) -> None:
+    file = tmp_path / "python2.pkl"
+    file.write_bytes(python2_pickle(SAMPLE, protocol))
+    expected = pickle.loads(file.read_bytes(), encoding="latin1")  # so the writer's format is the real one
+    assert same(expected, SAMPLE)
+    read = load_pickle(file)
+    assert same(read["names"], [name.encode() for name in SAMPLE["names"]])  # type: ignore[attr-defined]
+    assert same({**read, "names": SAMPLE["names"]}, SAMPLE)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_reads_python3_pickles(tmp_path: Path, protocol: int) -> None:
+    sample = {
+        **SAMPLE,
+        "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        "unicode": np.array(["é", "owl"]),
+        "scalars": [np.int64(3), np.float32(0.5), np.str_("x"), True, None, (1, 2)],
+        "ordered": collections.OrderedDict(a=1, b=[2]),
+        "shared": [SAMPLE["data"], SAMPLE["data"]],
+    }
+    file = tmp_path / "python3.pkl"
+    file.write_bytes(pickle.dumps(sample, protocol))
+    read = load_pickle(file)
+    assert same(read, sample)
+    assert read["shared"][0] is read["shared"][1]
+
+
+def test_reads_the_module_names_of_numpy_1_and_2(tmp_path: Path) -> None:
+    file = tmp_path / "numpy.pkl"
+    new = pickle.dumps(np.arange(3), 2)
+    assert b"numpy._core" in new
+    for text in (new, new.replace(b"numpy._core", b"numpy.core")):
+        file.write_bytes(text)
+        assert np.array_equal(load_pickle(file), np.arange(3))
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.reduced = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def nested_tuples(depth: int) -> bytes:
+    return b"\x80\x02)" + b"2\x86" * depth  # each pair holds the one before twice: 2 ** depth leaves
+
+
+ARRAY = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+U1 = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1K\x00K\x01\x87R"
+LONG_BINPUT = b"r"
+NEEDLESS = "an instance of a class, a set"
+
+
+def hostile(canary: Path) -> dict[str, tuple[bytes, str]]:
+    """Pickles built to run code or to exhaust the machine, and a part of the reason each must be refused for."""
+    touch = f"open({str(canary)!r}, 'w')"
+    call = Call(os.system, f"touch {canary}")
+    memo = pickle.PROTO + b"\x04" + pickle.BINUNICODE + struct.pack("<I", 10**5) + b"a" * 10**5 + pickle.MEMOIZE
+    repeat = b"0c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+    return {
+        "os.system": (pickle.dumps(call), "posix.system"),
+        "protocol 0": (pickle.dumps(call, 0), "posix.system"),
+        "Python 2 name": (b"cos\nsystem\n(S'touch %s'\ntR." % str(canary).encode(), "os.system"),
+        "eval": (pickle.dumps(Call(eval, touch)), "builtins.eval"),
+        "Python 2 eval": (b'c__builtin__\neval\n(S"%s"\ntR.' % touch.encode(), "__builtin__.eval"),
+        "deep inside": (pickle.dumps({"data": [{"x": (1, [call])}]}), "posix.system"),
+        "object array": (pickle.dumps(np.array([call, 1], dtype=object)), "dtype 'O8'"),
+        "object array, harmless": (pickle.dumps(np.array([{}, 1], dtype=object)), "dtype 'O8'"),
+        "structured array": (pickle.dumps(np.zeros(2, dtype=[("a", "u1")])), "dtype 'V1'"),
+        "numpy.load": (pickle.dumps(Call(np.load, str(canary))), "numpy.load"),
+        "dotted name": (pickle.PROTO + b"\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.", "numpy.ndarray.tofile"),
+        "getattr": (pickle.dumps(Call(getattr, "", "join")), "builtins.getattr"),
+        "INST": (b"(S'touch %s'\nios\nsystem\n." % str(canary).encode(), NEEDLESS),
+        "OBJ": (b"(cos\nsystem\nS'touch %s'\no." % str(canary).encode(), "os.system"),
+        "NEWOBJ": (b"\x80\x02cnumpy\ndtype\n)\x81.", NEEDLESS),
+        "persistent id": (b"Psomething\n.", NEEDLESS),
+        "extension code": (b"\x80\x02\x82\x01.", NEEDLESS),
+        "a class": (pickle.dumps(Path("x")), "pathlib"),
+        "state of a function": (b"c_codecs\nencode\n}b.", "setting the state of a function"),
+        "state of a class": (b"cnumpy\ndtype\n}b.", "setting the state of a type"),
+        "ndarray called": (b"cnumpy\nndarray\n(I1000000000000\ntR.", "truncated .*not callable"),
+        "array without data": (ARRAY + b"(K\x01J\x00\xe1\xf5\x05\x85" + U1 + b"\x89C\x02abtb.", r"shape \[100000000\]"),
+        "negative shape": (ARRAY + b"(K\x01J\xff\xff\xff\xff\x85" + U1 + b"\x89C\x00tb.", "not a tuple of whole"),
+        "other encoding": (b"c_codecs\nencode\n(Va\nVrot13\ntR.", "the encoding 'rot13'"),
+        "memo of 68 GB": (
+            b"\x80\x02K\x01" + LONG_BINPUT + b"\xff\xff\xff\xffh\x00.",
+            "truncated .*Memo value not found",
+        ),
+        "string of an exabyte": (
+            b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"abc",
+            "truncated .*(EOFError|UnpicklingError|IndexError)",
+        ),
+        "one string copied 10 000 times": (memo + repeat * 10**4 + b".", "more bytes than it holds"),
+        "hash of 2 ** 60 leaves": (b"\x80\x02}" + nested_tuples(60)[2:] + b"K\x01s.", "key of type tuple"),
+        "set of 2 ** 60 leaves": (b"\x80\x04\x8f(" + nested_tuples(60)[2:] + b"\x90.", NEEDLESS),
+        "string of 2 ** 60 leaves": (b"cnumpy\ndtype\n" + nested_tuples(60)[2:] + b"\x85R.", "tuple where a string"),
+    }
+
+
+@pytest.mark.parametrize("name", hostile(Path("x")))
+def test_refuses_hostile_pickles(tmp_path: Path, name: str) -> None:
+    canary, file = tmp_path / "canary", tmp_path / "hostile.pkl"
+    text, reason = hostile(canary)[name]
+    file.write_bytes(text)
+    start, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    expected = reason if reason.startswith("truncated") else f"refused, this pickle asks for .*{reason}"
+    with pytest.raises(DataError, match=expected) as refusal:
+        load_pickle(file)
+    assert str(refusal.value).startswith(f"{file}: ")
+    assert len(str(refusal.value)) < 500
+    assert not canary.exists()
+    assert time.monotonic() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000  # kB
+
+
+def test_an_unguarded_read_would_have_run_them(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    pickle.loads(hostile(canary)["deep inside"][0])
+    assert canary.exists()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.data(), text=st.sampled_from([python2_pickle(SAMPLE, 0), python2_pickle(SAMPLE, 2), pickle.dumps(SAMPLE)])
+)
+def test_broken_pickles_give_an_error_or_data(tmp_path: Path, data: st.DataObject, text: bytes) -> None:
+    file = tmp_path / "broken.pkl"
+    cut = data.draw(st.integers(0, len(text) - 1))
+    file.write_bytes(text[:cut])
+    with pytest.raises(DataError, match=r"broken\.pkl: (truncated or not a pickle|refused)"):
+        load_pickle(file)
+    flipped = bytearray(text)
+    flipped[cut] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(flipped)
+    with contextlib.suppress(DataError):
+        load_pickle(file)

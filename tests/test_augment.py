@@ -1,0 +1,83 @@
+"""Augmentation: by each image's own draw, and each part does what it says."""
+
+import pytest
+import torch
+
+from labkit.augment import Augment
+
+NOTHING = {"crop": "none", "flip": 0.0, "jitter": 0.0, "erase": 0.0}
+
+
+def augmented(unit: torch.Tensor, **parts: object) -> torch.Tensor:
+    return Augment(**(NOTHING | parts))(unit[None], [(0, 0)])[0]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def unit() -> torch.Tensor:
+    return torch.rand(40, 3, 21, 21, generator=torch.Generator().manual_seed(0))
+
+
+def test_nothing_asked_changes_nothing(unit: torch.Tensor) -> None:
+    torch.testing.assert_close(augmented(unit), unit, atol=1e-5, rtol=0)
+
+
+def test_shift_moves_whole_pixels_up_to_the_padding(unit: torch.Tensor) -> None:
+    moved = augmented(unit, crop="shift", padding=2 / 21)
+    padded = torch.nn.functional.pad(unit, [2] * 4)
+    seen = set()
+    for before, after in zip(padded, moved, strict=True):
+        fits = [
+            (dy, dx)
+            for dy in range(5)
+            for dx in range(5)
+            if torch.allclose(before[:, dy : dy + 21, dx : dx + 21], after, atol=1e-4)
+        ]
+        assert len(fits) == 1
+        seen.add(fits[0])
+    assert len(seen) > 10
+
+
+def test_flip_mirrors_about_half(unit: torch.Tensor) -> None:
+    out = augmented(unit, flip=0.5)
+    mirrored = [torch.allclose(a.flip(-1), b, atol=1e-5) for a, b in zip(unit, out, strict=True)]
+    same = [torch.allclose(a, b, atol=1e-5) for a, b in zip(unit, out, strict=True)]
+    assert all(m != s for m, s in zip(mirrored, same, strict=True))
+    assert 8 < sum(mirrored) < 32
+
+
+def test_jitter_differs_by_image_and_stays_in_range(unit: torch.Tensor) -> None:
+    flat = torch.full_like(unit, 0.5)
+    out = augmented(flat, jitter=0.4)
+    levels = out.mean((1, 2, 3))
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert levels.unique().numel() == len(unit)
+    assert levels.min() >= 0.3 - 1e-6  # grey keeps its contrast and saturation; brightness is 0.6 to 1.4
+    assert levels.max() <= 0.7 + 1e-6
+
+
+def test_erasing_paints_one_rectangle_of_the_fill(unit: torch.Tensor) -> None:
+    out = augmented(unit, erase=1.0, fill=(2.0, 2.0, 2.0))
+    for image in out:
+        hole = (image == 2).all(0)
+        rows, columns = hole.any(1), hole.any(0)
+        assert hole.sum() == rows.sum() * columns.sum()
+        assert 0.01 < hole.float().mean() < 0.45
+    assert (augmented(unit, erase=0.5, fill=(2.0, 2.0, 2.0)) == 2).any(dim=(1, 2, 3)).sum() in range(8, 33)
+
+
+def test_resized_crop_shows_a_part_of_the_image_enlarged() -> None:
+    ramp = torch.linspace(0, 1, 84).expand(20, 3, 84, 84).contiguous()
+    out = augmented(ramp, crop="resized")
+    span = out[:, 0, 42, -2] - out[:, 0, 42, 1]
+    assert (span > 0).all()
+    assert (span < 1).all()
+    assert span.std() > 0.1
+
+
+def test_another_seed_is_another_draw_and_images_of_an_episode_differ(unit: torch.Tensor) -> None:
+    same = unit[:1].expand(4, -1, -1, -1)
+    a, b = Augment()(same[None], [(0, 1)])[0], Augment()(same[None], [(0, 2)])[0]
+    assert not torch.allclose(a, b)
+    assert not torch.allclose(a[0], a[1])
+    assert torch.equal(a, Augment()(same[None], [(0, 1)])[0])

@@ -1,0 +1,101 @@
+"""The loop learns, is a function of its seed, and goes on where it stopped."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from labkit.experiments import PRESETS, Experiment, experiment
+from labkit.training import learning_rate_at, train
+from tests.toys import toy_images
+
+TINY = Experiment(
+    "tiny",
+    "toy",
+    way=3,
+    query=3,
+    backbone_options={"width": 0.07},
+    groups=4,
+    choices={"alignment": "closed"},
+    steps=12,
+    batch=2,
+    warmup=4,
+    learning_rate=0.05,
+    validate_every=6,
+    validation_episodes=20,
+    test_query=5,
+)
+BASE, VALIDATION = toy_images(), toy_images(seed=1, split="val")
+
+
+def test_learns_what_can_be_learnt(tmp_path: Path) -> None:
+    trained = train(replace(TINY, steps=60, validate_every=30), BASE, VALIDATION, tmp_path, progress=False)
+    assert trained.validation > 60  # of 3 classes; chance is 33
+    first, last = (m for m in trained.metrics if "loss" in m and m["step"] in (25, 60))
+    assert last["globally"] < first["globally"]
+
+
+def test_same_seed_same_bits_and_a_stopped_run_goes_on_to_the_same(tmp_path: Path) -> None:
+    whole = train(TINY, BASE, VALIDATION, tmp_path / "whole", progress=False)
+    for until in (5, 9, None):
+        parts = train(TINY, BASE, VALIDATION, tmp_path / "parts", until=until, progress=False)
+    a, b = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("whole", "parts"))
+    assert a["step"] == b["step"] == 12
+    assert all(torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
+    kept = {m["step"]: m for m in parts.metrics if "loss" in m}
+    assert kept[12]["rate"] == whole.metrics[-2]["rate"]
+
+
+def test_another_seed_is_another_model(tmp_path: Path) -> None:
+    runs = [train(replace(TINY, steps=2), BASE, VALIDATION, tmp_path / str(s), seed=s, progress=False) for s in (0, 1)]
+    weights = [r.model.backbone.layer1.conv1.weight for r in runs]
+    assert not torch.equal(*weights)
+
+
+def test_an_interrupted_group_leaves_no_line_behind(tmp_path: Path) -> None:
+    train(TINY, BASE, VALIDATION, tmp_path, until=6, progress=False)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 8, "loss": 1.0}) + "\n")
+    trained = train(TINY, BASE, VALIDATION, tmp_path, progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == trained.metrics
+    assert all(m["step"] != 8 for m in lines)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    train(replace(TINY, steps=2), BASE, VALIDATION, tmp_path, progress=False)
+    with pytest.raises(ValueError, match="another experiment or seed"):
+        train(replace(TINY, steps=2), BASE, VALIDATION, tmp_path, seed=1, progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="the loss is"):
+        train(replace(TINY, learning_rate=1e20, warmup=0), BASE, VALIDATION, tmp_path, progress=False)
+
+
+def test_the_rate_rises_linearly_and_falls_to_zero() -> None:
+    e = replace(TINY, steps=100, warmup=10, learning_rate=1.0)
+    rates = [learning_rate_at(i, e) for i in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == 1.0
+    assert all(a > b for a, b in itertools.pairwise(rates))
+    assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_the_papers(name: str) -> None:
+    e = experiment(name)
+    assert json.loads(json.dumps(e.to_json()))["name"] == name
+    if name != "quick":
+        dataset, shot = name.split("-")
+        assert (e.shot, e.query, e.batch) == (int(shot[0]), 6, 4)
+        assert e.groups == {"mini-1shot": 64, "mini-5shot": 160, "tiered-1shot": 64, "tiered-5shot": 320}[name]
+        assert e.learning_rate == {"mini": 0.35, "tiered": 0.05}[dataset]
+
+
+def test_an_unknown_experiment_says_which_there_are() -> None:
+    with pytest.raises(ValueError, match="quick"):
+        experiment("mini")
