@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from labkit.dmf import DMF, mean_of_shots
+from labkit.dmf import DMF, few_shot_loss, mean_of_shots
 from tests.literal import literal_head
 
 GOLDEN = Path(__file__).parent / "golden" / "dmf_head_k1.npz"
@@ -102,3 +102,112 @@ def test_fast_form_is_the_literal_form_in_value_and_gradient(case: dict) -> None
     for fast, literal, of in zip(fast_gradients, slow_gradients, inputs, strict=True):
         pair = [torch.zeros_like(of) if g is None else g for g in (fast, literal)]
         torch.testing.assert_close(*pair, atol=1e-8, rtol=1e-8)
+
+
+def test_a_score_depends_on_its_own_query_and_episode_only() -> None:
+    torch.manual_seed(0)
+    model = head(6, 3, alignment="dopri5")
+    support = torch.randn(2, 3, 2, 6, 4, 4, dtype=torch.float64)
+    query = torch.randn(2, 5, 6, 4, 4, dtype=torch.float64)
+    scores = model(support, query)
+    order = torch.randperm(5)
+    torch.testing.assert_close(model(support, query[:, order]), scores[:, order], atol=1e-12, rtol=0)
+    torch.testing.assert_close(model(support[1:], query[1:]), scores[1:], atol=1e-12, rtol=0)
+
+
+def test_masked_shots_do_not_count() -> None:
+    torch.manual_seed(0)
+    model = head(6, 3)
+    support = torch.randn(1, 2, 3, 6, 4, 4, dtype=torch.float64)
+    query = torch.randn(1, 4, 6, 4, 4, dtype=torch.float64)
+    mask = torch.tensor([[[True, True, False], [True, True, False]]])
+    torch.testing.assert_close(model(support, query, mask), model(support[:, :, :2], query))
+
+
+def test_trace_is_what_forward_does() -> None:
+    torch.manual_seed(0)
+    model = DMF("conv4", 4, "released", backbone_options={"width": 8}, alignment="dopri5").eval()
+    support, query = torch.randn(2, 3, 2, 3, 40, 40), torch.randn(2, 4, 3, 40, 40)
+    trace = model.trace(support, query)
+    torch.testing.assert_close(trace.scores, model(support, query))
+    assert list(trace.offsets.shape) == list(trace.points.shape) == [2, 4, 3, 9, 2, 5, 5]
+    assert list(trace.filters.shape) == [2, 4, 3, 4, 1, 5, 5]
+    assert list(trace.aligned.shape) == [2, 4, 3, 8, 5, 5]
+    assert list(trace.score_maps.shape) == [2, 4, 3, 7, 7]
+    assert len(trace.nfe) == 2
+    assert all(n >= 14 for n in trace.nfe)
+    centre = trace.points - trace.offsets
+    assert centre[0, 0, 0, 4, :, 2, 3].tolist() == [2, 3]  # the middle tap is the position itself
+    assert centre[0, 0, 0, 0, :, 2, 3].tolist() == [1, 2]
+    torch.testing.assert_close(trace.points_px, 8 * trace.points + 3.5)
+
+
+def test_the_printed_loss_is_equation_12_and_has_no_bottom() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(1, 4, 3, 2, 2, dtype=torch.float64)
+    labels = torch.tensor([[0, 1, 2, 0]])
+    terms = [
+        torch.log(torch.exp(-maps[0, q, labels[0, q], s, t]) / (1 + torch.exp(-maps[0, q, :, s, t])).sum())
+        for q in range(4)
+        for s in range(2)
+        for t in range(2)
+    ]
+    torch.testing.assert_close(few_shot_loss(maps, labels, "printed"), torch.stack(terms).mean())
+    up = [few_shot_loss(maps * 0 + height, labels, "printed").item() for height in (10.0, 100.0, 1000.0)]
+    assert up[2] < up[1] < up[0]
+    assert up[2] < -900
+
+
+def test_loss_weights_and_what_the_global_classifier_reads() -> None:
+    torch.manual_seed(0)
+    support, query = torch.randn(1, 2, 1, 6, 4, 4), torch.randn(1, 3, 6, 4, 4)
+    labels, base = torch.tensor([[0, 1, 1]]), torch.tensor([[5, 2, 2]])
+    for preset, weights in (("paper", (1.0, 0.5)), ("released", (0.5, 1.0))):
+        model = DMF(Features(6), 3, preset, classes=9)
+        losses = model.loss(support, query, labels, base)
+        torch.testing.assert_close(losses.total, weights[0] * losses.few_shot + weights[1] * losses.globally)
+        read = query[0]
+        if preset == "paper":
+            own = model.align(query, model.filters(support.squeeze(2), query))[0][0]
+            read = torch.stack([own[q, labels[0, q]] for q in range(3)])
+        logits = model.global_classifier(read)
+        expected = nn.functional.cross_entropy(logits, base[0][:, None, None].expand(-1, 4, 4))
+        torch.testing.assert_close(losses.globally, expected)
+
+
+def test_any_module_that_gives_maps_is_a_backbone() -> None:
+    timm = pytest.importorskip("timm")
+    net = timm.create_model("resnet10t", pretrained=False, features_only=True, out_indices=(2,))
+
+    class Maps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.net(images)[0]
+
+    model = DMF(Maps(), groups=8, alignment="closed").eval()
+    with torch.no_grad():
+        scores = model(torch.randn(1, 2, 1, 3, 64, 64), torch.randn(1, 3, 3, 64, 64))
+    assert list(scores.shape) == [1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"groups": 7}, "must divide the backbone's 8 channels: one of \\[1, 2, 4, 8\\]"),
+        ({"groups": 0}, "must divide"),
+        ({"preset": "ours"}, "'paper', 'released'"),
+        ({"kernel": 2}, "odd"),
+        ({"kernel": 3, "alignment": "closed"}, "kernel 1 only"),
+        ({"class_weight": "sum"}, "class_weight must be one of"),
+        ({"colour": 1}, "unknown choices \\['colour'\\]"),
+        ({"backbone": "vgg"}, "'conv4', 'resnet12'"),
+        ({"backbone": nn.Flatten()}, "must give feature maps"),
+    ],
+)
+def test_impossible_models_are_refused_by_name(arguments: dict, said: str) -> None:
+    given = {"backbone": Features(8), "groups": 4} | arguments
+    with pytest.raises(ValueError, match=said):
+        DMF(**given)

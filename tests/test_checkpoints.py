@@ -1,0 +1,72 @@
+"""Models on disk."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from labkit.checkpoints import load_model, read_header, save_model, write_atomically
+from labkit.dmf import DMF
+from labkit.preprocessing import Preprocessing
+
+
+@pytest.fixture
+def model() -> DMF:
+    torch.manual_seed(0)
+    net = DMF("conv4", groups=4, preset="released", backbone_options={"width": 8}, classes=5, alignment="euler(2)")
+    net.preprocessing = Preprocessing(40, "none")
+    return net
+
+
+def test_a_model_comes_back_with_all_it_needs(model: DMF, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m.safetensors", {"command": "none", "accuracy": 61.5})
+    back = load_model(tmp_path / "m.safetensors")
+    assert back.choices == model.choices
+    assert back.preprocessing == model.preprocessing
+    assert not back.training
+    x = torch.randn(1, 3, 1, 3, 40, 40), torch.randn(1, 4, 3, 40, 40)
+    assert torch.equal(back(*x), model.eval()(*x))
+    assert read_header(tmp_path / "m.safetensors")["about"]["accuracy"] == 61.5
+
+
+def test_half_precision_halves_the_file_and_hardly_moves_the_scores(model: DMF, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "full.safetensors")
+    save_model(model, tmp_path / "half.safetensors", half=True)
+    back = load_model(tmp_path / "half.safetensors")
+    x = torch.randn(1, 3, 1, 3, 40, 40), torch.randn(1, 4, 3, 40, 40)
+    scores = model.eval()(*x)
+    assert (back(*x) - scores).abs().max() < 1e-2 * scores.abs().max()
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
+
+
+def test_a_model_with_a_strangers_backbone_cannot_be_described(tmp_path: Path) -> None:
+    model = DMF(torch.nn.Conv2d(3, 8, 3), groups=4)
+    with pytest.raises(ValueError, match="backbone was given by name"):
+        save_model(model, tmp_path / "m.safetensors")
+
+
+def test_files_that_are_not_ours_are_named(model: DMF, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is neither a file nor one of the shipped models"):
+        load_model("nowhere")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00notjson!")
+    with pytest.raises(ValueError, match=r"broken\.safetensors is not a model"):
+        load_model(broken)
+    save_model(model, broken)
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"broken\.safetensors is not a model"):
+        load_model(broken)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kept"
+    write_atomically(file, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
