@@ -8,6 +8,7 @@ from labkit.evaluation import Result, evaluate
 from labkit.experiments import Experiment, experiment
 from labkit.trace import Trace
 from labkit.training import Trained, build_model, train
+from labkit.versions import versions
 
 __all__ = [
     "DMF",
@@ -26,4 +27,5 @@ __all__ = [
     "load_model",
     "save_model",
     "train",
+    "versions",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +35,7 @@ def use_style() -> None:
     """Set the lab's look for all figures that follow."""
     plt.rcParams.update(
         {
-            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK, SKY, RED]),
+            "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PINK, SKY, RED]),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",

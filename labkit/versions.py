@@ -1,0 +1,13 @@
+"""What a result was computed with."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+PACKAGES = ("labkit", "torch", "torchvision", "torchdiffeq", "numpy", "pillow", "matplotlib")
+
+
+def versions() -> dict[str, str]:
+    """Releases of Python and of every package that can move a number; recorded with every result."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
