@@ -1,0 +1,58 @@
+"""ImageSet: what it holds, and what it refuses to hold."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from labkit.data.imageset import ImageSet, read_arrays, write_arrays
+from tests.toys import toy_images
+
+IMAGES = toy_images(classes=4, per_class=5, size=21)
+
+
+def test_indices_of_classes_and_masks() -> None:
+    assert [i.tolist() for i in IMAGES.class_indices] == [list(range(5 * c, 5 * c + 5)) for c in range(4)]
+    assert IMAGES.size == 21
+    masks = IMAGES.masks([0, 7])
+    assert masks.dtype == torch.bool
+    assert list(masks.shape) == [2, 21, 21]
+    assert masks.sum((1, 2)).tolist() == [49, 49]
+    assert (IMAGES.tensor()[0][masks[0]].min() >= 80) & (IMAGES.tensor()[0][~masks[0]].max() < 60)
+
+
+def test_written_and_read_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", IMAGES.pixels)
+    np.save(tmp_path / "masks.npy", IMAGES.packed_masks)
+    write_arrays(tmp_path, IMAGES.labels, IMAGES.class_names, ["a", "a", "b", "b"], IMAGES.provenance)
+    back = read_arrays(tmp_path)
+    assert isinstance(back.pixels, np.memmap)
+    assert np.array_equal(back.pixels, IMAGES.pixels)
+    assert (back.class_names, back.categories) == (IMAGES.class_names, ("a", "a", "b", "b"))
+    assert back.provenance == IMAGES.provenance
+    assert torch.equal(back.masks(slice(None)), IMAGES.masks(slice(None)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pixels": IMAGES.pixels.astype(float)}, "must be uint8"),
+        ({"pixels": IMAGES.pixels[:, :, :, :1]}, "must be uint8"),
+        ({"pixels": IMAGES.pixels[:-1]}, "19 images but 20 labels"),
+        ({"pixels": IMAGES.pixels[:0], "labels": IMAGES.labels[:0]}, "train split of toy holds no image"),
+        ({"class_names": ("a", "b")}, "label 3 but only 2 class names"),
+        ({"class_names": tuple("abcde")}, "class 'e' holds no image"),
+        ({"categories": ("a",)}, "1 categories for 4 classes"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(IMAGES, **changes)
+
+
+def test_no_masks_says_so() -> None:
+    bare: ImageSet = replace(IMAGES, packed_masks=None)
+    with pytest.raises(ValueError, match="no object masks"):
+        bare.masks(0)

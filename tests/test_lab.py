@@ -1,0 +1,48 @@
+"""`make run`: every notebook in order, a failure reported and the others run all the same."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit import lab
+
+
+def write_notebook(path: Path, *lines: str) -> None:
+    cells = [nbformat.v4.new_code_cell("runs = None", metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell(line) for line in lines]
+    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), path)
+
+
+def test_runs_all_reports_the_failed_and_prints_the_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notebooks").mkdir()
+    result = {"accuracies": {"DMF": {"accuracy": 71.234, "ci95": 0.456, "episodes": 2000}}}
+    write_notebook(tmp_path / "notebooks" / "01_fails.ipynb", "raise ValueError('no such image')")
+    write_notebook(
+        tmp_path / "notebooks" / "02_writes.ipynb",
+        "from pathlib import Path; folder = Path(runs) / 'train'; folder.mkdir()",
+        f"_ = (folder / 'result.json').write_text({json.dumps(result)!r})",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lab"])
+    assert lab.main() == 1
+    said = capfd.readouterr()
+    assert "ValueError: no such image" in said.err
+    assert "01_fails.ipynb failed" in said.err
+    assert "[2/2] 02_writes.ipynb" in said.out
+    assert "DMF             71.23 ± 0.46 %  (2000 episodes)" in said.out
+    assert "runs/02_writes.ipynb" in said.out
+
+
+def test_without_notebooks_it_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lab"])
+    assert lab.main() == 1
+    assert "no notebooks in notebooks" in capsys.readouterr().err
