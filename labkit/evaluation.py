@@ -20,7 +20,7 @@ FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit int
 
 
 class FewShotModel(Protocol):
-    """What `evaluate` needs of a method; every file of `labkit.methods` and `labkit.DMF` has it."""
+    """What `evaluate` needs of a method; `labkit.DMF` and whatever is compared with it has them."""
 
     def embed(self, images: Tensor, /) -> Tensor: ...
     def score(self, support: Tensor, query: Tensor, /) -> Tensor: ...

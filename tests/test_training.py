@@ -100,3 +100,9 @@ def test_presets_are_the_papers(name: str) -> None:
 def test_an_unknown_experiment_says_which_there_are() -> None:
     with pytest.raises(ValueError, match="quick"):
         experiment("mini")
+
+
+def test_changed_choices_are_added_to_the_presets() -> None:
+    preset, changed = experiment("quick"), experiment("quick", choices={"alignment": "none"}, steps=7)
+    assert changed.steps == 7
+    assert changed.choices == preset.choices | {"alignment": "none"}
