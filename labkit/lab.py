@@ -50,11 +50,10 @@ def main() -> int:
 
 
 def report(runs: Path) -> None:
-    """Print the accuracy that ``03_train`` reached, and what there is to open."""
-    result = runs / "train" / "result.json"
-    if result.exists():
-        print("\nAccuracy on novel classes, 5-way 1-shot, with its 95 % interval:")
-        for name, r in json.loads(result.read_text())["accuracies"].items():
+    """Print the accuracies that ``03_train`` reached, and what there is to open."""
+    for file in sorted(runs.glob("*/result.json")):
+        print(f"\nAccuracy on novel classes with its 95 % interval ({file.parent.name}):")
+        for name, r in json.loads(file.read_text())["accuracies"].items():
             print(f"  {name:<14} {r['accuracy']:6.2f} ± {r['ci95']:.2f} %  ({r['episodes']} episodes)")
     print("\nTo open:")
     for file in sorted(p for p in runs.rglob("*") if p.suffix in (".ipynb", ".csv", ".png", ".json")):

@@ -25,7 +25,7 @@ def test_runs_all_reports_the_failed_and_prints_the_accuracy(
     write_notebook(tmp_path / "notebooks" / "01_fails.ipynb", "raise ValueError('no such image')")
     write_notebook(
         tmp_path / "notebooks" / "02_writes.ipynb",
-        "from pathlib import Path; folder = Path(runs) / 'train'; folder.mkdir()",
+        "from pathlib import Path; folder = Path(runs) / 'quick-seed0'; folder.mkdir()",
         f"_ = (folder / 'result.json').write_text({json.dumps(result)!r})",
     )
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,40 @@
+"""The shipped weights are what they say they are."""
+
+import json
+
+import pytest
+
+from labkit.checkpoints import WEIGHTS, load_model, read_header
+from labkit.data import load_images
+from labkit.evaluation import evaluate
+
+SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))
+
+
+def test_all_together_stay_small() -> None:
+    assert SHIPPED
+    assert sum(file.stat().st_size for file in SHIPPED) < 16e6
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
+def test_they_reach_the_accuracy_that_is_written_in_them(file) -> None:  # type: ignore[no-untyped-def]
+    about = read_header(file)["about"]
+    assert {"command", "experiment", "seed", "versions", "result", "shipped"} <= set(about)
+    settings = about["experiment"]
+    novel = load_images(
+        settings["dataset"], "test", size=settings["size"], per_class=settings["per_class"], progress=False
+    )
+    if novel.provenance.digest != about["shipped"]["digest"]:
+        pytest.skip("another release of the fonts or of Pillow renders other images")
+    result = evaluate(load_model(file), novel, shot=settings["shot"], episodes=500)
+    assert result.accuracy == pytest.approx(about["shipped"]["accuracy"], abs=1.5)  # two intervals of 500 episodes
+
+
+def test_quick_has_three_seeds_above_sixty_percent_and_its_baseline() -> None:
+    rows = json.loads((WEIGHTS.parent / "results" / "quick.json").read_text())["runs"]
+    quick = [r for r in rows if r["name"] == "quick"]
+    assert sorted(r["seed"] for r in quick) == [0, 1, 2]
+    for row in quick:
+        assert row["novel"]["DMF"]["accuracy"] >= 60
+        assert row["novel"]["DMF"]["episodes"] == 2000
+        assert row["command"].startswith("papermill 03_train.ipynb")
