@@ -27,6 +27,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        Path(scratch).chmod(0o644)  # mkstemp gives 0o600, which would hide shared results
         Path(scratch).replace(path)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labkit.data.imageset import ImageSet
 from labkit.episodes import Episode
+from labkit.versions import versions
 
 # Okabe and Ito's palette, in the order that lines take it.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
@@ -48,6 +52,15 @@ def use_style() -> None:
     )
 
 
+def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
+    """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; then it may still be shown."""
+    folder = Path(runs) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=160)
+    figure.savefig(folder / f"{name}.svg")
+    (folder / f"{name}.json").write_text(json.dumps({"how": how, "versions": versions()}, indent=1))
+
+
 def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None = None) -> None:
     """A picture without ticks; `frame` is a colour around it. Titles are wrapped to the picture's width."""
     ax.imshow(np.asarray(pixels))
@@ -58,21 +71,60 @@ def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None =
         spine.set(visible=frame is not None, color=frame or BLACK, linewidth=3)
 
 
-def image_grid(rows: Sequence[Sequence[NDArray[np.uint8]]], names: Sequence[str], width: float = 9) -> Figure:
-    """Rows of pictures, each row with its name to the left."""
+def show_heat(ax: Axes, values: ArrayLike, title: str = "", low: float | None = None, high: float | None = None) -> Any:
+    """A map of h x w cells as colours from `low` to `high`; returns what a colour bar needs."""
+    shown = ax.imshow(np.asarray(values), cmap=HEAT, vmin=low, vmax=high)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=8)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return shown
+
+
+def readable(name: str) -> str:
+    """A Unicode name in lower case, its letters as they are: ``SCRIPT CAPITAL F`` is ``Script capital F``."""
+    words = " ".join(w if len(w) == 1 else w.lower() for w in name.split())
+    return words[:1].upper() + words[1:]
+
+
+def image_grid(
+    rows: Sequence[Sequence[NDArray[np.uint8]]],
+    names: Sequence[str],
+    width: float = 9,
+    titles: Sequence[Sequence[str]] | None = None,
+    frame: str | None = None,
+) -> Figure:
+    """Rows of pictures, each row with its name to the left.
+
+    Args:
+        rows: pictures uint8 [size, size, 3]; rows may differ in length.
+        names: one a row.
+        width: of the figure, in inches.
+        titles: what stands above each picture; shorter than `rows`, it is only for the first of them.
+        frame: a colour around the first picture of every row.
+    """
     columns = max(len(row) for row in rows)
+    lines = 0 if titles is None else 0.16 * len(titles)  # inches that titles take
     figure, axes = plt.subplots(
-        len(rows), columns, figsize=(width, width * len(rows) / (columns + 2)), squeeze=False, layout="constrained"
+        len(rows), columns, figsize=(width, width * len(rows) / (columns + 2) + lines), squeeze=False
     )
     for ax in axes.ravel():
         ax.axis("off")
-    for row, name, line in zip(rows, names, axes, strict=True):
-        for pixels, ax in zip(row, line, strict=False):
+    for r, (row, name, line) in enumerate(zip(rows, names, axes, strict=True)):
+        above = titles[r] if titles is not None and r < len(titles) else [""] * len(row)
+        for c, (pixels, title, ax) in enumerate(zip(row, above, line, strict=False)):
             ax.axis("on")
-            show_image(ax, pixels)
+            show_image(ax, pixels, title, frame=frame if c == 0 else None)
         label = textwrap.fill(name, 22)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     return figure
+
+
+def spotlight(pixels: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
+    """The picture [size, size, 3] in colour where `mask` [size, size] is, dim and grey elsewhere."""
+    picture = np.asarray(pixels)
+    dim = 0.3 * (picture @ np.array([0.299, 0.587, 0.114]))
+    return np.where(np.asarray(mask)[..., None], picture, dim[..., None]).astype(np.uint8)
 
 
 def show_episode(images: ImageSet, episode: Episode, queries: int = 5, width: float = 9) -> Figure:
@@ -85,7 +137,7 @@ def show_episode(images: ImageSet, episode: Episode, queries: int = 5, width: fl
         own = episode.query_index[episode.query_labels == n][:queries]
         for ax, i in zip(axes[n], [*episode.support_index[n].tolist(), *own.tolist()], strict=False):
             show_image(ax, images.pixels[i], frame=BLUE if i in episode.support_index[n] else None)
-        name = images.class_names[int(episode.classes[n])].capitalize()
+        name = readable(images.class_names[int(episode.classes[n])])
         axes[n, 0].set_ylabel(textwrap.fill(name, 22), rotation=0, ha="right", va="center", fontsize=7)
     axes[0, 0].set_title("support", color=BLUE)
     axes[0, shot].set_title("query", loc="left")
@@ -109,8 +161,8 @@ def show_sampling(
         points: (y, x) in pixels, [9, 2]; those outside the picture are drawn, hollow, on its edge.
         grid: the regular 3 x 3 grid, [9, 2], drawn as ghosts.
     """
-    show_image(axes[0], query, "query")
-    show_image(axes[1], support, "support")
+    show_image(axes[0], query, "query position")
+    show_image(axes[1], support, "sampled points")
     side = np.asarray(support).shape[0]
     axes[0].plot(position[1], position[0], "o", color=GREEN, markersize=8, markeredgecolor="white")
     where, ghosts = np.asarray(points), np.asarray(grid)
@@ -164,4 +216,68 @@ def accuracy_bars(accuracies: Mapping[str, tuple[float, float]], chance: float) 
     ax.axvline(chance, color=BLACK, linestyle=":", linewidth=1)
     ax.set(xlabel="accuracy on novel classes, % (dotted: chance)", xlim=(0, 100))
     ax.invert_yaxis()
+    return figure
+
+
+def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
+    """A `labkit.datasheet.data_sheet`: accuracy against displacement, a panel a method, a line for each thing seen."""
+    methods = sheet["method"].unique()
+    figure, axes = plt.subplots(1, len(methods), figsize=(9, 3.2), sharey=True, squeeze=False)
+    seen = list(sheet["sees"].unique())
+    clutter = iter(plt.get_cmap("Blues")(np.linspace(0.95, 0.45, len(seen))))
+    colours = {sees: ORANGE if sees == "object alone" else next(clutter) for sees in seen}
+    for ax, method in zip(axes[0], methods, strict=True):
+        for k, sees in enumerate(seen):
+            part = sheet[(sheet["method"] == method) & (sheet["sees"] == sees)]
+            apart = 0.012 * (k - (len(seen) - 1) / 2)  # lest intervals hide one another
+            ax.errorbar(
+                part["displacement"] + apart,
+                part["accuracy"],
+                part["ci95"],
+                color=colours[sees],
+                marker="s" if sees == "object alone" else "o",
+                markersize=4,
+                capsize=2,
+                label=sees,
+            )
+        ax.axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
+        ax.text(sheet["displacement"].max(), chance - 1, "chance", ha="right", va="top", fontsize=7)
+        ax.set(title=method[0].upper() + method[1:], xlabel="displacement of the object")
+        ax.set_xticks(sorted(sheet["displacement"].unique()))
+    axes[0, 0].set(ylabel="accuracy, % (bars: 95 % interval)", ylim=(0, max(60, 1.12 * sheet["accuracy"].max())))
+    axes[0, 0].legend(*_last_first(axes[0, 0]), loc="upper right")
+    return figure
+
+
+def _last_first(ax: Axes) -> tuple[list[Any], list[str]]:
+    handles, labels = ax.get_legend_handles_labels()
+    return handles[::-1], labels[::-1]
+
+
+def show_pairs(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    names: Sequence[tuple[str, str]],
+    captions: Sequence[str],
+    columns: int = 3,
+    width: float = 9,
+) -> Figure:
+    """Pairs of pictures side by side, each picture with its name below and each pair with its caption above.
+
+    Args:
+        pairs: pictures uint8 [size, size] or [size, size, 3].
+        names, captions: one a picture, one a pair.
+        columns: pairs in a row.
+        width: of the figure, in inches.
+    """
+    rows = -(-len(pairs) // columns)
+    figure = plt.figure(figsize=(width, rows * (width / columns / 2 + 0.65)))
+    parts = figure.subfigures(rows, columns, squeeze=False).ravel()
+    for part, pair, own, caption in zip(parts, pairs, names, captions, strict=False):
+        part.suptitle(caption, fontsize=8)
+        for ax, pixels, name in zip(part.subplots(1, 2), pair, own, strict=True):
+            ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            ax.set(xticks=[], yticks=[])
+            ax.set_xlabel(textwrap.fill(name, 22), fontsize=6.5)
+            for spine in ax.spines.values():
+                spine.set(visible=True, color="0.75")
     return figure

@@ -1,4 +1,4 @@
-"""``python -m labkit.promote runs/quick-seed0 quick``: ship a trained model with the lab, in half precision, with its story.
+"""``python -m labkit.promote runs/quick-seed0 quick``: ship a trained model, in half precision, with its story.
 
 The accuracy of the very weights that are shipped is measured anew, since rounding to half precision may move it.
 """
