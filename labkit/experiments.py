@@ -73,12 +73,13 @@ TIERED_1SHOT = replace(
 
 # Small images, a thin backbone, few images a class: what a laptop trains in minutes.
 #
-# Two things make it start every time, both found on validation classes (results/start.json). With the raw dot products of
-# the paper's meta-classifier the few-shot loss begins at 24 to 30 instead of log 5, all of it bias towards one class, and
-# its gradient is 130 to 170 times the global loss's: it pushes the class means together before there are features, and
-# the network stays at chance. `score_scale` 0.08, about 1 / sqrt(c), ends that. And colour jitter and erasing, which
-# photographs need, lengthen the plateau by hundreds of steps on glyphs, whose colours are random already. Of the learning
-# rates 0.1 and 0.2 the second is ahead on validation; offsets ten times smaller at first made no difference to be seen.
+# Two things make it start every time, both found on validation classes (results/start.json). With the raw dot
+# products of the paper's meta-classifier the few-shot loss begins at 24 to 30 instead of log 5, all of it bias
+# towards one class, and its gradient is 130 to 170 times the global loss's: it pushes the class means together before
+# there are features, and the network stays at chance. `score_scale` 0.08, about 1 / sqrt(c), ends that. And colour
+# jitter and erasing, which photographs need, lengthen the plateau by hundreds of steps on glyphs, whose colours are
+# random already. Of the learning rates 0.1 and 0.2 the second is ahead on validation; offsets ten times smaller at
+# first made no difference to be seen.
 QUICK = Experiment(
     "quick",
     "glyphs-mini",
