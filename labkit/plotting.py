@@ -14,6 +14,7 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 from labkit.data.imageset import ImageSet
@@ -98,26 +99,33 @@ def image_grid(
 
     Args:
         rows: pictures uint8 [size, size, 3]; rows may differ in length.
-        names: one a row.
+        names: one a row; long lines are wrapped.
         width: of the figure, in inches.
         titles: what stands above each picture; shorter than `rows`, it is only for the first of them.
         frame: a colour around the first picture of every row.
     """
     columns = max(len(row) for row in rows)
-    lines = 0 if titles is None else 0.16 * len(titles)  # inches that titles take
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(width, width * len(rows) / (columns + 2) + lines), squeeze=False
-    )
+    labels = ["\n".join(textwrap.fill(line, 22) for line in name.split("\n")) for name in names]
+    beside = 0.15 + 0.062 * max(len(line) for label in labels for line in label.split("\n"))  # inches for the names
+    above = 0 if titles is None else 0.2 * len(titles)  # inches for the titles
+    height = (width - beside) / columns * len(rows) + above
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
+    _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     for ax in axes.ravel():
         ax.axis("off")
-    for r, (row, name, line) in enumerate(zip(rows, names, axes, strict=True)):
-        above = titles[r] if titles is not None and r < len(titles) else [""] * len(row)
-        for c, (pixels, title, ax) in enumerate(zip(row, above, line, strict=False)):
+    for r, (row, label, line) in enumerate(zip(rows, labels, axes, strict=True)):
+        over = titles[r] if titles is not None and r < len(titles) else [""] * len(row)
+        for c, (pixels, title, ax) in enumerate(zip(row, over, line, strict=False)):
             ax.axis("on")
             show_image(ax, pixels, title, frame=frame if c == 0 else None)
-        label = textwrap.fill(name, 22)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     return figure
+
+
+def _layout(figure: Figure) -> ConstrainedLayoutEngine:
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    return engine
 
 
 def spotlight(pixels: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
@@ -241,7 +249,7 @@ def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
                 label=sees,
             )
         ax.axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
-        ax.text(sheet["displacement"].max(), chance - 1, "chance", ha="right", va="top", fontsize=7)
+        ax.text(sheet["displacement"].max(), chance - 2.5, "chance", ha="right", va="top", fontsize=7)
         ax.set(title=method[0].upper() + method[1:], xlabel="displacement of the object")
         ax.set_xticks(sorted(sheet["displacement"].unique()))
     axes[0, 0].set(ylabel="accuracy, % (bars: 95 % interval)", ylim=(0, max(60, 1.12 * sheet["accuracy"].max())))
@@ -270,14 +278,18 @@ def show_pairs(
         width: of the figure, in inches.
     """
     rows = -(-len(pairs) // columns)
-    figure = plt.figure(figsize=(width, rows * (width / columns / 2 + 0.65)))
-    parts = figure.subfigures(rows, columns, squeeze=False).ravel()
-    for part, pair, own, caption in zip(parts, pairs, names, captions, strict=False):
-        part.suptitle(caption, fontsize=8)
-        for ax, pixels, name in zip(part.subplots(1, 2), pair, own, strict=True):
+    side = width / columns / 2
+    figure, axes = plt.subplots(rows, 2 * columns, figsize=(width, rows * (side + 0.45)), squeeze=False)
+    for ax in axes.ravel():
+        ax.axis("off")
+    for k, (pair, own, caption) in enumerate(zip(pairs, names, captions, strict=True)):
+        left = 2 * (k % columns)
+        for ax, pixels, name in zip(axes[k // columns, left : left + 2], pair, own, strict=True):
+            ax.axis("on")
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(textwrap.fill(name, 22), fontsize=6.5)
             for spine in ax.spines.values():
                 spine.set(visible=True, color="0.75")
+        axes[k // columns, left].set_title(caption, fontsize=8, loc="left")
     return figure
