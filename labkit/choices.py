@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from labkit import alignment
 
@@ -70,3 +70,15 @@ PRESETS = {
         global_reads="backbone",
     ),
 }
+
+
+def replace_choices(choices: Choices, changes: dict[str, Any]) -> Choices:
+    """`choices` with some fields changed.
+
+    Raises:
+        ValueError: a field that does not exist, or a choice that is impossible.
+    """
+    unknown = sorted(set(changes) - set(asdict(choices)))
+    if unknown:
+        raise ValueError(f"unknown choices {unknown}; there are {sorted(asdict(choices))}")
+    return replace(choices, **changes)

@@ -16,7 +16,8 @@ moves inside: score = sum over groups of gain x (class weight . X_q), so no alig
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import copy
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 
 from labkit import alignment
 from labkit.backbones import Conv4, ResNet12
-from labkit.choices import PRESETS
+from labkit.choices import PRESETS, replace_choices
 from labkit.preprocessing import Preprocessing
 from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample
 from labkit.trace import Trace
@@ -69,10 +70,7 @@ class DMF(nn.Module):
         super().__init__()
         if preset not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {preset!r}")
-        unknown = sorted(set(changes) - set(asdict(PRESETS[preset])))
-        if unknown:
-            raise ValueError(f"unknown choices {unknown}; there are {sorted(asdict(PRESETS[preset]))}")
-        self.choices = replace(PRESETS[preset], **changes)
+        self.choices = replace_choices(PRESETS[preset], changes)
         self.rule = alignment.parse_rule(self.choices.alignment, self.choices.rtol, self.choices.atol)
         self.backbone_name = backbone if isinstance(backbone, str) else None
         self.backbone_options = dict(backbone_options or {})
@@ -105,6 +103,21 @@ class DMF(nn.Module):
             "classes": self.classes,
             "backbone_options": self.backbone_options,
         } | {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.choices).items()}
+
+    def variant(self, **changes: Any) -> DMF:
+        """This model, sharing its weights, with other `Choices` that need no other weights, in the same mode.
+
+        Raises:
+            ValueError: unknown or impossible choices, or another kernel, which has other weights.
+        """
+        choices = replace_choices(self.choices, changes)
+        if choices.kernel != self.choices.kernel:
+            raise ValueError(
+                f"a kernel of {choices.kernel} needs other weights than this model's {self.choices.kernel}"
+            )
+        other = copy.copy(self)
+        other.choices, other.rule = choices, alignment.parse_rule(choices.alignment, choices.rtol, choices.atol)
+        return other
 
     # Every method offers embed, score, loss, and forward made of them.
 

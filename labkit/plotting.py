@@ -57,8 +57,8 @@ def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
     """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; then it may still be shown."""
     folder = Path(runs) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=160)
-    figure.savefig(folder / f"{name}.svg")
+    figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+    figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
     (folder / f"{name}.json").write_text(json.dumps({"how": how, "versions": versions()}, indent=1))
 
 
@@ -152,6 +152,66 @@ def show_episode(images: ImageSet, episode: Episode, queries: int = 5, width: fl
     return figure
 
 
+def heat_row(
+    maps: Sequence[ArrayLike],
+    titles: Sequence[str],
+    label: str,
+    picture: ArrayLike | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
+) -> Figure:
+    """Maps side by side on one scale with its colour bar, named `label`; to their left a picture, if given."""
+    extra = picture is not None
+    count = len(maps) + extra
+    figure, axes = plt.subplots(1, count, figsize=(1.55 * count + 0.6, 1.9))
+    if extra:
+        show_image(axes[0], np.asarray(picture), "query")
+    values = np.stack([np.asarray(m) for m in maps])
+    low, high = (v if v is not None else f for v, f in zip(limits, (values.min(), values.max()), strict=True))
+    for ax, value, title in zip(axes[extra:], values, titles, strict=True):
+        shown = show_heat(ax, value, title, low, high)
+    figure.colorbar(shown, ax=axes, label=label)
+    return figure
+
+
+def picture_and_heat(pictures: Sequence[ArrayLike], maps: Sequence[ArrayLike], label: str) -> Figure:
+    """Pictures above, a map of each below, every map on a scale of its own."""
+    figure, axes = plt.subplots(2, len(maps), figsize=(1.6 * len(maps), 3.4))
+    for column, picture, values in zip(axes.T, pictures, maps, strict=True):
+        show_image(column[0], picture)
+        show_heat(column[1], values)
+    axes[1, 0].set_ylabel(label)
+    return figure
+
+
+def score_rows(picture: ArrayLike, before: ArrayLike, after: ArrayLike, label: int) -> Figure:
+    """Score maps [N, h, w] of a query before and after alignment, each row on one scale; `label` is the true class."""
+    rows = (np.asarray(before), np.asarray(after))
+    count = len(rows[0])
+    figure, axes = plt.subplots(2, count + 1, figsize=(1.55 * (count + 1), 3.4))
+    show_image(axes[0, 0], picture, "query")
+    axes[1, 0].axis("off")
+    for line, maps, name in zip(axes, rows, ("before alignment", "after alignment"), strict=True):
+        for n, ax in enumerate(line[1:]):
+            title = f"class {n + 1}{' (true)' if n == label else ''}" if maps is rows[0] else ""
+            show_heat(ax, maps[n], title, maps.min(), maps.max())
+            ax.set_xlabel(f"score {maps[n].mean():.2f}")
+        line[1].set_ylabel(name)
+    return figure
+
+
+def sampling_row(
+    query: ArrayLike, support: ArrayLike, points: ArrayLike, grid: ArrayLike, cells: Sequence[tuple[int, int]]
+) -> Figure:
+    """`show_sampling` for several query cells (row, column); points and grid [9, 2, h, w] in image pixels."""
+    where, regular = np.asarray(points), np.asarray(grid)
+    figure, axes = plt.subplots(1, 2 * len(cells), figsize=(3.5 * len(cells), 2.2))
+    for (i, j), pair in zip(cells, axes.reshape(-1, 2), strict=True):
+        y, x = regular[4, :, i, j]
+        show_sampling(pair, query, support, (y, x), where[:, :, i, j], regular[:, :, i, j])
+        pair[0].set_xlabel(f"cell ({i}, {j})")
+    return figure
+
+
 def show_sampling(
     axes: Sequence[Axes],
     query: ArrayLike,
@@ -207,7 +267,7 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     )
     axes[1].axhline(20, color=BLACK, linewidth=0.8, linestyle=":")
     axes[1].set(title="Accuracy of an episode (dotted: chance), %", xlabel="step", ylim=(10, 100))
-    axes[1].legend(loc="lower right")
+    axes[1].legend(loc="upper left")
     axes[2].plot(steps, [m["rate"] for m in training], color=GREEN)
     axes[2].set(title="Learning rate", xlabel="step")
     return figure
@@ -278,12 +338,12 @@ def show_pairs(
         width: of the figure, in inches.
     """
     rows = -(-len(pairs) // columns)
-    side = width / columns / 2
-    figure, axes = plt.subplots(rows, 2 * columns, figsize=(width, rows * (side + 0.45)), squeeze=False)
+    size = (width, rows * (width / columns / 2.12 + 0.45))
+    figure, axes = plt.subplots(rows, 3 * columns, figsize=size, squeeze=False, width_ratios=[1, 1, 0.12] * columns)
     for ax in axes.ravel():
         ax.axis("off")
     for k, (pair, own, caption) in enumerate(zip(pairs, names, captions, strict=True)):
-        left = 2 * (k % columns)
+        left = 3 * (k % columns)  # every third place is a gap
         for ax, pixels, name in zip(axes[k // columns, left : left + 2], pair, own, strict=True):
             ax.axis("on")
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)

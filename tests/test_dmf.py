@@ -175,6 +175,19 @@ def test_loss_weights_and_what_the_global_classifier_reads() -> None:
         torch.testing.assert_close(losses.globally, expected)
 
 
+def test_a_variant_shares_the_weights_and_only_the_weights() -> None:
+    torch.manual_seed(0)
+    model = head(6, 3, alignment="closed").eval()
+    bare = model.variant(alignment="none")
+    x_supp, x_q = torch.randn(1, 2, 6, 4, 4).double(), torch.randn(1, 3, 6, 4, 4).double()
+    assert bare.filter_conv.weight is model.filter_conv.weight
+    assert (bare.rule.name, model.rule.name) == ("none", "closed")
+    expected = torch.einsum("eqchw,enc->eqn", x_q, x_supp.mean((-2, -1))) / 16
+    torch.testing.assert_close(bare.score(x_supp[:, :, None], x_q), expected)
+    with pytest.raises(ValueError, match="other weights"):
+        model.variant(kernel=3, alignment="rk4")
+
+
 def test_any_module_that_gives_maps_is_a_backbone() -> None:
     timm = pytest.importorskip("timm")
     net = timm.create_model("resnet10t", pretrained=False, features_only=True, out_indices=(2,))

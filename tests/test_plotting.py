@@ -1,0 +1,58 @@
+"""Pictures: what is drawn is what was given."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from labkit import plotting
+from labkit.episodes import EpisodeSampler
+from tests.toys import toy_images
+
+matplotlib.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> None:
+    yield
+    plt.close("all")
+
+
+def test_sampled_points_are_drawn_where_they_are_and_those_outside_hollow_on_the_edge() -> None:
+    picture = np.zeros((40, 40, 3), dtype=np.uint8)
+    points = np.array([[10.0, 20.0]] * 7 + [[-15.0, 5.0], [3.0, 90.0]])
+    _, axes = plt.subplots(1, 2)
+    plotting.show_sampling(axes, picture, picture, (3.5, 11.5), points, points * 0)
+    (position,) = axes[0].lines
+    assert position.get_xydata().tolist() == [[11.5, 3.5]]
+    dots = [line for line in axes[1].lines if line.get_color() == plotting.RED]
+    full, hollow = dots
+    assert full.get_xydata().tolist() == [[20.0, 10.0]] * 7
+    assert hollow.get_fillstyle() == "none"
+    assert hollow.get_xydata().tolist() == [[5.0, 0.0], [39.0, 3.0]]
+
+
+def test_an_episode_shows_each_class_by_its_name() -> None:
+    images = toy_images(classes=4, per_class=8)
+    episode = EpisodeSampler(images, 3, 1, 5)[0]
+    figure = plotting.show_episode(images, episode, queries=4)
+    names = [figure.axes[5 * n].get_ylabel() for n in range(3)]
+    assert names == [plotting.readable(images.class_names[c]) for c in episode.classes]
+    assert all(ax.images for ax in figure.axes)
+
+
+def test_readable_names() -> None:
+    assert plotting.readable("SCRIPT CAPITAL F") == "Script capital F"
+    assert plotting.readable("n01532829") == "N01532829"
+
+
+def test_a_saved_figure_says_how_it_was_made(tmp_path: Path) -> None:
+    figure, _ = plt.subplots()
+    plotting.save(figure, tmp_path, "name", seed=3)
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"name.png", "name.svg", "name.json"}
+    about = json.loads((tmp_path / "figures" / "name.json").read_text())
+    assert about["how"] == {"seed": 3}
+    assert "torch" in about["versions"]
