@@ -44,7 +44,7 @@ def use_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",
-            "figure.dpi": 110,
+            "figure.dpi": 100,
             "figure.constrained_layout.use": True,
             "image.interpolation": "nearest",
             "legend.frameon": False,
