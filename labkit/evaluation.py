@@ -103,7 +103,7 @@ def evaluate(
     sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
     drawn = [sampler.indices(i) for i in range(episodes)]
     correct = np.zeros((episodes, way))
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.inference_mode(), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
@@ -122,7 +122,8 @@ def evaluate(
                         correct[i] = np.bincount(labels, guess == labels, minlength=way) / query
                     bar.update(len(part))
     finally:
-        model.train(was_training)
+        for module, training in modes.items():  # one by one: a part may have been frozen
+            module.training = training
     per_episode = 100 * correct.mean(1)
     settings = {
         "way": way,
@@ -132,6 +133,10 @@ def evaluate(
         "seed": seed,
         "dataset": images.provenance.dataset,
         "split": images.provenance.split,
+        "size": images.size,
+        "layout": images.provenance.layout,
+        "source_size": images.provenance.source_size,
+        "resampling": images.provenance.resampling,
         "digest": images.provenance.digest,
         "precision": "bfloat16" if bfloat16 else "float32",
     }
@@ -159,12 +164,16 @@ def _class_interval(
 def _embed(
     model: FewShotModel, sampler: EpisodeSampler, index: NDArray[np.int64], device: torch.device, bfloat16: bool
 ) -> Tensor:
-    parts = []
-    for some in np.array_split(index, -(-len(index) // 256)):
-        unit = sampler.preprocessing.to_unit(sampler.pixels[torch.from_numpy(some)].to(device))
+    features = torch.empty(0)
+    for start in range(0, len(index), 256):
+        some = torch.from_numpy(index[start : start + 256])
+        unit = sampler.preprocessing.to_unit(sampler.pixels[some].to(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            parts.append(model.embed(sampler.preprocessing.normalise(unit)))
-    return torch.cat(parts)
+            part = model.embed(sampler.preprocessing.normalise(unit))
+        if start == 0:  # filled in place: a list to be joined would take the memory twice
+            features = part.new_empty(len(index), *part.shape[1:])
+        features[start : start + 256] = part
+    return features
 
 
 def _feature_bytes(model: FewShotModel, sampler: EpisodeSampler, device: torch.device) -> int:

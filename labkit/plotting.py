@@ -244,7 +244,7 @@ def show_sampling(
     axes[1].set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
 
 
-def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_curves(metrics: Sequence[Mapping[str, Any]], chance: float) -> Figure:
     """Losses, training and validation accuracy, and learning rate against steps, from ``metrics.jsonl``."""
     training = [m for m in metrics if "loss" in m]
     validation = [m for m in metrics if "validation" in m]
@@ -265,8 +265,8 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
         capsize=2,
         label="validation classes, 95 % interval",
     )
-    axes[1].axhline(20, color=BLACK, linewidth=0.8, linestyle=":")
-    axes[1].set(title="Accuracy of an episode (dotted: chance), %", xlabel="step", ylim=(10, 100))
+    axes[1].axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
+    axes[1].set(title="Accuracy of an episode (dotted: chance), %", xlabel="step", ylim=(0, 100))
     axes[1].legend(loc="upper left")
     axes[2].plot(steps, [m["rate"] for m in training], color=GREEN)
     axes[2].set(title="Learning rate", xlabel="step")

@@ -1,4 +1,6 @@
-"""``python -m labkit.promote runs/quick-seed0 quick``: ship a trained model, in half precision, with its story.
+"""Ship a trained model with the lab, in half precision, with its story.
+
+``python -m labkit.promote runs/quick-seed0 quick --command "papermill 03_train.ipynb ../runs/03_train.ipynb"``
 
 The accuracy of the very weights that are shipped is measured anew, since rounding to half precision may move it.
 """
@@ -12,7 +14,6 @@ from pathlib import Path
 from labkit.checkpoints import WEIGHTS, load_model, save_model
 from labkit.data import load_images
 from labkit.evaluation import evaluate
-from labkit.versions import versions
 
 
 def promote(folder: Path, name: str, command: str) -> Path:
@@ -31,7 +32,7 @@ def promote(folder: Path, name: str, command: str) -> Path:
         "command": command,
         "experiment": experiment,
         "seed": result["seed"],
-        "versions": versions(),
+        "versions": result["versions"],
         "result": {k: result[k] for k in ("accuracies", "validation")},
         "validation_curve": [[m["step"], m["validation"]] for m in metrics if "validation" in m],
     }

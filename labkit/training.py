@@ -31,7 +31,7 @@ class Trained:
     """What `train` leaves behind.
 
     Attributes:
-        model: the best by validation, in eval mode.
+        model: the best by validation (the last, where there was none yet), in eval mode.
         validation: best validation accuracy in percent.
         metrics: one dict a step-group, and one a validation, as in ``metrics.jsonl``.
         folder: holds ``metrics.jsonl``, ``best.safetensors`` and ``last.pt``.
@@ -102,28 +102,32 @@ def train(
         base, experiment.way, experiment.shot, experiment.query, seed, device=device, augment=experiment.augment
     )
     last = experiment.steps if until is None else min(until, experiment.steps)
-    totals = torch.zeros(4, device=device)
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
-        tqdm(total=last, initial=run.step, desc="training", disable=not progress, mininterval=1.0) as bar,
+        tqdm(
+            total=last * experiment.batch,
+            initial=run.step * experiment.batch,
+            desc="training",
+            unit=" episodes",
+            disable=not progress,
+            mininterval=1.0,
+        ) as bar,
     ):
         while run.step < last:
-            totals += _step(run, sampler)
-            bar.update()
-            if run.step % GROUP == 0 or run.step == last:
-                count = (run.step - 1) % GROUP + 1
-                loss, few_shot, globally, accuracy = (totals / count).tolist()
-                totals.zero_()
-                if not math.isfinite(loss):
-                    raise FloatingPointError(f"the loss is {loss} in the steps before {run.step} (seed {seed})")
-                rate = learning_rate_at(run.step - 1, experiment)
-                run.log(step=run.step, loss=loss, few_shot=few_shot, globally=globally, accuracy=accuracy, rate=rate)
+            run.totals += _step(run, sampler)
+            bar.update(experiment.batch)
+            finished = run.step == experiment.steps
+            if run.step % GROUP == 0 or finished:
+                loss, accuracy = run.log_group()
                 bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.1f} %, validation {run.best:.1f} %")
-            if run.step % experiment.validate_every == 0 or run.step == last:
+            if run.step % experiment.validate_every == 0 or finished:
                 run.validate(validation)
                 run.save()
-    best = load_model(folder / "best.safetensors", device)
+            elif run.step == last:
+                run.save()
+    file = folder / "best.safetensors"
+    best = load_model(file, device) if file.exists() else run.model.eval()
     return Trained(best, run.best, run.metrics, folder, time.perf_counter() - started)
 
 
@@ -166,8 +170,24 @@ class _Run:
             fused=device.type == "cuda",
         )
         self.step, self.best = 0, 0.0
+        self.totals = torch.zeros(4, device=device)  # loss, its two parts and accuracy since the last line of metrics
         self.metrics: list[dict[str, Any]] = []
         self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed, "digest": base.provenance.digest})
+
+    def check_finite(self) -> None:
+        """Stop before a broken number is written anywhere."""
+        loss = float(self.totals[0])
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} in the steps before {self.step} (seed {self.seed})")
+
+    def log_group(self) -> tuple[float, float]:
+        """A line of means over the step-group that ends here; its loss and accuracy."""
+        self.check_finite()
+        loss, few_shot, globally, accuracy = (self.totals / ((self.step - 1) % GROUP + 1)).tolist()
+        self.totals.zero_()
+        rate = learning_rate_at(self.step - 1, self.experiment)
+        self.log(step=self.step, loss=loss, few_shot=few_shot, globally=globally, accuracy=accuracy, rate=rate)
+        return loss, accuracy
 
     def log(self, **line: Any) -> None:
         self.metrics.append({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()})
@@ -185,10 +205,12 @@ class _Run:
 
     def save(self) -> None:
         """Everything that `resume` needs, last: what it counts on is on the disk already."""
+        self.check_finite()
         state = {
             "identity": self.identity,
             "step": self.step,
             "best": self.best,
+            "totals": self.totals,
             "metrics": json.dumps(self.metrics),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -207,5 +229,6 @@ class _Run:
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.best, self.metrics = state["step"], state["best"], json.loads(state["metrics"])
+            self.totals = state["totals"]
         text = "".join(json.dumps(line) + "\n" for line in self.metrics)
         write_atomically(self.folder / "metrics.jsonl", text.encode())

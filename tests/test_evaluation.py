@@ -48,6 +48,8 @@ def test_accuracy_and_interval_are_those_of_a_plain_loop() -> None:
         by_hand.append(100 * (scores.argmax(1) == episode.query_labels).float().mean().item())
     np.testing.assert_allclose(result.per_episode, by_hand, atol=1e-4)
     assert result.accuracy == pytest.approx(np.mean(by_hand), abs=1e-4)
+    assert result.summary()["source_size"] == "24x24"
+    assert result.summary()["resampling"] == "none"
     assert result.ci95 == pytest.approx(1.96 * np.std(by_hand, ddof=1) / np.sqrt(12), abs=1e-4)
 
 
@@ -71,11 +73,13 @@ def test_embeds_every_image_once_or_in_groups_with_the_same_result(monkeypatch: 
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_leaves_mode_and_statistics_as_they_were(training: bool) -> None:
+def test_leaves_modes_and_statistics_as_they_were(training: bool) -> None:
     model = tiny().train(training)
+    model.backbone.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     evaluate(model, IMAGES, episodes=2, query=3)
     assert model.training is training
+    assert not any(m.training for m in model.backbone.modules())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 

@@ -40,14 +40,19 @@ def test_learns_what_can_be_learnt(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_bits_and_a_stopped_run_goes_on_to_the_same(tmp_path: Path) -> None:
-    whole = train(TINY, BASE, VALIDATION, tmp_path / "whole", progress=False)
-    for until in (5, 9, None):
-        parts = train(TINY, BASE, VALIDATION, tmp_path / "parts", until=until, progress=False)
+    """Stopped inside a step-group, at a validation and beside one: weights, momenta, metrics and best are the same."""
+    setting = replace(TINY, steps=30, validate_every=10)
+    whole = train(setting, BASE, VALIDATION, tmp_path / "whole", progress=False)
+    for until in (4, 20, 27, None):
+        parts = train(setting, BASE, VALIDATION, tmp_path / "parts", until=until, progress=False)
     a, b = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("whole", "parts"))
-    assert a["step"] == b["step"] == 12
+    assert a["step"] == b["step"] == 30
     assert all(torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
-    kept = {m["step"]: m for m in parts.metrics if "loss" in m}
-    assert kept[12]["rate"] == whole.metrics[-2]["rate"]
+    momenta = [state["optimiser"]["state"] for state in (a, b)]
+    assert all(torch.equal(v["momentum_buffer"], momenta[1][k]["momentum_buffer"]) for k, v in momenta[0].items())
+    assert parts.metrics == whole.metrics
+    for name in ("metrics.jsonl", "best.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
 def test_another_seed_is_another_model(tmp_path: Path) -> None:
