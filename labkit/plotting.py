@@ -33,7 +33,6 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
     "#000000",
 )
 HEAT = "cividis"
-DIVERGING = "RdBu_r"
 
 
 def use_style() -> None:

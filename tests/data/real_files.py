@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -157,3 +158,14 @@ def write_tiered_npz(root: Path, split: str, pixels: NDArray[np.uint8], labels: 
     np.savez(images, images=pixels)
     table.write_bytes(pickle.dumps({"labels": list(labels)}, 4))
     return images, table
+
+
+def damage(file: Path, data: st.DataObject) -> None:
+    """Cut `file` off somewhere, or flip one bit of it, as hypothesis draws."""
+    content = bytearray(file.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        del content[place:]
+    else:
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_files import (
     WNIDS,
+    damage,
     python2_pickle,
     some_pixels,
     write_folders,
@@ -407,13 +408,7 @@ def test_damaged_files_give_an_error_or_images(root: Path, own_cache: Path, layo
     file = write(layout, root)
     if file.is_dir():
         file = sorted(file.rglob("*.png"))[0]
-    content = bytearray(file.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        del content[place:]
-    else:
-        content[place] ^= 1 << data.draw(st.integers(0, 7))
-    file.write_bytes(content)
+    damage(file, data)
     with contextlib.suppress(DataError):
         images = load(root)
         assert images.pixels.shape == (len(images), 84, 84, 3)

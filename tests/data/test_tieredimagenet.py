@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_files import encoded, python2_pickle, some_pixels, write_folders, write_tiered_npz, write_tiered_png
+from real_files import damage, encoded, python2_pickle, some_pixels, write_folders, write_tiered_npz, write_tiered_png
 
 from labkit.data.errors import DataError
 from labkit.data.imageset import ImageSet
@@ -199,13 +199,7 @@ def test_damaged_files_give_an_error_or_images(root: Path, own_cache: Path, layo
     else:
         files = write_tiered_npz(root, "train", some_pixels(6, 20), LABELS)
     file = files[layout.endswith("labels")]
-    content = bytearray(file.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        del content[place:]
-    else:
-        content[place] ^= 1 << data.draw(st.integers(0, 7))
-    file.write_bytes(content)
+    damage(file, data)
     with contextlib.suppress(DataError):
         images = load(root, size=20, channel_order="rgb")
         assert images.pixels.shape == (6, 20, 20, 3)
