@@ -10,8 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.noise import Noise
 
-class DropBlock(nn.Module):
+
+class Dropout(Noise):
+    """Zero single values at a rate, and scale the others up (Srivastava et al., 2014)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = self.draw(x, *x.shape[1:]) >= self.rate
+        return x * keep * (1 / (1 - self.rate))
+
+
+class DropBlock(Noise):
     """Zero whole squares of a feature map (Ghiasi et al., 2018), at a rate that grows linearly with training.
 
     Early in training the map carries no information worth hiding, so the rate starts at 0 and reaches `rate` after
@@ -40,10 +56,13 @@ class DropBlock(nn.Module):
         corners = (height - block + 1, width - block + 1)
         # A corner drops block^2 cells; the rate of corners is set so that `rate` of all cells is dropped on average.
         corner_rate = rate * height * width / (block**2 * corners[0] * corners[1])
-        dropped = (torch.rand(*x.shape[:2], *corners, device=x.device) < corner_rate).to(x.dtype)
+        dropped = (self.draw(x, x.shape[1], *corners) < corner_rate).float()
         dropped = F.pad(dropped, [block - 1] * 4)
-        keep = 1 - F.max_pool2d(dropped, block, stride=1)
-        return x * keep * (keep.numel() / keep.sum().clamp(min=1))
+        rows = F.max_pool2d(dropped, (block, 1), stride=1)  # one side after the other is cheaper than the square
+        keep = 1 - F.max_pool2d(rows, (1, block), stride=1)
+        by_episode = keep.view(self.episodes, -1)
+        scale = by_episode.shape[1] / by_episode.sum(1).clamp(min=1)
+        return x * (by_episode * scale[:, None]).view(x.shape).to(x.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -95,8 +114,8 @@ class ResNet12(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
-        self.layer1 = ResidualBlock(3, sizes[0], True, nn.Dropout(drop))
-        self.layer2 = ResidualBlock(sizes[0], sizes[1], True, nn.Dropout(drop))
+        self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
+        self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
         self.layer3 = ResidualBlock(sizes[1], sizes[2], True, DropBlock(drop, block, ramp))
         self.layer4 = ResidualBlock(sizes[2], sizes[3], last_pool, DropBlock(drop, block, ramp))
         self.channels = sizes[3]

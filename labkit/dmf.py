@@ -254,10 +254,11 @@ class DMF(nn.Module):
         return self.align(x_q, chosen)[0].squeeze(2)
 
     def _embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass for both, so that in training batch normalisation sees them together."""
-        features = self.embed(torch.cat([support.flatten(0, 2), query.flatten(0, 1)]))
-        of_support, of_query = features.split([support.shape[:3].numel(), query.shape[:2].numel()])
-        return of_support.unflatten(0, support.shape[:3]), of_query.unflatten(0, query.shape[:2])
+        """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
+        n, k = support.shape[1:3]
+        features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
+        of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
+        return of_support.unflatten(1, (n, k)), of_query
 
     @torch.no_grad()
     def trace(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Trace:

@@ -21,6 +21,7 @@ from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import Experiment
+from labkit.noise import set_keys
 from labkit.preprocessing import Preprocessing
 
 GROUP = 25  # steps that share a line of metrics
@@ -134,12 +135,13 @@ def train(
 def _step(run: _Run, sampler: EpisodeSampler) -> torch.Tensor:
     """One optimiser step; its loss, the two parts and the accuracy in percent, left on the device."""
     experiment, model = run.experiment, run.model
-    # Dropout draws from the global generator: seeded anew at every step, a resumed run draws the same.
+    # A stranger's layers draw from the global generator: seeded anew at every step, a resumed run draws the same.
     torch.manual_seed(int(np.random.SeedSequence((run.seed, run.step, 3)).generate_state(1, np.uint64)[0] >> 1))
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate_at(run.step, experiment)
-    first = run.step * experiment.batch
-    batch = sampler.batch(range(first, first + experiment.batch))
+    episodes = range(run.step * experiment.batch, (run.step + 1) * experiment.batch)
+    batch = sampler.batch(episodes)
+    set_keys(model, [(run.seed, i, 4) for i in episodes])
     base_labels = batch.classes.gather(1, batch.query_labels)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=experiment.bfloat16):
         losses = model.loss(batch.support, batch.query, batch.query_labels, base_labels)

@@ -1,0 +1,126 @@
+"""``python -m labkit.comparison RUNS``: train every cell of `labkit.experiments.PAPER_AND_CODE` with three seeds.
+
+Start it as often as there are cores to spare: every process takes the next training that none has taken. Stopped, it
+goes on where it was. ``--gather`` writes what is finished into the lab's results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from scipy import stats
+
+from labkit.checkpoints import write_atomically
+from labkit.data import load_images
+from labkit.evaluation import evaluate
+from labkit.experiments import PAPER_AND_CODE, paper_and_code
+from labkit.training import train
+from labkit.versions import versions
+
+RESULTS = Path(__file__).parent / "results" / "paper_and_code.json"
+SEEDS = (0, 1, 2)
+
+
+def run_cell(cell: str, seed: int, folder: Path) -> None:
+    """Train one cell with one seed, look once at the novel classes, and write ``folder/result.json``."""
+    e = paper_and_code(cell)
+    images = {
+        s: load_images(e.dataset, s, size=e.size, per_class=e.per_class, progress=False)
+        for s in ("train", "val", "test")
+    }
+    row: dict[str, Any] = {"cell": cell, "seed": seed, "steps": e.steps}
+    started = time.perf_counter()
+    try:
+        trained = train(e, images["train"], images["val"], folder, seed=seed, progress=False)
+        row["validation"] = round(trained.validation, 2)
+        row["few_shot_loss"] = [m["few_shot"] for m in trained.metrics if "few_shot" in m][-1]
+        novel = evaluate(trained.model, images["test"], e.way, e.shot, e.test_query, 2000, bfloat16=e.bfloat16)
+        row["novel"] = novel.summary()
+    except FloatingPointError as error:
+        row["diverged"] = str(error)
+    row |= {"seconds": round(time.perf_counter() - started), "threads": torch.get_num_threads(), "versions": versions()}
+    write_atomically(folder / "result.json", json.dumps(row, indent=1).encode())
+
+
+def work(runs: Path) -> None:
+    """Do every training in `runs` that is neither finished nor in another process's hands."""
+    for cell in PAPER_AND_CODE:
+        for seed in SEEDS:
+            folder = runs / f"{cell.replace(' ', '-')}-seed{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with FileLock(folder / "lock", timeout=0):
+                    if not (folder / "result.json").exists():
+                        print(f"{cell}, seed {seed} ...", flush=True)
+                        run_cell(cell, seed, folder)
+            except Timeout:
+                continue
+
+
+def gather(runs: Path) -> None:
+    """Write the finished trainings of `runs` into the lab's results."""
+    rows = [json.loads(file.read_text()) for file in sorted(runs.glob("*/result.json"))]
+    order = list(PAPER_AND_CODE)
+    rows.sort(key=lambda r: (order.index(r["cell"]), r["seed"]))
+    what = (
+        "Paper and released code, one difference at a time: glyphs-mini, 5-way 1-shot, the quick setting with 800 "
+        "steps in bfloat16 (labkit/experiments.py, PAPER_AND_CODE). Novel classes: 2000 episodes, seed 0."
+    )
+    content = {"what": what, "command": "python -m labkit.comparison RUNS", "runs": rows}
+    write_atomically(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def table(rows: list[dict[str, Any]], baseline: str = "paper") -> pd.DataFrame:
+    """Mean accuracies over seeds, and differences to `baseline` paired by seed with their 95 % t-intervals.
+
+    The interval over episodes says how well one network is known; training the same setting with another seed moves
+    it by more. Differences of runs that share a seed (initial weights, episodes, augmentation) hold that variance.
+
+    Returns:
+        one row a cell: seeds, novel (mean accuracy in percent), difference and its half width in points, and the same
+        on validation classes; half widths are NaN with fewer than two shared seeds.
+    """
+    reached = {(r["cell"], r["seed"]): r for r in rows if "novel" in r}
+    cells = dict.fromkeys(cell for cell, _ in reached)
+    lines = {}
+    for cell in cells:
+        seeds = sorted(s for c, s in reached if c == cell)
+        shared = [s for s in seeds if (baseline, s) in reached]
+        line: dict[str, Any] = {"seeds": len(seeds)}
+        for name in ("novel", "validation"):
+            value = {k: r[name]["accuracy"] if name == "novel" else r[name] for k, r in reached.items()}
+            line[name] = float(np.mean([value[cell, s] for s in seeds]))
+            mean, half = paired([value[cell, s] - value[baseline, s] for s in shared])
+            line |= {f"{name} difference": mean, f"{name} half width": half}
+        lines[cell] = line
+    return pd.DataFrame(lines).T
+
+
+def paired(differences: list[float]) -> tuple[float, float]:
+    """Mean of differences paired by seed, and the half width of its 95 % t-interval (NaN for fewer than two)."""
+    n = len(differences)
+    if n < 2:
+        return (float(np.mean(differences)) if n else float("nan")), float("nan")
+    half = stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / n**0.5
+    return float(np.mean(differences)), float(half)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train paper, released code and every difference between them.")
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gather", action="store_true", help="write what is finished into the lab's results")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.gather:
+        gather(arguments.runs)
+    else:
+        work(arguments.runs)
