@@ -141,6 +141,5 @@ PAPER_AND_CODE: dict[str, dict[str, Any]] = {
 
 def paper_and_code(cell: str) -> Experiment:
     """The training of one cell of `PAPER_AND_CODE`."""
-    changes = PAPER_AND_CODE[cell]
-    setting = {"steps": 800, "bfloat16": True, "name": f"paper and code: {cell}"}
-    return experiment("quick", **setting | changes)
+    setting = experiment("quick", steps=800, bfloat16=True, **PAPER_AND_CODE[cell])
+    return replace(setting, name=f"paper and code: {cell}")
