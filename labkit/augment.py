@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from labkit.devices import put
+
 DRAWS = 13  # uniform numbers an image uses
 
 
@@ -43,7 +45,7 @@ class Augment:
         """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
         e, b, _, h, w = unit.shape
         drawn = np.stack([np.random.default_rng((*seed, 1)).random((b, DRAWS), dtype=np.float32) for seed in seeds])
-        u = torch.from_numpy(drawn.reshape(e * b, DRAWS)).to(unit.device).unbind(1)
+        u = put(drawn.reshape(e * b, DRAWS), unit.device).unbind(1)
         x = self._moved(unit.flatten(0, 1), u[0], u[1], u[2], u[3], u[4])
         x = self._recoloured(x, u[5], u[6], u[7])
         return self._erased(x, u[8], u[9], u[10], u[11], u[12]).view(e, b, 3, h, w)

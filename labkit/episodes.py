@@ -12,6 +12,7 @@ from torch import Tensor
 
 from labkit.augment import Augment
 from labkit.data.imageset import ImageSet
+from labkit.devices import put
 from labkit.preprocessing import Preprocessing
 
 
@@ -106,9 +107,7 @@ class EpisodeSampler:
         """Several episodes at once, gathered by index where the pixels are; every field gains a leading E."""
         numbers = list(episodes)
         drawn = [self.indices(i) for i in numbers]
-        classes, support, query, labels = (
-            torch.from_numpy(np.stack(part)).to(self.pixels.device) for part in zip(*drawn, strict=True)
-        )
+        classes, support, query, labels = (put(np.stack(part), self.pixels.device) for part in zip(*drawn, strict=True))
         e, shots = len(numbers), self.way * self.shot
         index = torch.cat([support.flatten(1), query], dim=1)
         unit = self.preprocessing.to_unit(self.pixels[index])

@@ -8,9 +8,13 @@ with an episode each drop the cells that one process with four episodes drops, o
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from labkit.devices import put
 
 
 def _mixed(z: Tensor) -> Tensor:
@@ -45,7 +49,7 @@ class Noise(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("keys", None, persistent=False)
+        self.keys = None  # no buffer: every process has its own episodes, and buffers are made equal among processes
 
     @property
     def episodes(self) -> int:
@@ -57,7 +61,7 @@ class Noise(nn.Module):
         size = (len(like), *shape)
         if self.keys is None:
             return torch.rand(size, device=like.device)
-        return uniform(self.keys, int(np.prod(size)) // len(self.keys)).view(size)
+        return uniform(self.keys, math.prod(size) // len(self.keys)).view(size)
 
 
 def set_keys(model: nn.Module, seeds: list[tuple[int, ...]]) -> None:
@@ -66,8 +70,8 @@ def set_keys(model: nn.Module, seeds: list[tuple[int, ...]]) -> None:
     states = [np.random.SeedSequence(seed).generate_state(len(layers)) for seed in seeds]
     device = next((t.device for t in model.parameters()), torch.device("cpu"))
     for layer, column in zip(layers, np.stack(states, axis=1).view(np.int32), strict=True):
-        own = torch.from_numpy(column)
+        own = put(column, device)
         if layer.keys is None or layer.keys.shape != own.shape:
-            layer.keys = own.to(device)
+            layer.keys = own
         else:  # in place: a captured or compiled graph reads the same memory
             layer.keys.copy_(own, non_blocking=True)

@@ -1,10 +1,18 @@
-"""One training loop, for every experiment: four episodes a step, both losses, the paper's optimiser and schedule."""
+"""One training loop, for every experiment: four episodes a step, both losses, the paper's optimiser and schedule.
+
+On several machines, the same command on each, with one address that all can reach:
+
+    torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m labkit.training \\
+        mini-1shot ../runs/mini --data-root /data/x --device cuda
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from labkit.checkpoints import load_model, save_model, write_atomically
-from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
+from labkit.data import ImageSet, load_images
+from labkit.devices import joined, launch, mean, rank, replicated, under_torchrun, wait, world
+from labkit.dmf import DMF, Losses
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import Experiment
+from labkit.experiments import experiment as experiment_named
 from labkit.noise import set_keys
 from labkit.preprocessing import Preprocessing
 
@@ -76,6 +86,9 @@ def train(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    devices: int = 1,
+    nodes: int = 1,
+    compiler: str | None = "auto",
     until: int | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -86,37 +99,72 @@ def train(
         base, validation: images of the base and of the validation classes.
         folder: receives metrics and checkpoints.
         seed: of initial weights, episodes, augmentation and dropout.
-        device: where.
+        device: where; with several, of which kind.
+        devices: how many of this machine share the episodes of a step; see `labkit.devices`.
+        nodes: how many machines do; with more than one, torchrun starts ``python -m labkit.training`` on each.
+        compiler: backend of torch.compile for the forward and backward pass, or None; ``"auto"`` is ``"inductor"`` on
+            a GPU and None on a CPU, where compiling gains nothing.
         until: stop after this step, to be continued; the schedule stays that of all `experiment.steps`.
         progress: show a bar with loss, accuracy, episodes a second and time left.
 
     Raises:
-        ValueError: `folder` holds another experiment or seed.
+        ValueError: `folder` holds another experiment or seed, or the processes cannot share a step evenly.
         FloatingPointError: the loss is not finite.
     """
     started = time.perf_counter()
     folder, device = Path(folder), torch.device(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(experiment, base, seed, device, folder)
+    if experiment.batch % (devices * nodes):
+        raise ValueError(f"{experiment.batch} episodes a step cannot be shared evenly by {devices} x {nodes} devices")
+    if devices * nodes > 1 and not under_torchrun():
+        if nodes > 1:
+            raise ValueError("several machines are started by torchrun: see `python -m labkit.training --help`")
+        options = {"seed": seed, "device": device.type, "devices": devices, "compiler": compiler}
+        launch(_work, (experiment, base, validation, folder, options | {"until": until, "progress": progress}), devices)
+        run = _Run(experiment, base, seed, device, folder)
+        run.resume()
+    else:
+        with joined(device, devices, nodes) as device:
+            run = _Run(experiment, base, seed, device, folder)
+            _loop(run, base, validation, compiler, until, progress)
+    file = folder / "best.safetensors"
+    best = load_model(file, run.device) if file.exists() else run.model.eval()
+    return Trained(best, run.best, run.metrics, folder, time.perf_counter() - started)
+
+
+def _work(experiment: Experiment, base: ImageSet, validation: ImageSet, folder: Path, options: dict[str, Any]) -> None:
+    """One of several processes; what it trained lies in `folder`."""
+    train(experiment, base, validation, folder, **options)
+
+
+def _loop(
+    run: _Run, base: ImageSet, validation: ImageSet, compiler: str | None, until: int | None, progress: bool
+) -> None:
+    experiment, device = run.experiment, run.device
     run.resume()
+    wait()  # for the last to have read what the first is about to write
+    objective: nn.Module = _Objective(run.model)
+    objective = replicated(objective, device)
+    if compiler == "auto":
+        compiler = "inductor" if device.type == "cuda" else None
+    if compiler is not None:
+        objective.compile(backend=compiler, dynamic=False)
     sampler = EpisodeSampler(
-        base, experiment.way, experiment.shot, experiment.query, seed, device=device, augment=experiment.augment
+        base, experiment.way, experiment.shot, experiment.query, run.seed, device=device, augment=experiment.augment
     )
     last = experiment.steps if until is None else min(until, experiment.steps)
-    devices = [device] if device.type == "cuda" else []
     with (
-        torch.random.fork_rng(devices=devices),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         tqdm(
             total=last * experiment.batch,
             initial=run.step * experiment.batch,
             desc="training",
             unit=" episodes",
-            disable=not progress,
+            disable=not progress or rank() > 0,
             mininterval=1.0,
         ) as bar,
     ):
         while run.step < last:
-            run.totals += _step(run, sampler)
+            run.totals += _step(run, objective, sampler)
             bar.update(experiment.batch)
             finished = run.step == experiment.steps
             if run.step % GROUP == 0 or finished:
@@ -127,28 +175,44 @@ def train(
                 run.save()
             elif run.step == last:
                 run.save()
-    file = folder / "best.safetensors"
-    best = load_model(file, device) if file.exists() else run.model.eval()
-    return Trained(best, run.best, run.metrics, folder, time.perf_counter() - started)
+    wait()  # for the first to have written all that the others return
+    if world() > 1:
+        run.resume()
 
 
-def _step(run: _Run, sampler: EpisodeSampler) -> torch.Tensor:
-    """One optimiser step; its loss, the two parts and the accuracy in percent, left on the device."""
-    experiment, model = run.experiment, run.model
+class _Objective(nn.Module):
+    """The loss of a model as a module's forward pass, which is what is compiled and replicated."""
+
+    def __init__(self, model: DMF) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *batch: Tensor) -> Losses:
+        return self.model.loss(*batch)
+
+
+def _step(run: _Run, objective: nn.Module, sampler: EpisodeSampler) -> Tensor:
+    """One optimiser step; loss, its two parts and accuracy in percent of this process's episodes, on the device.
+
+    Nothing here makes the host wait for a GPU.
+    """
+    experiment = run.experiment
     # A stranger's layers draw from the global generator: seeded anew at every step, a resumed run draws the same.
     torch.manual_seed(int(np.random.SeedSequence((run.seed, run.step, 3)).generate_state(1, np.uint64)[0] >> 1))
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate_at(run.step, experiment)
-    episodes = range(run.step * experiment.batch, (run.step + 1) * experiment.batch)
+    own = experiment.batch // world()
+    first = run.step * experiment.batch + rank() * own
+    episodes = range(first, first + own)
     batch = sampler.batch(episodes)
-    set_keys(model, [(run.seed, i, 4) for i in episodes])
+    set_keys(run.model, [(run.seed, i, 4) for i in episodes])
     base_labels = batch.classes.gather(1, batch.query_labels)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=experiment.bfloat16):
-        losses = model.loss(batch.support, batch.query, batch.query_labels, base_labels)
+        losses: Losses = objective(batch.support, batch.query, batch.query_labels, base_labels)
     run.optimiser.zero_grad()
     losses.total.backward()
     if experiment.clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), experiment.clip)
+        nn.utils.clip_grad_norm_(run.model.parameters(), experiment.clip)
     run.optimiser.step()
     run.step += 1
     hits = (losses.scores.argmax(-1) == batch.query_labels).float().mean()
@@ -172,20 +236,21 @@ class _Run:
             fused=device.type == "cuda",
         )
         self.step, self.best = 0, 0.0
-        self.totals = torch.zeros(4, device=device)  # loss, its two parts and accuracy since the last line of metrics
+        # Loss, its two parts and accuracy since the last line of metrics, of this process's episodes.
+        self.totals = torch.zeros(4, device=device)
         self.metrics: list[dict[str, Any]] = []
         self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed, "digest": base.provenance.digest})
 
-    def check_finite(self) -> None:
-        """Stop before a broken number is written anywhere."""
-        loss = float(self.totals[0])
-        if not math.isfinite(loss):
+    def finite_totals(self) -> Tensor:
+        """`totals`, averaged over the processes. Stops before a broken number is written anywhere."""
+        totals = mean(self.totals)
+        if not math.isfinite(loss := float(totals[0])):
             raise FloatingPointError(f"the loss is {loss} in the steps before {self.step} (seed {self.seed})")
+        return totals
 
     def log_group(self) -> tuple[float, float]:
         """A line of means over the step-group that ends here; its loss and accuracy."""
-        self.check_finite()
-        loss, few_shot, globally, accuracy = (self.totals / ((self.step - 1) % GROUP + 1)).tolist()
+        loss, few_shot, globally, accuracy = (self.finite_totals() / ((self.step - 1) % GROUP + 1)).tolist()
         self.totals.zero_()
         rate = learning_rate_at(self.step - 1, self.experiment)
         self.log(step=self.step, loss=loss, few_shot=few_shot, globally=globally, accuracy=accuracy, rate=rate)
@@ -193,10 +258,15 @@ class _Run:
 
     def log(self, **line: Any) -> None:
         self.metrics.append({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()})
+        if rank() > 0:
+            return
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(self.metrics[-1]) + "\n")
 
     def validate(self, images: ImageSet) -> None:
+        """By the first process, which keeps the best weights; the others wait for it in their next step."""
+        if rank() > 0:
+            return
         e = self.experiment
         result = evaluate(self.model, images, e.way, e.shot, e.test_query, e.validation_episodes, bfloat16=e.bfloat16)
         self.log(step=self.step, validation=result.accuracy, ci95=result.ci95)
@@ -207,12 +277,14 @@ class _Run:
 
     def save(self) -> None:
         """Everything that `resume` needs, last: what it counts on is on the disk already."""
-        self.check_finite()
+        totals = self.finite_totals()
+        if rank() > 0:
+            return
         state = {
             "identity": self.identity,
             "step": self.step,
             "best": self.best,
-            "totals": self.totals,
+            "totals": totals,
             "metrics": json.dumps(self.metrics),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -223,6 +295,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go back to the last checkpoint, if there is one; metrics written after it are dropped."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "last.pt"
         if file.exists():
             state = torch.load(file, map_location=self.device, weights_only=True)
@@ -232,5 +305,32 @@ class _Run:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.best, self.metrics = state["step"], state["best"], json.loads(state["metrics"])
             self.totals = state["totals"]
+        if rank() > 0:
+            return
         text = "".join(json.dumps(line) + "\n" for line in self.metrics)
         write_atomically(self.folder / "metrics.jsonl", text.encode())
+
+
+def main() -> None:
+    """``python -m labkit.training PRESET FOLDER``: train a named setting without a notebook."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--devices", type=int, help="of this machine; as many as torchrun was told, or 1")
+    parser.add_argument("--nodes", type=int, help="machines; as many as torchrun was told, or 1")
+    parser.add_argument("--changes", type=json.loads, default={}, help='fields to change, as JSON: {"steps": 2400}')
+    a = parser.parse_args()
+    e = experiment_named(a.preset, **a.changes)
+    source = {"size": e.size, "root": a.data_root} | ({"per_class": e.per_class} if e.per_class else {})
+    base, validation = (load_images(e.dataset, split, **source) for split in ("train", "val"))
+    devices = a.devices or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    nodes = a.nodes or int(os.environ.get("WORLD_SIZE", devices)) // devices
+    trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)
+    print(f"best validation accuracy {trained.validation:.2f} %, in {trained.folder}")
+
+
+if __name__ == "__main__":
+    main()

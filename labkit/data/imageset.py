@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labkit.devices import by_reference
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -76,6 +78,10 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes map the same files instead of receiving their content."""
+        return {k: by_reference(v) if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
 
     def __repr__(self) -> str:
         p = self.provenance
