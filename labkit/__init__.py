@@ -6,6 +6,7 @@ from labkit.dmf import DMF
 from labkit.episodes import Episode, EpisodeSampler
 from labkit.evaluation import Result, evaluate
 from labkit.experiments import Experiment, experiment
+from labkit.released import load_released, save_released
 from labkit.trace import Trace
 from labkit.training import Trained, build_model, train
 from labkit.versions import versions
@@ -25,7 +26,9 @@ __all__ = [
     "experiment",
     "load_images",
     "load_model",
+    "load_released",
     "save_model",
+    "save_released",
     "train",
     "versions",
 ]

@@ -19,12 +19,13 @@ class Preprocessing:
 
     Attributes:
         size: side of the images in pixels.
-        resampling: filter they were resized with, as `labkit.data.imageset.Provenance` records it.
+        resampling: filter they were resized with, as `labkit.data.imageset.Provenance` records it; None where nobody
+            knows, as for the authors' checkpoints.
         mean, std: of each channel, on a scale of 0 to 1; ImageNet's by default, for every dataset.
     """
 
     size: int
-    resampling: str
+    resampling: str | None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
@@ -49,7 +50,7 @@ class Preprocessing:
             ValueError: another size or another resampling filter, which moves accuracy by points.
         """
         found = (images.size, images.provenance.resampling)
-        if found != (self.size, self.resampling):
+        if found != (self.size, self.resampling or images.provenance.resampling):
             raise ValueError(
                 f"the model was trained on {self.size} px images (resampling {self.resampling!r}); {images!r} has "
                 f"{found[0]} px (resampling {found[1]!r}): load it with size={self.size}, or pass strict=False to "

@@ -1,0 +1,234 @@
+"""The authors' checkpoints: the same scores, the same file back, and a reason for every file that is refused."""
+
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import papermill
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from labkit.checkpoints import load_model, save_model
+from labkit.dmf import DMF
+from labkit.released import load_released, save_released
+from tests.data.real_files import some_pixels, write_folders, write_mini_pickle
+from tests.literal import literal_head
+
+WIDTHS = (8, 16, 32, 64)  # a tenth of theirs
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def their_state(groups: int = 8, classes: int = 7, kernel: int = 1, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights under their names, written down from their shapes, independently of `labkit.released`."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def weight(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) * (2 / np.prod(shape[1:])) ** 0.5
+
+    state: dict[str, Tensor] = {}
+    for number, (inputs, outputs) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False), 1):
+        block = f"base.layer{number}.0"
+        state[f"{block}.num_batches_tracked"] = torch.tensor(123)
+        for conv, bn, size, c in (
+            ("conv1", "bn1", 3, inputs),
+            ("conv2", "bn2", 3, outputs),
+            ("conv3", "bn3", 3, outputs),
+            ("downsample.0", "downsample.1", 1, inputs),
+        ):
+            state[f"{block}.{conv}.weight"] = weight(outputs, c, size, size)
+            for name in ("weight", "running_var"):
+                state[f"{block}.{bn}.{name}"] = torch.rand(outputs, generator=generator) + 0.5
+            for name in ("bias", "running_mean"):
+                state[f"{block}.{bn}.{name}"] = torch.randn(outputs, generator=generator) * 0.1
+            state[f"{block}.{bn}.num_batches_tracked"] = torch.tensor(123)
+    c = WIDTHS[-1]
+    state["global_clasifier.weight"] = weight(classes, c, 1, 1)
+    state["global_clasifier.bias"] = torch.randn(classes, generator=generator)
+    state["dw_gen.off_conv.weight"] = weight(18, 2 * c, 5, 5)
+    state["dw_gen.kernel_conv.weight"] = weight(groups * kernel**2, c, 3, 3)
+    return state
+
+
+def write(path: Path, state: Any, zipped: bool = False, acc: Any = None) -> Path:
+    """As their script under PyTorch 1.4 writes it: not zipped, the accuracy a NumPy scalar."""
+    content = {"state_dict": state, "acc": np.float64(0.6776) if acc is None else acc, "epoch": 94}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def their_features(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Their backbone in eval mode, straight from the weights."""
+
+    def conv_bn(x: Tensor, conv: str, bn: str) -> Tensor:
+        x = F.conv2d(x, state[f"{conv}.weight"], padding=state[f"{conv}.weight"].shape[-1] // 2)
+        names = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(state[f"{bn}.{name}"] for name in names))
+
+    for number in (1, 2, 3, 4):
+        block = f"base.layer{number}.0"
+        y = F.leaky_relu(conv_bn(x, f"{block}.conv1", f"{block}.bn1"), 0.1)
+        y = F.leaky_relu(conv_bn(y, f"{block}.conv2", f"{block}.bn2"), 0.1)
+        y = conv_bn(y, f"{block}.conv3", f"{block}.bn3") + conv_bn(x, f"{block}.downsample.0", f"{block}.downsample.1")
+        x = F.leaky_relu(y, 0.1)
+        if number < 4:
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+    return x
+
+
+@pytest.mark.parametrize(("shot", "zipped"), [(1, False), (5, True)])
+def test_scores_are_theirs(shot: int, zipped: bool, tmp_path: Path) -> None:
+    state = their_state()
+    model = load_released(write(tmp_path / "1shot.pth.tar", state, zipped))
+    assert (model.groups, model.classes, model.preset, model.training) == (8, 7, "released", False)
+    support, query = torch.randn(1, 3, shot, 3, 84, 84), torch.randn(1, 4, 3, 84, 84)
+    with torch.no_grad():
+        maps = literal_head(
+            their_features(state, support.flatten(0, 2)).unflatten(0, (1, 3, shot)),
+            their_features(state, query.flatten(0, 1)).unflatten(0, (1, 4)),
+            model,
+        )["score_map"]
+        scores = model(support, query)
+    assert list(maps.shape[-2:]) == [13, 13]  # 11 x 11 within their border of zeros
+    expected = maps.sum((-2, -1)) / 169
+    assert (scores - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def test_the_same_file_comes_back(tmp_path: Path) -> None:
+    state = their_state()
+    model = load_released(write(tmp_path / "in.pth.tar", state))
+    save_released(model, tmp_path / "out.pth.tar", acc=0.5, epoch=3)
+    assert not zipfile.is_zipfile(tmp_path / "out.pth.tar")  # PyTorch 1.4 reads no zipped ones
+    back = torch.load(tmp_path / "out.pth.tar", weights_only=True)
+    assert (back["acc"], back["epoch"]) == (0.5, 3)
+    assert back["state_dict"].keys() == state.keys()
+    assert all(torch.equal(back["state_dict"][k], state[k]) for k in state)
+    again = load_released(tmp_path / "out.pth.tar")
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items())
+
+
+def test_prefixes_of_data_parallel_and_bare_state_dicts_are_read(tmp_path: Path) -> None:
+    torch.save({f"module.{k}": v for k, v in their_state().items()}, tmp_path / "bare.pth")
+    assert load_released(tmp_path / "bare.pth").groups == 8
+
+
+def test_it_can_be_kept_as_one_of_our_files(tmp_path: Path) -> None:
+    model = load_released(write(tmp_path / "in.pth.tar", their_state()))
+    save_model(model, tmp_path / "ours.safetensors")
+    back = load_model(tmp_path / "ours.safetensors")
+    assert back.preprocessing == model.preprocessing
+    assert back.preprocessing is not None
+    assert back.preprocessing.resampling is None
+
+
+def test_all_wrong_keys_are_listed_at_once(tmp_path: Path) -> None:
+    state = their_state()
+    del state["base.layer2.0.bn3.bias"]
+    state["base.layer1.0.conv1.weight"] = torch.zeros(8, 1, 3, 3)
+    state["base.layer5.0.conv1.weight"] = torch.zeros(2, 2)
+    with pytest.raises(ValueError, match=r"x\.pth does not fit") as raised:
+        load_released(write(tmp_path / "x.pth", state))
+    said = str(raised.value)
+    assert "missing base.layer2.0.bn3.bias, [16] expected" in said
+    assert "unexpected base.layer5.0.conv1.weight [2, 2]" in said
+    assert "base.layer1.0.conv1.weight has shape [8, 1, 3, 3], [8, 3, 3, 3] expected" in said
+
+
+class Hostile:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.canary}",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"state_dict": {"cam.conv1.weight": torch.zeros(6, 36, 1, 1)}}, "checkpoint of CAN"),
+        ({"params": {"encoder.layer1.0.conv1.weight": torch.zeros(64, 3, 3, 3)}}, "checkpoint of FEAT"),
+        ({"params": {"slf_attn.w_qs.weight": torch.zeros(640, 640)}}, "checkpoint of FEAT"),
+        ({"state_dict": their_state(groups=8, kernel=3)}, r"kernel 3 \(72 filter rows, 8 groups\)"),
+        ({"state_dict": their_state(groups=10)}, "10 groups do not divide 64 channels"),
+        ({"state_dict": {"fc.weight": torch.zeros(3)}}, "not a DMF checkpoint"),
+        ({"state_dict": [1, 2]}, "holds no state dict"),
+        ([1, 2], "holds no state dict"),
+        (5, "holds no state dict"),
+    ],
+)
+def test_other_files_are_refused_by_name(content: Any, said: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pth.tar")
+    with pytest.raises(ValueError, match=said) as raised:
+        load_released(tmp_path / "other.pth.tar")
+    assert "other.pth.tar" in str(raised.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_hostile_checkpoint_runs_nothing(zipped: bool, tmp_path: Path) -> None:
+    canary = tmp_path / "ran"
+    file = write(tmp_path / "evil.pth.tar", their_state(), zipped, acc=Hostile(canary))
+    with pytest.raises(ValueError, match=r"evil\.pth\.tar is not a checkpoint.*asks for (posix|nt)\.system"):
+        load_released(file)
+    file.write_bytes(pickle.dumps(Hostile(canary)))
+    with pytest.raises(ValueError, match=r"evil\.pth\.tar"):
+        load_released(file)
+    assert not canary.exists()
+
+
+def test_damaged_and_missing_files_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "cut.pth.tar", their_state())
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"cut\.pth\.tar is not a checkpoint"):
+        load_released(file)
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"cut\.pth\.tar is not a checkpoint"):
+        load_released(file)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_released(tmp_path / "nowhere.pth.tar")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"preset": "paper"}, "alignment is 'dopri5' .released: 'rk4'"),
+        ({"score_scale": 0.1}, "score_scale is 0.1"),
+        ({"backbone_options": {"width": 0.1, "last_pool": True}}, "without the last pooling"),
+        ({"backbone": "conv4", "backbone_options": {}}, "not a ResNet-12"),
+    ],
+)
+def test_what_their_code_cannot_compute_is_not_written(arguments: dict, said: str, tmp_path: Path) -> None:
+    given = {"backbone": "resnet12", "groups": 8, "preset": "released", "backbone_options": {"width": 0.1}} | arguments
+    with pytest.raises(ValueError, match=said):
+        save_released(DMF(**given), tmp_path / "x.pth.tar")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", ["pickle", "folders"])
+def test_the_training_notebook_evaluates_one(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    root, images = tmp_path / "root", some_pixels(20 * 4, 84)
+    root.mkdir()
+    if layout == "pickle":
+        write_mini_pickle(root, "test", images, [c + 80 for c in range(20) for _ in range(4)])
+    else:
+        write_folders(root / "test", {f"n{c:08d}": images[4 * c : 4 * c + 4] for c in range(20)})
+    parameters = {
+        "preset": "mini-1shot",
+        "data_root": str(root),
+        "released_checkpoint": str(write(tmp_path / "1shot.pth.tar", their_state())),
+        "episodes": 4,
+        "changes": {"test_query": 3},
+        "runs": str(tmp_path / "runs"),
+    }
+    papermill.execute_notebook(
+        NOTEBOOKS / "03_train.ipynb", None, parameters, cwd=str(NOTEBOOKS), execution_timeout=300, progress_bar=False
+    )
+    result = json.loads((tmp_path / "runs" / "mini-1shot-released" / "result.json").read_text())
+    assert result["accuracies"].keys() == {"alignment off", "DMF"}
+    assert result["accuracies"]["DMF"]["episodes"] == 4
+    assert result["accuracies"]["DMF"]["layout"] == layout
