@@ -31,6 +31,8 @@ from labkit.preprocessing import Preprocessing
 from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample
 from labkit.trace import Trace
 
+PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -134,7 +136,20 @@ class DMF(nn.Module):
         """Similarity of every query to every class: features [E, N, K, c, h, w], [E, Q, c, h, w] to [E, Q, N]."""
         with torch.autocast(support.device.type, enabled=False):
             x_supp = mean_of_shots(support, support_mask)
-            return self.score_maps(x_supp, query, self._filters_if_used(x_supp, query)).mean((-2, -1))
+            parts = query.split(self._queries_at_once(x_supp, query), dim=1)
+            maps = [self.score_maps(x_supp, x_q, self._filters_if_used(x_supp, x_q)) for x_q in parts]
+            return torch.cat([m.mean((-2, -1)) for m in maps], dim=1)
+
+    def _queries_at_once(self, x_supp: Tensor, query: Tensor) -> int:
+        """How many queries to score together: as many as fit `PAIR_BYTES`, and all where a gradient is wanted.
+
+        dopri5 chooses its steps for an episode as a whole, so it is given the whole.
+        """
+        if torch.is_grad_enabled() or self.rule.name == "dopri5":
+            return query.shape[1]
+        channels = self.groups if self.choices.kernel == 1 else query.shape[2] * self.choices.kernel**2
+        of_a_query = x_supp.shape[:2].numel() * channels * query.shape[-2:].numel() * query.element_size()
+        return max(1, PAIR_BYTES // of_a_query)
 
     def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].

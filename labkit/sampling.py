@@ -30,6 +30,14 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
     Returns:
         [B, Q, d, h, w].
     """
+    needs_gradient = torch.is_grad_enabled() and (maps.requires_grad or points.requires_grad)
+    if needs_gradient or maps.is_cuda:
+        return sample_by_grid(maps, points)
+    return sample_by_bag(maps, points)
+
+
+def sample_by_grid(maps: Tensor, points: Tensor) -> Tensor:
+    """`sample` with torch's `grid_sample`, a tap at a time; its gradient is the fastest to be had."""
     b, _, d, h, w = maps.shape
     queries = points.shape[1]
     # grid_sample wants (x, y) with -1 .. 1 at the outer pixel edges: cell i is centred at (2 i + 1) / size - 1.
@@ -40,6 +48,41 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
         where = grid[:, :, tap].reshape(b, queries * h, w, 2)
         total = total + F.grid_sample(maps[:, tap], where, padding_mode="zeros", align_corners=False)
     return total.view(b, d, queries, h, w).transpose(1, 2)
+
+
+def sample_by_bag(maps: Tensor, points: Tensor) -> Tensor:
+    """`sample` as one weighted sum of 36 rows of d channels: nine taps of four corners each, no tap by itself.
+
+    On a CPU several times as fast as the grid, since a row lies together in memory; its gradient is slower.
+    """
+    b, taps, d, h, w = maps.shape
+    rows, weights = corners(points, h, w)
+    first = torch.arange(b * taps, device=maps.device).view(b, 1, taps, 1, 1, 1) * (h * w)
+    bags = [t.permute(0, 1, 3, 4, 2, 5).reshape(-1, taps * 4) for t in (rows + first, weights)]
+    table = maps.permute(0, 1, 3, 4, 2).reshape(-1, d)
+    total = F.embedding_bag(bags[0], table, per_sample_weights=bags[1], mode="sum")
+    return total.view(b, -1, h, w, d).movedim(-1, 2)
+
+
+def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The four cells around every point and their bilinear weights, 0 for a cell outside the map.
+
+    Args:
+        points: [B, Q, 9, 2, h, w], (y, x) in feature cells.
+
+    Returns:
+        cells as y x width + x, int64, and weights, both [B, Q, 9, h, w, 4].
+    """
+    low = points.floor()
+    above = points - low
+    cells, weights = [], []
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        y, x = low[:, :, :, 0] + dy, low[:, :, :, 1] + dx
+        share = [above[:, :, :, i] if d else 1 - above[:, :, :, i] for i, d in enumerate((dy, dx))]
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        cells.append(y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
+        weights.append(share[0] * share[1] * inside)
+    return torch.stack(cells, -1).long(), torch.stack(weights, -1)
 
 
 def dynamic_convolution(x: Tensor, filters: Tensor) -> Tensor:

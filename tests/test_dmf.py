@@ -115,6 +115,21 @@ def test_a_score_depends_on_its_own_query_and_episode_only() -> None:
     torch.testing.assert_close(model(support[1:], query[1:]), scores[1:], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "choices", [{"alignment": "closed"}, {"alignment": "rk4", "kernel": 3}, {"preset": "released"}]
+)
+def test_scores_in_parts_are_the_scores(choices: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = head(6, 3, **choices)
+    support = torch.randn(2, 3, 1, 6, 4, 4, dtype=torch.float64)
+    query = torch.randn(2, 7, 6, 4, 4, dtype=torch.float64)
+    whole = model(support, query)
+    monkeypatch.setattr("labkit.dmf.PAIR_BYTES", 2 * 2 * 3 * (3 if model.choices.kernel == 1 else 54) * 16 * 8)
+    with torch.no_grad():
+        assert model._queries_at_once(support[:, :, 0], query) == 2
+        torch.testing.assert_close(model(support, query), whole, atol=1e-12, rtol=0)
+
+
 def test_masked_shots_do_not_count() -> None:
     torch.manual_seed(0)
     model = head(6, 3)
