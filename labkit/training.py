@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import math
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,15 +144,7 @@ def _loop(
     experiment, device = run.experiment, run.device
     run.resume()
     wait()  # for the last to have read what the first is about to write
-    objective: nn.Module = _Objective(run.model)
-    objective = replicated(objective, device)
-    if compiler == "auto":
-        compiler = "inductor" if device.type == "cuda" else None
-    if compiler is not None:
-        objective.compile(backend=compiler, dynamic=False)
-    sampler = EpisodeSampler(
-        base, experiment.way, experiment.shot, experiment.query, run.seed, device=device, augment=experiment.augment
-    )
+    objective, sampler = _prepared(run, base, compiler)
     last = experiment.steps if until is None else min(until, experiment.steps)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
@@ -178,6 +172,35 @@ def _loop(
     wait()  # for the first to have written all that the others return
     if world() > 1:
         run.resume()
+
+
+def _prepared(run: _Run, base: ImageSet, compiler: str | None) -> tuple[nn.Module, EpisodeSampler]:
+    """What a step needs besides the run: the loss to follow, replicated and compiled, and episodes on the device."""
+    e, device = run.experiment, run.device
+    objective = replicated(_Objective(run.model), device)
+    if compiler == "auto":
+        compiler = "inductor" if device.type == "cuda" else None
+    if compiler is not None:
+        objective.compile(backend=compiler, dynamic=False)
+    return objective, EpisodeSampler(base, e.way, e.shot, e.query, run.seed, device=device, augment=e.augment)
+
+
+def timed_steps(
+    experiment: Experiment, base: ImageSet, device: torch.device | str, count: int, warm_up: int
+) -> list[float]:
+    """Seconds of a step, for every `GROUP` of `count` steps, after `warm_up` that do not count; nothing is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = _Run(experiment, base, 0, torch.device(device), Path(folder))
+        objective, sampler = _prepared(run, base, "auto")
+        times = []
+        for i in range(warm_up + count):
+            if i >= warm_up and (i - warm_up) % GROUP == 0:
+                float(run.totals[0])  # waits for a GPU, as the loop does when it writes a line of metrics
+                times.append(time.perf_counter())
+            run.totals += _step(run, objective, sampler)
+        float(run.totals[0])
+        times.append(time.perf_counter())
+    return [(after - before) / GROUP for before, after in itertools.pairwise(times)]
 
 
 class _Objective(nn.Module):

@@ -1,0 +1,59 @@
+"""The measurements, at sizes of a toy: complete, resumable, and never a judgement on the time they took."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from labkit import speed
+from labkit.experiments import experiment
+from labkit.training import timed_steps
+from tests.toys import toy_images
+
+TOY = speed.Setting(
+    way=3, query=2, groups=4, width=0.1, size=24, episodes=4, literal_episodes=1, runs=2, per_class=20, growth=100
+)
+
+
+def test_every_part_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed.Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
+    file = tmp_path / "speed.json"
+    parts = [p for p in speed.PARTS if p not in ("agreement", "largest")]
+    content = speed.measure(TOY, file, parts)
+    assert json.loads(file.read_text()) == content
+    assert list(content) == parts
+    assert set(content["head"]["ratio"]) == {"fast", "fast, closed form"}
+    assert content["memory"]["bytes"].keys() == {"literal", "fast"}
+    assert set(content["step"]["parts"]["fast"]) == {"episodes", "backbone", "head", "backward", "optimiser"}
+    assert content["test"]["ratio"].keys() == {"fast", "fast, bfloat16"}
+    assert set(content["growth"]["slopes"]) == {"queries", "ways", "groups", "cells"}
+    assert "not_measured" in content["schedule"]
+    assert all("torch" in part["made"]["versions"] for part in content.values())
+    monkeypatch.setattr(speed, "PARTS", dict.fromkeys(parts, None))  # nothing may be measured twice
+    assert speed.measure(TOY, file, parts) == content
+
+
+def test_slopes_of_powers() -> None:
+    points = [
+        {"axis": "queries", "form": form, "value": v, "seconds": 0.1 * v**power}
+        for form, power in (("literal", 1.0), ("fast", 0.5))
+        for v in (15, 30, 75, 150)
+    ]
+    assert speed.slopes(points) == {"queries": {"literal": 1.0, "fast": 0.5}}
+
+
+def test_ratios_are_of_medians() -> None:
+    assert speed.ratios({"literal": [8.0, 9.0, 100.0], "fast": [3.0, 1.0, 3.0]}) == {"fast": 3.0}
+
+
+def test_peak_memory_is_that_of_the_work() -> None:
+    used = speed.peak_bytes(lambda: torch.zeros(2**26).fill_(1).sum(), "cpu")  # 256 MiB
+    assert 250 * 2**20 < used < 400 * 2**20
+
+
+def test_steps_of_the_training_loop_are_timed() -> None:
+    e = experiment("quick", steps=60, way=3, query=2, backbone_options={"width": 0.1}, groups=4)
+    times = timed_steps(e, toy_images(5, 20), "cpu", count=50, warm_up=2)
+    assert len(times) == 2
+    assert min(times) > 0
