@@ -217,23 +217,39 @@ def _step_parts(
 
 
 def test(setting: Setting) -> dict[str, Any]:
-    """The paper's protocol: ours in full, in bfloat16 and in float32; the literal form on some episodes, scaled."""
+    """The paper's protocol: ours in full, embedding in bfloat16; the literal form on some episodes, scaled.
+
+    Ours in float32 is that time, with the embedding replaced by one in float32, measured on 256 images.
+    """
     images = setting.images("test")
     sampler = EpisodeSampler(images, setting.way, 1, setting.query, device=setting.device)
     model, literal = setting.model(alignment="closed"), LiteralDMF(setting.model())
-    model.preprocessing = Preprocessing.of(images)
+    model.preprocessing = prepared = Preprocessing.of(images)
     model = model.to(memory_format=torch.channels_last)
     times = []
+    some = prepared.normalise(prepared.to_unit(sampler.pixels[:256]))
+
+    def embed(bfloat16: bool) -> None:
+        with torch.autocast(setting.device, torch.bfloat16, enabled=bfloat16):
+            model.embed(some)
+
     with torch.inference_mode():
         for i in range(setting.literal_episodes + 1):  # the first is for warming up
             episode = sampler.batch([i])
             times.append(seconds(partial(literal, episode.support, episode.query), setting.device))
+        embedding = alternate({"float32": partial(embed, False), "bfloat16": partial(embed, True)}, 2, setting.device)
+    evaluation = partial(evaluate, model, images, setting.way, 1, setting.query, setting.episodes, bfloat16=True)
     whole = {"literal, scaled": statistics.mean(times[1:]) * setting.episodes}
-    protocol = (setting.way, 1, setting.query, setting.episodes)
-    for name, bfloat16 in (("fast", False), ("fast, bfloat16", True)):
-        whole[name] = seconds(partial(evaluate, model, images, *protocol, bfloat16=bfloat16), setting.device)
+    whole["fast, bfloat16"] = seconds(evaluation, setting.device)
+    dearer = statistics.median(embedding["float32"]) - statistics.median(embedding["bfloat16"])
+    whole["fast"] = whole["fast, bfloat16"] + dearer * len(images) / len(some)
     ratio = {k: round(whole["literal, scaled"] / v, 2) for k, v in whole.items() if k != "literal, scaled"}
-    return {"literal_seconds_an_episode": [round(t, 4) for t in times[1:]], "seconds": whole, "ratio": ratio}
+    return {
+        "literal_seconds_an_episode": [round(t, 4) for t in times[1:]],
+        "seconds_to_embed_256": embedding,
+        "seconds": {k: round(v, 2) for k, v in whole.items()},
+        "ratio": ratio,
+    }
 
 
 def growth(setting: Setting) -> dict[str, Any]:
