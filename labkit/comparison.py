@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 from scipy import stats
 
+from labkit import plotting
 from labkit.checkpoints import write_atomically
 from labkit.data import load_images
 from labkit.evaluation import evaluate
@@ -111,6 +114,34 @@ def paired(differences: list[float]) -> tuple[float, float]:
         return (float(np.mean(differences)) if n else float("nan")), float("nan")
     half = stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / n**0.5
     return float(np.mean(differences)), float(half)
+
+
+def verdicts(table: pd.DataFrame, name: str = "novel") -> list[str]:
+    """What the paired intervals of `table` allow to say of each cell: better, worse, or not decidable."""
+    said = []
+    for difference, half in zip(table[f"{name} difference"], table[f"{name} half width"], strict=True):
+        decided = "better" if difference > 0 else "worse"
+        said.append(decided if abs(difference) > half else "" if difference == 0 else "not decidable")
+    return said
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Differences to the baseline with their 95 % t-intervals over seeds, on validation and on novel classes."""
+    cells = [cell for cell in table.index if table.loc[cell, "novel difference"] != 0]
+    drawn, ax = plt.subplots(figsize=(7, 0.45 * len(cells) + 1.2))
+    for shift, name, colour in ((-0.14, "novel", plotting.BLUE), (0.14, "validation", plotting.ORANGE)):
+        part = table.loc[cells]
+        places = [row + shift for row in range(len(cells))]
+        halves = part[f"{name} half width"].astype(float).fillna(0)
+        ax.errorbar(
+            part[f"{name} difference"], places, xerr=halves, fmt="o", color=colour, capsize=3, label=f"{name} classes"
+        )
+    ax.axvline(0, color=plotting.BLACK, linewidth=0.8)
+    ax.set_yticks(range(len(cells)), cells)
+    ax.set(xlabel="accuracy minus the paper's setting, points (bars: 95 % t-interval over seeds)")
+    ax.invert_yaxis()
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return drawn
 
 
 if __name__ == "__main__":

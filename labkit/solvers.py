@@ -121,7 +121,7 @@ def field(x: Tensor, filters: Tensor, relu: bool) -> Tensor:
 
 
 def by_dopri8(x: Tensor, filters: Tensor, relu: bool, tolerance: float = 1e-6) -> Tensor:
-    """X(1) by an eighth-order solver. With the ReLU, whose kinks cost it its order, 1e-10 would take 10^5 evaluations."""
+    """X(1) by an eighth-order solver. The ReLU's kinks cost it its order: 1e-7 takes 2500 evaluations, 1e-6 900."""
     clock = torch.tensor([0.0, 1.0], dtype=torch.float64)
     solved: Tensor = odeint(
         lambda _, y: field(y, filters, relu), x, clock, rtol=tolerance, atol=tolerance, method="dopri8"

@@ -1,0 +1,77 @@
+"""Paper against released code: the statistics, and a grid that is trained once and shared by processes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from labkit import comparison
+from labkit.experiments import PAPER_AND_CODE, paper_and_code
+from labkit.training import build_model
+
+
+def row(cell: str, seed: int, novel: float) -> dict:
+    return {"cell": cell, "seed": seed, "novel": {"accuracy": novel}, "validation": novel + 1}
+
+
+ROWS = [
+    *(row("paper", s, v) for s, v in enumerate((60.0, 62.0, 64.0))),
+    *(row("relu", s, v) for s, v in enumerate((61.0, 63.5, 65.0))),
+    *(row("border", s, v) for s, v in enumerate((50.0, 70.0, 64.0))),
+    row("solver", 1, 61.0),
+    {"cell": "printed loss", "seed": 0, "diverged": "the loss is nan"},
+]
+
+
+def test_differences_are_paired_by_seed() -> None:
+    mean, half = comparison.paired([1.0, 1.5, 1.0])
+    assert mean == pytest.approx(7 / 6)
+    assert half == pytest.approx(4.3027 * np.std([1.0, 1.5, 1.0], ddof=1) / 3**0.5, rel=1e-4)  # t of 2 degrees
+    assert np.isnan(comparison.paired([1.0])[1])
+
+
+def test_table_and_verdicts() -> None:
+    table = comparison.table(ROWS)
+    assert list(table.index) == ["paper", "relu", "border", "solver"]  # nothing is made up for what diverged
+    assert table.loc["relu", "novel difference"] == pytest.approx(7 / 6)
+    assert table.loc["paper", "validation"] == pytest.approx(63)
+    assert table.loc["solver", "novel difference"] == pytest.approx(-1)  # of the seed they share
+    assert comparison.verdicts(table) == ["", "better", "not decidable", "not decidable"]
+    assert comparison.figure(table).axes[0].get_legend() is not None
+
+
+@pytest.mark.parametrize("cell", PAPER_AND_CODE)
+def test_every_cell_is_a_model_that_differs_as_it_says(cell: str) -> None:
+    e = paper_and_code(cell)
+    assert (e.steps, e.bfloat16, e.name) == (800, True, f"paper and code: {cell}")
+    model = build_model(e, 64, seed=0)
+    base = build_model(paper_and_code("paper"), 64, seed=0)
+    changed = {k for k, v in vars(model.choices).items() if v != getattr(base.choices, k)}
+    asked = set(PAPER_AND_CODE[cell].get("choices", {}))
+    assert changed >= asked - {"score_scale"}
+    if cell != "released":
+        assert changed == asked
+
+
+def test_work_is_done_once_and_not_what_another_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def run_cell(cell: str, seed: int, folder: Path) -> None:
+        done.append((cell, seed))
+        (folder / "result.json").write_text(json.dumps(row(cell, seed, 50.0)))
+
+    monkeypatch.setattr(comparison, "run_cell", run_cell)
+    (tmp_path / "relu-seed1").mkdir()
+    with FileLock(tmp_path / "relu-seed1" / "lock"):
+        comparison.work(tmp_path)
+    assert len(done) == 3 * len(PAPER_AND_CODE) - 1
+    assert ("relu", 1) not in done
+    done.clear()
+    comparison.work(tmp_path)
+    assert done == [("relu", 1)]
+    monkeypatch.setattr(comparison, "RESULTS", tmp_path / "all.json")
+    comparison.gather(tmp_path)
+    rows = json.loads((tmp_path / "all.json").read_text())["runs"]
+    assert [(r["cell"], r["seed"]) for r in rows] == [(c, s) for c in PAPER_AND_CODE for s in (0, 1, 2)]
