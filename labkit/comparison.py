@@ -54,9 +54,12 @@ def run_cell(cell: str, seed: int, folder: Path) -> None:
 
 
 def work(runs: Path) -> None:
-    """Do every training in `runs` that is neither finished nor in another process's hands."""
+    """Do every training that is neither finished, in `runs` or in the lab's results, nor in another process's hands."""
+    known = {(r["cell"], r["seed"]) for r in _results()}
     for cell in PAPER_AND_CODE:
         for seed in SEEDS:
+            if (cell, seed) in known:
+                continue
             folder = runs / f"{cell.replace(' ', '-')}-seed{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -68,11 +71,16 @@ def work(runs: Path) -> None:
                 continue
 
 
+def _results() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    return rows
+
+
 def gather(runs: Path) -> None:
-    """Write the finished trainings of `runs` into the lab's results."""
-    rows = [json.loads(file.read_text()) for file in sorted(runs.glob("*/result.json"))]
-    order = list(PAPER_AND_CODE)
-    rows.sort(key=lambda r: (order.index(r["cell"]), r["seed"]))
+    """Add the finished trainings of `runs` to the lab's results."""
+    found = [*_results(), *(json.loads(file.read_text()) for file in sorted(runs.glob("*/result.json")))]
+    by_place = {(r["cell"], r["seed"]): r for r in found}
+    rows = [by_place[cell, seed] for cell in PAPER_AND_CODE for seed in SEEDS if (cell, seed) in by_place]
     what = (
         "Paper and released code, one difference at a time: glyphs-mini, 5-way 1-shot, the quick setting with 800 "
         "steps in bfloat16 (labkit/experiments.py, PAPER_AND_CODE). Novel classes: 2000 episodes, seed 0."

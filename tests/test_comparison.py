@@ -63,6 +63,7 @@ def test_work_is_done_once_and_not_what_another_does(tmp_path: Path, monkeypatch
         (folder / "result.json").write_text(json.dumps(row(cell, seed, 50.0)))
 
     monkeypatch.setattr(comparison, "run_cell", run_cell)
+    monkeypatch.setattr(comparison, "RESULTS", tmp_path / "all.json")
     (tmp_path / "relu-seed1").mkdir()
     with FileLock(tmp_path / "relu-seed1" / "lock"):
         comparison.work(tmp_path)
@@ -71,7 +72,9 @@ def test_work_is_done_once_and_not_what_another_does(tmp_path: Path, monkeypatch
     done.clear()
     comparison.work(tmp_path)
     assert done == [("relu", 1)]
-    monkeypatch.setattr(comparison, "RESULTS", tmp_path / "all.json")
     comparison.gather(tmp_path)
     rows = json.loads((tmp_path / "all.json").read_text())["runs"]
     assert [(r["cell"], r["seed"]) for r in rows] == [(c, s) for c in PAPER_AND_CODE for s in (0, 1, 2)]
+    done.clear()
+    comparison.work(tmp_path / "another")  # what the lab's results hold is not trained again elsewhere
+    assert not done

@@ -190,6 +190,25 @@ def test_loss_weights_and_what_the_global_classifier_reads() -> None:
         torch.testing.assert_close(losses.globally, expected)
 
 
+def test_the_order_of_the_offset_input_only_names_the_halves_of_its_weights() -> None:
+    """Same loss and same gradients, to the bit, with the halves exchanged: so is every step of training."""
+    torch.manual_seed(0)
+    one, other = (DMF(Features(6), 3, alignment="closed", offset_input=o) for o in ("support-query", "query-support"))
+    other.load_state_dict(one.state_dict())
+    other.offset_conv.weight.data = torch.cat(one.offset_conv.weight.data.chunk(2, dim=1)[::-1], dim=1)
+    support, query = torch.randn(1, 2, 1, 6, 4, 4), torch.randn(1, 3, 6, 4, 4)
+    labels = torch.tensor([[0, 1, 1]])
+    losses = [m.loss(support, query, labels, labels).total for m in (one, other)]
+    assert losses[0] == losses[1]
+    for loss in losses:
+        loss.backward()
+    for (name, a), (_, b) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        swapped = torch.cat(b.grad.chunk(2, dim=1)[::-1], dim=1) if name == "offset_conv.weight" else b.grad
+        assert torch.equal(a.grad, swapped), name
+
+
 def test_a_variant_shares_the_weights_and_only_the_weights() -> None:
     torch.manual_seed(0)
     model = head(6, 3, alignment="closed").eval()
