@@ -72,21 +72,21 @@ def evaluate(
     seed: int = 0,
     *,
     bfloat16: bool = False,
-    chunk: int = 8,
+    chunk: int | None = None,
     strict: bool = True,
     progress: bool = False,
 ) -> Result:
     """Accuracy of a few-shot model on episodes of `images`.
 
     At test time a feature does not depend on its episode, so every image is embedded once and the episodes are run on
-    features, `chunk` at a time. The model stays on its device and in the mode it was in.
+    features. The model stays on its device and in the mode it was in.
 
     Args:
         model: has `embed` and `score` (see `FewShotModel`).
         images: novel classes; validation classes when anything is selected by the result.
         way, shot, query, episodes, seed: of the `EpisodeSampler`; `query` counts per class.
         bfloat16: embed in mixed precision.
-        chunk: episodes scored at once.
+        chunk: episodes scored at once; by default one, whose pairs stay in a processor's cache, on a GPU sixteen.
         strict: refuse images prepared otherwise than the model's own.
         progress: show a bar.
 
@@ -100,6 +100,7 @@ def evaluate(
     if preprocessing is not None and strict:
         preprocessing.check(images)
     device = next(model.parameters()).device
+    chunk = chunk or (16 if device.type == "cuda" else 1)
     sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
     drawn = [sampler.indices(i) for i in range(episodes)]
     correct = np.zeros((episodes, way))
