@@ -80,7 +80,7 @@ def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         y, x = low[:, :, :, 0] + dy, low[:, :, :, 1] + dx
         share = [above[:, :, :, i] if d else 1 - above[:, :, :, i] for i, d in enumerate((dy, dx))]
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        cells.append(y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
+        cells.append(torch.where(inside, y * width + x, 0))  # also where a point is not a number: its weight is none
         weights.append(share[0] * share[1] * inside)
     return torch.stack(cells, -1).long(), torch.stack(weights, -1)
 

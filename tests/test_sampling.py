@@ -50,6 +50,20 @@ def test_gradients_agree(form: str) -> None:
         torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("form", ["shipped", "bag", "gather"])
+@pytest.mark.parametrize("point", [float("nan"), float("inf"), -1e30, 1e9])
+def test_points_that_are_nowhere_read_nothing_that_is_not_theirs(form: str, point: float) -> None:
+    """Far away is zero; not a number stays so, for whoever checks the loss; neighbours are untouched."""
+    torch.manual_seed(0)
+    maps, points = torch.randn(1, 9, 3, 2, 2), torch.rand(1, 1, 9, 2, 2, 2)
+    expected = FORMS[form](maps, points)
+    points[0, 0, :, :, 1, 1] = point
+    found = FORMS[form](maps, points)
+    torch.testing.assert_close(found[..., 0, :], expected[..., 0, :])
+    far = found[..., 1, 1]
+    assert (far == 0).all() if abs(point) < float("inf") else far.isnan().all()
+
+
 def test_the_triton_kernel_samples_the_same() -> None:
     """In Triton's interpreter, in a process of its own, since that is switched on before Triton is imported."""
     pytest.importorskip("triton")
