@@ -50,9 +50,10 @@ class Preprocessing:
             ValueError: another size or another resampling filter, which moves accuracy by points.
         """
         found = (images.size, images.provenance.resampling)
-        if found != (self.size, self.resampling or images.provenance.resampling):
+        if self.size != found[0] or self.resampling not in (None, found[1]):
+            ours = "unknown" if self.resampling is None else repr(self.resampling)
             raise ValueError(
-                f"the model was trained on {self.size} px images (resampling {self.resampling!r}); {images!r} has "
+                f"the model was trained on {self.size} px images (resampling {ours}); {images!r} has "
                 f"{found[0]} px (resampling {found[1]!r}): load it with size={self.size}, or pass strict=False to "
                 "compare all the same"
             )

@@ -1,7 +1,7 @@
 """The authors' checkpoints, read and written: ``{"state_dict", "acc", "epoch"}`` in a ``.pth.tar``.
 
 A model read from one gives the scores that the released code gives with it. Nothing in such a file is run: it is read
-with torch's own restricted unpickler, which beyond tensors and plain values gets the four names of `ALLOWED`.
+with torch's own restricted unpickler, to which `ALLOWED` adds three names and none of what stands behind them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,23 +21,47 @@ from labkit.choices import PRESETS
 from labkit.dmf import DMF
 from labkit.preprocessing import Preprocessing
 
-# `acc` is a NumPy scalar in files of the authors' training script; numpy 1 and 2 name its making differently.
-_scalar = np.float64(0).__reduce__()[0]
+
+class _Unread:
+    """Stands in for NumPy's scalars and their dtypes: nothing needs `acc`, so nothing of NumPy is called for it."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+# `acc` may be a NumPy scalar; NumPy 1 and 2 spell where it is made differently.
 ALLOWED: list[Any] = [
-    (_scalar, "numpy.core.multiarray.scalar"),
-    (_scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    type(np.dtype(np.float64)),
+    (_Unread, name) for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
 ]
 
 SIZE = 84  # of the images it is trained on; the file does not say how they were resized
 OTHERS = {"CAN (Hou et al., 2019)": r"cam\.", "FEAT (Ye et al., 2020)": r"(encoder|slf_attn)\."}
 
+# Which dimensions of which tensors tell a network's size. The commonest answer is taken, so that a single tensor of
+# another shape is the one reported.
+CHANNELS = {
+    "base.layer4.0.conv3.weight": 0,
+    "dw_gen.kernel_conv.weight": 1,
+    "global_clasifier.weight": 1,
+    "base.layer4.0.conv2.weight": 0,
+    "base.layer4.0.bn3.weight": 0,
+}
+ROWS = {"dw_gen.kernel_conv.weight": 0}
+CLASSES = {"global_clasifier.weight": 0, "global_clasifier.bias": 0}
+
+# Their DropBlock's counter, kept in every block and read in the last two only.
+UNUSED = ("base.layer1.0.num_batches_tracked", "base.layer2.0.num_batches_tracked")
+
+# What no score depends on, in the order of `Choices`.
+OF_TRAINING = ("rtol", "atol", "few_shot_loss", "loss_weights", "global_reads", "offset_scale")
+
 
 def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
     """A `DMF` in the ``"released"`` preset with the weights of an authors' checkpoint, in eval mode.
 
-    Width of the ResNet-12, groups and base classes follow from the shapes.
+    Width of the ResNet-12, groups and base classes follow from the shapes. A bare state dict is read too, and the
+    names that DataParallel gives.
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,52 +73,59 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
     for method, pattern in OTHERS.items():
         if any(re.match(pattern, key) for key in theirs) and "dw_gen.off_conv.weight" not in theirs:
             raise ValueError(f"{file} is a checkpoint of {method}, not of DMF")
-    needed = ("base.layer4.0.conv3.weight", "dw_gen.kernel_conv.weight", "global_clasifier.weight")
-    absent = [key for key in needed if getattr(theirs.get(key), "ndim", 0) != 4]
-    if absent:
-        raise ValueError(f"{file} is not a DMF checkpoint: {', '.join(absent)} missing or not of four dimensions")
-    channels, rows, classes = (theirs[key].shape[0] for key in needed)
+    if not any(key.startswith(("base.layer", "dw_gen.")) for key in theirs):
+        raise ValueError(f"{file} is not a DMF checkpoint: of its {len(theirs)} keys none is in base.layer or dw_gen")
+    channels = 4 * max(1, round(_size(theirs, CHANNELS, 640) / 4))  # as `ResNet12` rounds them
+    rows, classes = _size(theirs, ROWS, 64), _size(theirs, CLASSES, 64)
     if rows % 9 == 0 and channels % rows:
         raise ValueError(
             f"{file} has kernel 3 ({rows} filter rows, {rows // 9} groups): the released code folds such filters by "
             "mistake across positions, so no network of the paper's can have its scores; only kernel 1 is read"
         )
-    if channels % rows:
-        raise ValueError(f"{file}: {rows} groups do not divide {channels} channels")
-    model = DMF("resnet12", rows, "released", classes=classes, backbone_options={"width": channels / 640})
-    expected = {_their_name(name): value for name, value in model.state_dict().items()}
+    groups = 1 if channels % rows else rows
+    with torch.device("meta"):  # shapes only, until they are known to be those of the file
+        model = DMF("resnet12", groups, "released", classes=classes, backbone_options={"width": channels / 640})
+    expected: dict[str, list[int | str]] = {_their_name(k): [*v.shape] for k, v in model.state_dict().items()}
+    expected |= {key: [] for key in UNUSED}
+    if groups != rows:
+        expected["dw_gen.kernel_conv.weight"][0] = f"a divisor of {channels}"
     _check(theirs, expected, file)
-    model.load_state_dict({name: theirs[_their_name(name)] for name in model.state_dict()})
+    model.to_empty(device=device)
+    try:
+        model.load_state_dict({name: theirs[_their_name(name)] for name in model.state_dict()})
+    except RuntimeError as error:
+        raise ValueError(f"{file} holds other tensors than plain numbers: {error}") from None
     model.preprocessing = Preprocessing(SIZE, None)
-    return model.to(device).eval()
+    return model.eval()
 
 
 def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0) -> None:
     """Write `model` as the released code reads it, PyTorch 1.4 included.
 
     Args:
-        model: a full-depth ResNet-12 without its last pooling, kernel 1, its choices those of ``"released"``.
+        model: a ResNet-12 without its last pooling, all that shapes its scores as in ``"released"``. Their code fixes
+            64-160-320-640 channels; a thinner one fits the format, and `load_released`.
         path: by their custom ends in ``.pth.tar``.
         acc, epoch: stored beside the weights.
 
     Raises:
         ValueError: the released code could not compute what the model computes; says why.
     """
-    other = [
-        f"{name} is {value!r} (released: {getattr(PRESETS['released'], name)!r})"
+    released = PRESETS["released"]
+    reasons = [
+        f"{name} is {value!r} (released: {getattr(released, name)!r})"
         for name, value in vars(model.choices).items()
-        if name not in ("rtol", "atol", "offset_scale") and value != getattr(PRESETS["released"], name)
+        if name not in OF_TRAINING and value != getattr(released, name)
     ]
     if model.backbone_name != "resnet12" or model.backbone_options.get("last_pool"):
-        other.append("its backbone is not a ResNet-12 without the last pooling")
-    if other:
-        raise ValueError(f"the released code cannot hold this model: {'; '.join(other)}")
+        reasons.append("its backbone is not a ResNet-12 without the last pooling")
+    if reasons:
+        raise ValueError(f"the released code cannot hold this model: {'; '.join(reasons)}")
     state = {_their_name(name): value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    for layer in (1, 2):  # a counter that their code keeps and never reads in the blocks without DropBlock
-        state[f"base.layer{layer}.0.num_batches_tracked"] = state["base.layer3.0.num_batches_tracked"].clone()
+    state |= {key: state["base.layer3.0.num_batches_tracked"].clone() for key in UNUSED}
     buffer = io.BytesIO()
     content = {"state_dict": state, "acc": float(acc), "epoch": int(epoch)}
-    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)  # the zipped form came with PyTorch 1.6
     write_atomically(Path(path), buffer.getvalue())
 
 
@@ -123,20 +154,30 @@ def _state_of(content: Any, file: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
+def _size(theirs: Mapping[str, Tensor], told_by: Mapping[str, int], usual: int) -> int:
+    """A size of the network: what most of the tensors that tell it say, `usual` where none is there."""
+    shapes = [(theirs[key].shape, dim) for key, dim in told_by.items() if key in theirs]
+    told = [shape[dim] for shape, dim in shapes if dim < len(shape) and shape[dim] > 0]
+    return mode(told) if told else usual
+
+
 def _their_name(ours: str) -> str:
     name = re.sub(r"^backbone\.(layer\d)\.", r"base.\1.0.", ours)
     name = name.replace(".drop.batches", ".num_batches_tracked").replace("global_classifier", "global_clasifier")
     return name.replace("offset_conv", "dw_gen.off_conv").replace("filter_conv", "dw_gen.kernel_conv")
 
 
-def _check(theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: Path) -> None:
-    ignored = {f"base.layer{layer}.0.num_batches_tracked" for layer in (1, 2)}
-    wrong = [f"missing {k}, {list(v.shape)} expected" for k, v in expected.items() if k not in theirs]
-    wrong += [f"unexpected {k} {list(v.shape)}" for k, v in theirs.items() if k not in expected.keys() | ignored]
+def _check(theirs: Mapping[str, Tensor], expected: Mapping[str, list[int | str]], file: Path) -> None:
+    wrong = [f"missing {key}, {shape} expected" for key, shape in expected.items() if key not in theirs]
     wrong += [
-        f"{k} has shape {list(theirs[k].shape)}, {list(v.shape)} expected"
-        for k, v in expected.items()
-        if k in theirs and theirs[k].shape != v.shape
+        f"unexpected {key} {list(value.shape)}, nothing of that name expected"
+        for key, value in theirs.items()
+        if key not in expected
+    ]
+    wrong += [
+        f"{key} has shape {list(theirs[key].shape)}, {shape} expected"
+        for key, shape in expected.items()
+        if key in theirs and list(theirs[key].shape) != shape
     ]
     if wrong:
         raise ValueError(f"{file} does not fit:\n  " + "\n  ".join(wrong))

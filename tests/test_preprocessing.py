@@ -32,3 +32,11 @@ def test_a_mismatch_names_both_sides() -> None:
     resized = replace(IMAGES, provenance=replace(IMAGES.provenance, resampling="bilinear"))
     with pytest.raises(ValueError, match="resampling 'none'"):
         Preprocessing(24, "none").check(resized)
+
+
+def test_where_nobody_knows_the_resampling_the_size_alone_must_fit() -> None:
+    resized = replace(IMAGES, provenance=replace(IMAGES.provenance, resampling="bilinear"))
+    for images in (IMAGES, resized):
+        Preprocessing(24, None).check(images)
+    with pytest.raises(ValueError, match=r"trained on 84 px images \(resampling unknown\).*24 px"):
+        Preprocessing(84, None).check(resized)
