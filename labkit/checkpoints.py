@@ -12,7 +12,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from labkit.dmf import DMF
+from labkit.method import Method
+from labkit.methods import METHODS, name_of
 from labkit.preprocessing import Preprocessing
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -34,8 +35,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def save_model(model: DMF, path: Path | str, about: dict[str, Any] | None = None, half: bool = False) -> None:
-    """Write a model with how to build it (`DMF.recipe`), its preprocessing and where it came from.
+def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = None, half: bool = False) -> None:
+    """Write a model with how to build it (`Method.recipe`), its preprocessing and where it came from.
 
     Args:
         model: its backbone must be one given by name.
@@ -47,12 +48,12 @@ def save_model(model: DMF, path: Path | str, about: dict[str, Any] | None = None
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     preprocessing = vars(model.preprocessing) if model.preprocessing else None
-    header = {"recipe": model.recipe(), "preprocessing": preprocessing, "about": about or {}}
+    header = {"method": name_of(model), "recipe": model.recipe(), "preprocessing": preprocessing, "about": about or {}}
     metadata = {"labkit": json.dumps(header)}
     write_atomically(Path(path), safetensors.torch.save(state, metadata=metadata))
 
 
-def load_model(path: Path | str, device: torch.device | str = "cpu") -> DMF:
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
     """A model as `save_model` wrote it, or shipped with the lab (its bare name, for example ``"quick"``), in eval mode.
 
     Raises:
@@ -61,7 +62,10 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> DMF:
     """
     file = resolve(path)
     header = read_header(file)
-    model = DMF(**header["recipe"])
+    name = header.get("method", "dmf")
+    if name not in METHODS:
+        raise ValueError(f"{file} holds a {name!r}, and there are only {sorted(METHODS)}")
+    model = METHODS[name](**header["recipe"])
     state = {k: v.float() if v.is_floating_point() else v for k, v in safetensors.torch.load_file(file).items()}
     try:
         model.load_state_dict(state)

@@ -15,6 +15,8 @@ class Choices:
     Attributes:
         kernel: k, size of the dynamic filter, odd (section 5.1 uses 1).
         sampling: sample X_supp at learned offsets (Eq. 4-6); False keeps the regular 3 x 3 grid (Eq. 2).
+        start: where sampling starts from: ``"same"``, the query's own cell, as in the paper; ``"match"``, the support
+            cell most like it (cosine). Ours, for objects that moved (section 5.4).
         alignment: see `labkit.alignment`; the released code runs ``"rk4"``.
         rtol, atol: dopri5's tolerances.
         relu: F(X) = relu(f * X), as released.
@@ -33,6 +35,7 @@ class Choices:
 
     kernel: int = 1
     sampling: bool = True
+    start: Literal["same", "match"] = "same"
     alignment: str = "dopri5"
     rtol: float = 1e-5
     atol: float = 1e-5
@@ -53,6 +56,8 @@ class Choices:
         rule = alignment.parse_rule(self.alignment, self.rtol, self.atol)
         if rule.name == "closed" and self.kernel > 1:
             raise ValueError("alignment 'closed' exists at kernel 1 only; use 'dopri5' or 'rk4'")
+        if self.start != "same" and not self.sampling:
+            raise ValueError(f"start {self.start!r} moves the sampled points, and sampling is off")
         for name, hint in get_type_hints(Choices).items():
             if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
                 raise ValueError(f"{name} must be one of {get_args(hint)}, got {getattr(self, name)!r}")

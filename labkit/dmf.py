@@ -17,7 +17,7 @@ moves inside: score = sum over groups of gain x (class weight . X_q), so no alig
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -25,26 +25,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit import alignment
-from labkit.backbones import Conv4, ResNet12
 from labkit.choices import PRESETS, replace_choices
-from labkit.preprocessing import Preprocessing
+from labkit.method import Losses, Method, at_every_position, mean_of_shots
 from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample
 from labkit.trace import Trace
 
 PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Eq. 10: `total` is the weighted sum of `few_shot` and `globally`; `scores` [E, Q, N] serve the accuracy."""
-
-    total: Tensor
-    few_shot: Tensor
-    globally: Tensor
-    scores: Tensor
-
-
-class DMF(nn.Module):
+class DMF(Method):
     """The network of Fig. 2: backbone, dynamic meta-filter, alignment, meta-classifier, global classifier.
 
     Args:
@@ -69,20 +58,17 @@ class DMF(nn.Module):
         backbone_options: dict[str, Any] | None = None,
         **changes: Any,
     ) -> None:
-        super().__init__()
         if preset not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {preset!r}")
-        self.choices = replace_choices(PRESETS[preset], changes)
+        choices = replace_choices(PRESETS[preset], changes)
+        super().__init__(backbone, classes, backbone_options)
+        self.choices, self.preset = choices, preset
         self.rule = alignment.parse_rule(self.choices.alignment, self.choices.rtol, self.choices.atol)
-        self.backbone_name = backbone if isinstance(backbone, str) else None
-        self.backbone_options = dict(backbone_options or {})
-        self.backbone = _make_backbone(backbone, self.backbone_options)
-        c = channels_of(self.backbone)
+        c = self.channels
         if groups < 1 or c % groups:
             divisors = [d for d in range(1, c + 1) if c % d == 0]
             raise ValueError(f"groups must divide the backbone's {c} channels: one of {divisors}, got {groups}")
-        self.groups, self.classes, self.preset = groups, classes, preset
-        self.preprocessing: Preprocessing | None = None  # set by training: what its images were
+        self.groups = groups
         # eta of Eq. 4 and psi of Eq. 2 and 6; no biases, as released.
         self.offset_conv = nn.Conv2d(2 * c, 2 * TAPS, 5, padding=2, bias=False)
         self.filter_conv = nn.Conv2d(c, groups * self.choices.kernel**2, 3, padding=1, bias=False)
@@ -91,20 +77,9 @@ class DMF(nn.Module):
             self.offset_conv.weight *= self.choices.offset_scale
 
     def recipe(self) -> dict[str, Any]:
-        """Keyword arguments, in JSON types, that build this model again without its weights.
-
-        Raises:
-            ValueError: the backbone was given as a module, which no file of ours can describe.
-        """
-        if self.backbone_name is None:
-            raise ValueError("only a model whose backbone was given by name can be described in a file")
-        return {
-            "backbone": self.backbone_name,
-            "groups": self.groups,
-            "preset": self.preset,
-            "classes": self.classes,
-            "backbone_options": self.backbone_options,
-        } | {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.choices).items()}
+        """See `Method.recipe`."""
+        choices = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.choices).items()}
+        return super().recipe() | {"groups": self.groups, "preset": self.preset} | choices
 
     def variant(self, **changes: Any) -> DMF:
         """This model, sharing its weights, with other `Choices` that need no other weights, in the same mode.
@@ -121,19 +96,8 @@ class DMF(nn.Module):
         other.choices, other.rule = choices, alignment.parse_rule(choices.alignment, choices.rtol, choices.atol)
         return other
 
-    # Every method offers embed, score, loss, and forward made of them.
-
-    def embed(self, images: Tensor) -> Tensor:
-        """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least."""
-        lead = images.shape[:-3]
-        flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(flat)
-        if features.dtype in (torch.bfloat16, torch.float16):
-            features = features.float()
-        return features.view(*lead, *features.shape[-3:])
-
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """Similarity of every query to every class: features [E, N, K, c, h, w], [E, Q, c, h, w] to [E, Q, N]."""
+        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             x_supp = mean_of_shots(support, support_mask)
             parts = query.split(self._queries_at_once(x_supp, query), dim=1)
@@ -151,19 +115,9 @@ class DMF(nn.Module):
         of_a_query = x_supp.shape[:2].numel() * channels * query.shape[-2:].numel() * query.element_size()
         return max(1, PAIR_BYTES // of_a_query)
 
-    def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
-
-        `support_mask`, bool [E, N, K], marks the shots that exist where classes have unequal numbers.
-        """
-        return self.score(*self._embed_together(support, query), support_mask)
-
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Eq. 10 on images, as `forward` takes them.
-
-        `labels` [E, Q] say which of the N classes a query belongs to, `base_labels` [E, Q] which of the base classes.
-        """
-        with_shots, x_q = self._embed_together(support, query)
+        """Eq. 10; see `Method.loss`."""
+        with_shots, x_q = self.embed_together(support, query)
         with torch.autocast(query.device.type, enabled=False):
             x_supp = mean_of_shots(with_shots)
             filters = self._filters_if_used(x_supp, x_q)
@@ -173,8 +127,7 @@ class DMF(nn.Module):
             if filters is not None and self.choices.global_reads == "aligned":
                 read = self._aligned_with_own_class(x_q, filters, labels)
             logits = self.global_classifier(read.flatten(0, 1))
-            target = base_labels.flatten()[:, None, None].expand(-1, *logits.shape[-2:])
-            globally = F.cross_entropy(logits, target)
+            globally = F.cross_entropy(logits, at_every_position(base_labels, logits))
             weights = self.choices.loss_weights
             return Losses(weights[0] * few_shot + weights[1] * globally, few_shot, globally, maps.mean((-2, -1)))
 
@@ -191,6 +144,18 @@ class DMF(nn.Module):
         from_q = F.conv2d(x_q.flatten(0, 1), of_q, padding=2).view(e, q, 1, TAPS, 2, h, w)
         return from_supp + from_q
 
+    def starts(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
+        """B_3, the 3 x 3 cells from which the offsets lead: [E, Q, N, 9, 2, h, w], some of E, Q, N perhaps 1.
+
+        Around the query's own cell, or around the support cell most like it.
+        """
+        h, w = x_q.shape[-2:]
+        grid = regular_grid(h, w, x_q)
+        if self.choices.start == "same":
+            return grid[None, None, None]
+        at = best_match(x_supp, x_q)
+        return torch.stack([at // w, at % w], 3).unsqueeze(3) + (grid - grid[4])
+
     def filters(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
         """f_d = sigma(psi * B_3(X_supp)), Eq. 6 (Eq. 2 without sampling): [E, Q, N, g, k^2, h, w].
 
@@ -203,7 +168,7 @@ class DMF(nn.Module):
         else:
             by_tap = psi.permute(2, 3, 0, 1).reshape(-1, c, 1, 1)
             projected = F.conv2d(x_supp.flatten(0, 1), by_tap).view(e * n, TAPS, -1, h, w)
-            points = self.offsets(x_supp, x_q).transpose(1, 2).flatten(0, 1) + regular_grid(h, w, x_supp)
+            points = (self.starts(x_supp, x_q) + self.offsets(x_supp, x_q)).transpose(1, 2).flatten(0, 1)
             responses = sample(projected, points).view(e, n, -1, *projected.shape[2:]).transpose(1, 2)
         filters: Tensor = responses.sigmoid().unflatten(3, (self.groups, self.choices.kernel**2))
         return filters
@@ -268,38 +233,29 @@ class DMF(nn.Module):
         chosen = filters.expand(-1, x_q.shape[1], *filters.shape[2:]).gather(2, own)
         return self.align(x_q, chosen)[0].squeeze(2)
 
-    def _embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
-        n, k = support.shape[1:3]
-        features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
-        of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
-        return of_support.unflatten(1, (n, k)), of_query
-
     @torch.no_grad()
     def trace(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Trace:
         """Run `forward` and keep everything; see `Trace`. Images as `forward` takes them."""
-        with_shots, x_q = self._embed_together(support, query)
+        with_shots, x_q = self.embed_together(support, query)
         x_supp = mean_of_shots(with_shots, support_mask)
-        h, w = x_q.shape[-2:]
         offsets = self.offsets(x_supp, x_q)
-        points = offsets + regular_grid(h, w, x_q)
+        points = self.starts(x_supp, x_q) + offsets
         filters = self.filters(x_supp, x_q)
         filters = filters.expand(-1, x_q.shape[1], *filters.shape[2:])
         aligned, nfe = self.align(x_q, filters)
         weights = self.class_weights(x_supp)
         maps = self._finish(torch.einsum("eqnchw,enc->eqnhw", aligned, weights))
         before = self._finish(torch.einsum("eqchw,enc->eqnhw", x_q, weights))
-        stride = getattr(self.backbone, "stride", None) or query.shape[-1] / w
+        stride: float = getattr(self.backbone, "stride", None) or query.shape[-1] / x_q.shape[-1]
         points_px = stride * points + (stride - 1) / 2
         return Trace(x_supp, x_q, offsets, points, points_px, filters, aligned, maps, before, maps.mean((-2, -1)), nfe)
 
 
-def mean_of_shots(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """X_supp of each class, the mean over its shots: [E, N, K, c, h, w] to [E, N, c, h, w]."""
-    if mask is None:
-        return features.mean(2)
-    weights = mask.to(features.dtype)[..., None, None, None]
-    return (features * weights).sum(2) / weights.sum(2)
+def best_match(x_supp: Tensor, x_q: Tensor) -> Tensor:
+    """The support cell, y w + x, of largest cosine with every query cell: [E, Q, N, h, w], int64."""
+    p, q = (F.normalize(x, dim=2).flatten(-2) for x in (x_supp, x_q))
+    alike = torch.einsum("encp,eqcr->eqnrp", p, q)
+    return alike.argmax(-1).view(*alike.shape[:-2], *x_q.shape[-2:])
 
 
 def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor:
@@ -314,39 +270,8 @@ def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor
         form: ``"softmax"`` or ``"printed"``.
     """
     flat = maps.flatten(0, 1)
-    target = labels.flatten()[:, None, None].expand(-1, *flat.shape[-2:])
+    target = at_every_position(labels, maps)
     if form == "softmax":
         return F.cross_entropy(flat, target)
     true = flat.gather(1, target.unsqueeze(1)).squeeze(1)
     return (-true - torch.logsumexp(F.softplus(-flat), dim=1)).mean()  # 1 + e^-x = exp(softplus(-x))
-
-
-def channels_of(backbone: nn.Module) -> int:
-    """Channels of a backbone's feature maps: its `channels`, or found by passing one image through.
-
-    Raises:
-        ValueError: it does not give feature maps [B, c, h, w].
-    """
-    known = getattr(backbone, "channels", None)
-    if isinstance(known, int):
-        return known
-    mode = backbone.training
-    with torch.no_grad():
-        parameter = next(backbone.parameters(), torch.zeros(()))
-        out = backbone.eval()(torch.zeros(1, 3, 84, 84, dtype=parameter.dtype, device=parameter.device))
-    backbone.train(mode)
-    if not isinstance(out, Tensor) or out.ndim != 4:
-        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"a backbone must give feature maps [B, c, h, w]; this one gives {shape}")
-    return int(out.shape[1])
-
-
-def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
-    if isinstance(backbone, nn.Module):
-        if options:
-            raise ValueError("backbone_options go with a backbone given by name")
-        return backbone
-    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4}
-    if backbone not in known:
-        raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
-    return known[backbone](**options)

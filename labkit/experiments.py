@@ -16,7 +16,9 @@ class Experiment:
         name: of the preset.
         dataset, size, per_class: see `labkit.load_images`; `per_class` None takes all images.
         way, shot, query: training episodes.
-        backbone, backbone_options, groups, preset, choices: of `labkit.DMF`.
+        method: of `labkit.methods.METHODS`.
+        backbone, backbone_options, groups, preset, choices: of `labkit.DMF`; of other methods `choices` holds all
+            that is their own, and the paper's groups and preset say nothing.
         steps: optimiser steps in all; a length in seconds would make results depend on the machine.
         batch: episodes in a step.
         warmup: steps in which the learning rate rises linearly from 0; cosine to 0 afterwards.
@@ -35,6 +37,7 @@ class Experiment:
     way: int = 5
     shot: int = 1
     query: int = 6
+    method: str = "dmf"
     backbone: str = "resnet12"
     backbone_options: dict[str, Any] = field(default_factory=dict)
     groups: int = 64
@@ -96,10 +99,21 @@ QUICK = Experiment(
     augment=Augment(jitter=0, erase=0),
 )
 
+# What figure 4 and section 5.4 compare with QUICK, trained in the same way. CAN's cosines need no `score_scale`.
+BESIDE_QUICK: dict[str, dict[str, Any]] = {
+    "quick-none": {"alignment": "none"},
+    "quick-1step": {"alignment": "euler(1)"},
+    "quick-2steps": {"alignment": "euler(2)"},
+    "quick-grid": {"sampling": False},
+    "quick-match": {"start": "match"},
+}
+
 PRESETS: dict[str, Experiment] = {
     e.name: e
     for e in (
         QUICK,
+        *(replace(QUICK, name=name, choices=QUICK.choices | other) for name, other in BESIDE_QUICK.items()),
+        replace(QUICK, name="quick-can", method="can", choices={"cells": 25}),
         MINI_1SHOT,
         replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
         TIERED_1SHOT,

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torchdiffeq import odeint
 from torchvision.ops import deform_conv2d
 
-from labkit.dmf import DMF, Losses, few_shot_loss
+from labkit.dmf import DMF, few_shot_loss
+from labkit.method import Losses
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "rk4": {"method": "rk4", "options": {"step_size": 1.0}},

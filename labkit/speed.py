@@ -30,7 +30,7 @@ from labkit import kernels, sampling
 from labkit.checkpoints import load_model, write_atomically
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF, channels_of
+from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import experiment
@@ -77,7 +77,7 @@ class Setting:
     def features(self, way: int | None = None, queries: int | None = None, cells: int | None = None) -> list[Tensor]:
         """Random features of one episode, [1, N, 1, c, h, w] and [1, Q, c, h, w]."""
         n, q = way or self.way, queries or self.way * self.query
-        shape = (channels_of(self.model().backbone), *2 * (cells or -(-self.size // 8),))
+        shape = (self.model().channels, *2 * (cells or -(-self.size // 8),))
         generator = torch.Generator().manual_seed(1)
         made = (torch.randn(1, *lead, *shape, generator=generator) for lead in ((n, 1), (q,)))
         return [t.to(self.device) for t in made]
@@ -256,7 +256,7 @@ def test(setting: Setting) -> dict[str, Any]:
 
 def growth(setting: Setting) -> dict[str, Any]:
     """Time and peak memory of the head against queries, ways, groups and map size, and the largest episode."""
-    channels = channels_of(setting.model().backbone)
+    channels = setting.model().channels
     axes: dict[str, list[int]] = {
         "queries": [15, 30, 75, 150, 300, 600],
         "ways": [5, 10, 25, 50, 100],

@@ -28,11 +28,12 @@ from tqdm.auto import tqdm
 from labkit.checkpoints import load_model, save_model, write_atomically
 from labkit.data import ImageSet, load_images
 from labkit.devices import joined, launch, mean, rank, replicated, under_torchrun, wait, world
-from labkit.dmf import DMF, Losses
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import Experiment
 from labkit.experiments import experiment as experiment_named
+from labkit.method import Losses, Method
+from labkit.methods import METHODS
 from labkit.noise import set_keys
 from labkit.preprocessing import Preprocessing
 
@@ -51,25 +52,26 @@ class Trained:
         seconds: of this call; metrics hold none, so that the same seed gives the same file.
     """
 
-    model: DMF
+    model: Any
     validation: float
     metrics: list[dict[str, Any]]
     folder: Path
     seconds: float
 
 
-def build_model(experiment: Experiment, classes: int, seed: int) -> DMF:
-    """The untrained model of an experiment, a function of the seed."""
+def build_model(experiment: Experiment, classes: int, seed: int) -> Any:
+    """The untrained model of an experiment, a function of the seed.
+
+    Raises:
+        ValueError: unknown method, or choices that the method refuses.
+    """
+    e = experiment
+    if e.method not in METHODS:
+        raise ValueError(f"there is no method {e.method!r}; there are {sorted(METHODS)}")
+    own = e.choices | ({"groups": e.groups, "preset": e.preset} if e.method == "dmf" else {})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return DMF(
-            experiment.backbone,
-            experiment.groups,
-            experiment.preset,
-            classes=classes,
-            backbone_options=experiment.backbone_options,
-            **experiment.choices,
-        )
+        return METHODS[e.method](e.backbone, classes=classes, backbone_options=e.backbone_options, **own)
 
 
 def learning_rate_at(step: int, experiment: Experiment) -> float:
@@ -206,7 +208,7 @@ def timed_steps(
 class _Objective(nn.Module):
     """The loss of a model as a module's forward pass, which is what is compiled and replicated."""
 
-    def __init__(self, model: DMF) -> None:
+    def __init__(self, model: Method) -> None:
         super().__init__()
         self.model = model
 
@@ -249,7 +251,7 @@ class _Run:
         self.experiment, self.seed, self.device, self.folder = experiment, seed, device, folder
         model = build_model(experiment, len(base.class_names), seed)
         model.preprocessing = Preprocessing.of(base)
-        self.model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.model = model.to(device, memory_format=torch.channels_last).train()
         self.optimiser = torch.optim.SGD(
             self.model.parameters(),
             lr=experiment.learning_rate,

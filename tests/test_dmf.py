@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from labkit.dmf import DMF, few_shot_loss, mean_of_shots
+from labkit.dmf import DMF, few_shot_loss
+from labkit.method import mean_of_shots
 from tests.literal import literal_head
 
 GOLDEN = Path(__file__).parent / "golden" / "dmf_head_k1.npz"

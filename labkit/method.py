@@ -1,0 +1,140 @@
+"""What every few-shot method here is: a backbone, a score of features, a loss on images (see `labkit.methods`).
+
+Shapes use E episodes, N classes (way), K shots, Q queries (of all classes together), c channels, maps of h x w cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labkit.backbones import Conv4, ResNet12
+from labkit.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Eq. 10: `total` is the weighted sum of `few_shot` and `globally`; `scores` [E, Q, N] serve the accuracy."""
+
+    total: Tensor
+    few_shot: Tensor
+    globally: Tensor
+    scores: Tensor
+
+
+class Method(nn.Module):
+    """A backbone and what is common to all that is built on one; a method adds `score` and `loss`.
+
+    Args:
+        backbone: ``"resnet12"``, ``"conv4"``, or a module from [B, 3, h, w] to [B, c, h', w'].
+        classes: base classes of its global classifier.
+        backbone_options: passed to a backbone given by name, for example ``{"width": 0.25}``.
+
+    Attributes:
+        channels: c.
+        preprocessing: what its images were; set by training.
+    """
+
+    def __init__(self, backbone: str | nn.Module, classes: int, backbone_options: Mapping[str, Any] | None) -> None:
+        super().__init__()
+        self.backbone_name = backbone if isinstance(backbone, str) else None
+        self.backbone_options = dict(backbone_options or {})
+        self.backbone = _make_backbone(backbone, self.backbone_options)
+        self.channels, self.classes = channels_of(self.backbone), classes
+        self.preprocessing: Preprocessing | None = None
+
+    def recipe(self) -> dict[str, Any]:
+        """Keyword arguments, in JSON types, that build this model again without its weights; a method adds its own.
+
+        Raises:
+            ValueError: the backbone was given as a module, which no file of ours can describe.
+        """
+        if self.backbone_name is None:
+            raise ValueError("only a model whose backbone was given by name can be described in a file")
+        return {
+            "backbone": self.backbone_name,
+            "classes": self.classes,
+            "backbone_options": self.backbone_options,
+        }
+
+    def embed(self, images: Tensor) -> Tensor:
+        """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least."""
+        lead = images.shape[:-3]
+        flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.backbone(flat)
+        if features.dtype in (torch.bfloat16, torch.float16):
+            features = features.float()
+        return features.view(*lead, *features.shape[-3:])
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Similarity of every query to every class: features [E, N, K, c, h, w], [E, Q, c, h, w] to [E, Q, N]."""
+        raise NotImplementedError
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """What training follows, on images as `forward` takes them.
+
+        `labels` [E, Q] say which of the N classes a query belongs to, `base_labels` [E, Q] which of the base classes.
+        """
+        raise NotImplementedError
+
+    def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
+
+        `support_mask`, bool [E, N, K], marks the shots that exist where classes have unequal numbers.
+        """
+        return self.score(*self.embed_together(support, query), support_mask)
+
+    def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
+        n, k = support.shape[1:3]
+        features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
+        of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
+        return of_support.unflatten(1, (n, k)), of_query
+
+
+def mean_of_shots(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """X_supp of each class, the mean over its shots: [E, N, K, c, h, w] to [E, N, c, h, w]."""
+    if mask is None:
+        return features.mean(2)
+    weights = mask.to(features.dtype)[..., None, None, None]
+    return (features * weights).sum(2) / weights.sum(2)
+
+
+def at_every_position(labels: Tensor, maps: Tensor) -> Tensor:
+    """Labels [E, Q], repeated for the cells of maps [E, Q, N, h, w]: the target of a dense cross-entropy."""
+    return labels.flatten()[:, None, None].expand(-1, *maps.shape[-2:])
+
+
+def channels_of(backbone: nn.Module) -> int:
+    """Channels of a backbone's feature maps: its `channels`, or found by passing one image through.
+
+    Raises:
+        ValueError: it does not give feature maps [B, c, h, w].
+    """
+    known = getattr(backbone, "channels", None)
+    if isinstance(known, int):
+        return known
+    mode = backbone.training
+    with torch.no_grad():
+        parameter = next(backbone.parameters(), torch.zeros(()))
+        out = backbone.eval()(torch.zeros(1, 3, 84, 84, dtype=parameter.dtype, device=parameter.device))
+    backbone.train(mode)
+    if not isinstance(out, Tensor) or out.ndim != 4:
+        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"a backbone must give feature maps [B, c, h, w]; this one gives {shape}")
+    return int(out.shape[1])
+
+
+def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
+    if isinstance(backbone, nn.Module):
+        if options:
+            raise ValueError("backbone_options go with a backbone given by name")
+        return backbone
+    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4}
+    if backbone not in known:
+        raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
+    return known[backbone](**options)

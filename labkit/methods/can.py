@@ -1,0 +1,124 @@
+"""Cross Attention Network (Hou et al., "Cross Attention Network for Few-shot Classification", NeurIPS 2019).
+
+Two maps look at each other: every cell of one is compared with all cells of the other, a small network decides how to
+weigh those comparisons, and what results is one attention value for each cell, by which all its channels grow alike.
+That is the position-specific alignment to which DMF adds the channels (its section 4.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.dmf import few_shot_loss
+from labkit.method import Losses, Method, at_every_position, mean_of_shots
+
+
+class CAN(Method):
+    """Backbone, cross attention (its section 3.2), cosine classifier and global classifier (its section 4).
+
+    Args:
+        backbone, classes, backbone_options: see `Method`.
+        cells: m, positions of a feature map: 121 for 84 px images, 25 for 40 px. The fusion network has weights for
+            each.
+        reduction: r of the fusion network's hidden layer.
+        temperature: tau of the attention's softmax (Eq. 2).
+        scale: multiplies the cosines; the paper writes none, its code uses 7.
+        loss_weight: lambda of the few-shot loss (Eq. 6).
+
+    Raises:
+        ValueError: unknown names, or a map of another number of cells.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet12",
+        *,
+        classes: int = 64,
+        backbone_options: dict[str, Any] | None = None,
+        cells: int = 121,
+        reduction: int = 6,
+        temperature: float = 0.025,
+        scale: float = 7.0,
+        loss_weight: float = 0.5,
+    ) -> None:
+        super().__init__(backbone, classes, backbone_options)
+        self.cells, self.reduction = cells, reduction
+        self.temperature, self.scale, self.loss_weight = temperature, scale, loss_weight
+        hidden = max(1, cells // reduction)
+        self.fusion = nn.Sequential(nn.Linear(cells, hidden), nn.ReLU(), nn.Linear(hidden, cells))  # W1, W2
+        self.global_classifier = nn.Conv2d(self.channels, classes, 1)
+
+    def recipe(self) -> dict[str, Any]:
+        """See `Method.recipe`."""
+        own = ("cells", "reduction", "temperature", "scale", "loss_weight")
+        return super().recipe() | {name: getattr(self, name) for name in own}
+
+    def attention(self, x_supp: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor]:
+        """A^p of every class and A^q of every query, for every pair of them.
+
+        Args:
+            x_supp: P, [E, N, c, h, w].
+            x_q: Q, [E, Q, c, h, w].
+
+        Returns:
+            both [E, Q, N, h, w]; each sums to 1 over its cells.
+        """
+        h, w = x_q.shape[-2:]
+        if h * w != self.cells:
+            raise ValueError(f"this CAN was made for maps of {self.cells} cells, and was given {h} x {w}")
+        p, q = (F.normalize(x.flatten(-2), dim=2) for x in (x_supp, x_q))
+        correlation = torch.einsum("encp,eqcr->eqnpr", p, q)  # Eq. 1: cell p of the class with cell r of the query
+        of_p = self._fuse(correlation.transpose(-1, -2))  # columns are compared: R^p = R^T
+        of_q = self._fuse(correlation)
+        return of_p.unflatten(-1, (h, w)), of_q.unflatten(-1, (h, w))
+
+    def _fuse(self, correlation: Tensor) -> Tensor:
+        """Eq. 2-3: [..., m, m], a column for each cell of the own map, to attention [..., m] over those cells."""
+        kernel = self.fusion(correlation.mean(-1))  # w: pooled over the own cells, one weight for each other cell
+        fused = torch.einsum("...o,...oi->...i", kernel, correlation)
+        return (fused / self.temperature).softmax(-1)
+
+    def align(self, x_q: Tensor, attention: Tensor) -> Tensor:
+        """Q bar = Q (1 + A^q): the query as each class sees it, [E, Q, N, c, h, w]."""
+        return x_q.unsqueeze(2) * (1 + attention.unsqueeze(3))
+
+    def class_weights(self, x_supp: Tensor, attention: Tensor) -> Tensor:
+        """GAP(P bar) of every pair, P bar = P (1 + A^p): [E, Q, N, c]."""
+        together = torch.einsum("enchw,eqnhw->eqnc", x_supp, 1 + attention)
+        return together / self.cells
+
+    def score_maps(self, x_supp: Tensor, x_q: Tensor, attention: Tensor) -> Tensor:
+        """Scaled cosines of every query cell with every class, Eq. 4: [E, Q, N, h, w].
+
+        A cell's own attention is a positive factor and leaves its cosine as it is.
+        """
+        weights = F.normalize(self.class_weights(x_supp, attention), dim=-1)
+        return self.scale * torch.einsum("eqchw,eqnc->eqnhw", F.normalize(x_q, dim=2), weights)
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Scaled cosines of the pooled, attended maps; see `Method.score`."""
+        with torch.autocast(support.device.type, enabled=False):
+            return self._score(mean_of_shots(support, support_mask), query)[0]
+
+    def _score(self, x_supp: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        of_p, of_q = self.attention(x_supp, x_q)
+        weights = self.class_weights(x_supp, of_p)
+        pooled = torch.einsum("eqchw,eqnhw->eqnc", x_q, 1 + of_q)
+        return self.scale * F.cosine_similarity(pooled, weights, dim=-1), of_p, of_q
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Eq. 4-6: lambda times the few-shot loss at every query cell, and the global loss of the attended query."""
+        with_shots, x_q = self.embed_together(support, query)
+        with torch.autocast(query.device.type, enabled=False):
+            x_supp = mean_of_shots(with_shots)
+            scores, of_p, of_q = self._score(x_supp, x_q)
+            few_shot = few_shot_loss(self.score_maps(x_supp, x_q, of_p), labels)
+            own = labels[:, :, None, None, None].expand(-1, -1, 1, *of_q.shape[-2:])
+            seen = self.align(x_q, of_q.gather(2, own)).squeeze(2)
+            logits = self.global_classifier(seen.flatten(0, 1))
+            globally = F.cross_entropy(logits, at_every_position(base_labels, logits))
+            return Losses(self.loss_weight * few_shot + globally, few_shot, globally, scores)
