@@ -1,15 +1,15 @@
-# make run | make test | make lab: each does all its own set-up first, once.
+# make run | make test | make lab | make app: each does all its own set-up first, once.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: run test lab lint types clean
+.PHONY: run test browser lab app lint types clean
 
 run: $(READY)
 	$(BIN)/python -m labkit.lab
 
-test: $(READY) lint types
+test: $(READY) lint types browser
 	$(BIN)/python -m pytest tests
 	LABKIT_STEPS=30 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
 		--nbval-cell-timeout 600 -p no:cacheprovider notebooks/[0-9]*.ipynb
@@ -21,9 +21,17 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# The Chromium that the widget's tests drive: the machine's own, Debian's package, or Playwright's.
+browser: $(READY)
+	$(BIN)/python tests/browser.py
+
 # Listens on this machine only, and asks for the token it prints.
 lab: $(READY)
 	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+# The explorer alone, without code cells; on this machine only, with a token, like the lab.
+app: $(READY)
+	$(BIN)/voila notebooks/08_explorer.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

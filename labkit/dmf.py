@@ -156,20 +156,26 @@ class DMF(Method):
         at = best_match(x_supp, x_q)
         return torch.stack([at // w, at % w], 3).unsqueeze(3) + (grid - grid[4])
 
-    def filters(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
+    def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
         """f_d = sigma(psi * B_3(X_supp)), Eq. 6 (Eq. 2 without sampling): [E, Q, N, g, k^2, h, w].
 
-        Without sampling the filter is the same for every query, and the second dimension is 1.
+        Without sampling the filter is the same for every query, and the second dimension is 1. Other `points` than
+        the learned ones, (y, x) in feature cells [E, Q, N, 9, 2, h, w], answer what would be if it looked elsewhere.
         """
         e, n, c, h, w = x_supp.shape
         psi = self.filter_conv.weight
-        if not self.choices.sampling:
+        if points is None and not self.choices.sampling:
             responses = F.conv2d(x_supp.flatten(0, 1), psi, padding=1).view(e, 1, n, -1, h, w)
         else:
             by_tap = psi.permute(2, 3, 0, 1).reshape(-1, c, 1, 1)
             projected = F.conv2d(x_supp.flatten(0, 1), by_tap).view(e * n, TAPS, -1, h, w)
-            points = (self.starts(x_supp, x_q) + self.offsets(x_supp, x_q)).transpose(1, 2).flatten(0, 1)
-            responses = sample(projected, points).view(e, n, -1, *projected.shape[2:]).transpose(1, 2)
+            if points is None:
+                points = self.starts(x_supp, x_q) + self.offsets(x_supp, x_q)
+            responses = (
+                sample(projected, points.transpose(1, 2).flatten(0, 1))
+                .view(e, n, -1, *projected.shape[2:])
+                .transpose(1, 2)
+            )
         filters: Tensor = responses.sigmoid().unflatten(3, (self.groups, self.choices.kernel**2))
         return filters
 

@@ -1,0 +1,208 @@
+"""What the explorer sends to the browser is what the network computes, and what it asks of Python is answered."""
+
+import base64
+import json
+import xml.dom.minidom
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.dmf import DMF
+from labkit.explorer import MODES, Explorer, Task, explore, points_of
+from labkit.methods import CAN
+from labkit.preprocessing import Preprocessing
+
+SIZE, WAY, SHOT, QUERIES = 24, 3, 2, 4
+CHOICES = [
+    {},
+    {"alignment": "rk4", "relu": True, "class_weight": "normalised", "border": True, "score_scale": 0.5},
+    {"alignment": "euler(3)"},
+    {"alignment": "none"},
+    {"start": "match"},
+    {"sampling": False},
+]
+
+
+def network(**choices: object) -> DMF:
+    torch.manual_seed(0)
+    model = DMF("resnet12", 4, backbone_options={"width": 0.05}, **{"alignment": "closed"} | choices).eval()  # type: ignore[arg-type]
+    model.preprocessing = Preprocessing(SIZE, "none")
+    return model
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    rng = np.random.default_rng(0)
+    support = rng.integers(0, 256, (WAY, SHOT, SIZE, SIZE, 3), dtype=np.uint8)
+    query = rng.integers(0, 256, (QUERIES, SIZE, SIZE, 3), dtype=np.uint8)
+    return Task("random", ("a", "b", "c"), support, query, (2, 1, 2), (0, 1, 2, 0))
+
+
+def read(explorer: Explorer, start: int, *shape: int) -> torch.Tensor:
+    values = np.frombuffer(explorer.buffer, np.float32, int(np.prod(shape)), start).reshape(shape)
+    return torch.from_numpy(values.copy())
+
+
+def prepared(model: DMF, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    assert model.preprocessing is not None
+    support, query = (
+        model.preprocessing.normalise(model.preprocessing.to_unit(torch.from_numpy(a)))[None]
+        for a in (task.support, task.query)
+    )
+    return support, query, torch.tensor([[[True, True], [True, False], [True, True]]])
+
+
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
+def test_the_buffer_holds_the_trace(choices: dict[str, object], task: Task) -> None:
+    model = network(**choices)
+    explorer = Explorer({"x": model}, [task])
+    block = explorer.header["blocks"][0][0]
+    trace = model.trace(*prepared(model, task))
+    h, w, g = block["h"], block["w"], block["groups"]
+    points = read(explorer, block["points"][0], QUERIES, WAY, 9, 2, h, w)
+    torch.testing.assert_close(points, trace.points_px[0].expand_as(points), atol=1e-4, rtol=0)
+    filters = read(explorer, block["filters"][0], QUERIES, WAY, g, h, w)
+    torch.testing.assert_close(filters, trace.filters[0, :, :, :, 0], atol=1e-5, rtol=0)
+    dots, rest = read(explorer, block["dots"], QUERIES, WAY, g, h, w), read(explorer, block["rest"], QUERIES, WAY, h, w)
+    before = (dots.sum(2) + rest) * block["scale"]
+    inner = trace.score_maps_before[0, :, :, 1:-1, 1:-1] if model.choices.border else trace.score_maps_before[0]
+    torch.testing.assert_close(before, inner, atol=1e-4, rtol=1e-4)
+    if model.rule.name == "closed":
+        maps = ((dots * filters.exp()).sum(2) + rest) * block["scale"]
+        torch.testing.assert_close(maps.sum((-2, -1)) / block["cells"], trace.scores[0], atol=1e-4, rtol=1e-4)
+    energy = read(explorer, block["energy"], QUERIES, g, h, w).sum(1)
+    energy = energy + read(explorer, block["restEnergy"], QUERIES, h, w)
+    torch.testing.assert_close(energy.sqrt(), trace.query[0].norm(dim=1), atol=1e-4, rtol=1e-4)
+    similarity = read(explorer, block["similarity"], QUERIES, WAY, h, w, h, w)
+    literal = torch.cosine_similarity(trace.query[0, 1, :, 1, 2], trace.support[0, 2, :, 0, 1], dim=0)
+    torch.testing.assert_close(similarity[1, 2, 1, 2, 0, 1], literal, atol=1e-5, rtol=0)
+
+
+def test_pictures_are_in_the_buffer_as_they_are(task: Task) -> None:
+    explorer = Explorer({"x": network()}, [task])
+    about = explorer.header["tasks"][0]
+    sent = np.frombuffer(explorer.buffer, np.uint8, task.support.size, about["support"]).reshape(task.support.shape)
+    assert (sent == task.support).all()
+    assert json.loads(json.dumps(explorer.header))["tasks"][0]["names"] == ["a", "b", "c"]
+
+
+def test_offsets_trained_untrained_and_zero(task: Task) -> None:
+    model = network()
+    torch.manual_seed(5)
+    x_supp, x_q = torch.randn(1, 2, 32, 3, 3), torch.randn(1, 2, 32, 3, 3)
+    kept = model.offset_conv.weight.clone()
+    with torch.no_grad():
+        trained, untrained, zero = (points_of(model, mode, x_supp, x_q) for mode in MODES)
+        torch.testing.assert_close(trained - zero, model.offsets(x_supp, x_q))
+    assert (trained != untrained).any()
+    assert torch.equal(model.offset_conv.weight, kept)
+    assert zero[0, 0, 0, 4, :, 1, 2].tolist() == [1.0, 2.0]
+
+
+def ask(**changes: object) -> dict[str, object]:
+    request = dict.fromkeys(("task", "checkpoint", "query", "support_class", "row", "column", "mode"), 0)
+    return request | {"points": [[0, 0]] * 9} | changes
+
+
+def test_what_if_at_the_points_that_are_there_changes_nothing(task: Task) -> None:
+    for choices in CHOICES:
+        model = network(**choices)
+        explorer = Explorer({"x": model}, [task])
+        trace = model.trace(*prepared(model, task))
+        points = trace.points_px.expand(1, QUERIES, WAY, 9, 2, *trace.points_px.shape[-2:])[0, 3, 1, :, :, 2, 1]
+        answer = explorer.what_if(ask(query=3, support_class=1, row=2, column=1, points=points.tolist()))
+        torch.testing.assert_close(torch.tensor(answer["score"]), trace.scores[0, 3, 1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor(answer["was"]), trace.scores[0, 3, 1], atol=1e-5, rtol=1e-4)
+        expected = trace.filters[0, 3, 1, :, 0, 2, 1]
+        torch.testing.assert_close(torch.tensor(answer["filter"]), expected, atol=1e-4, rtol=0)
+
+
+def test_what_if_all_points_are_taken_away(task: Task) -> None:
+    answer = Explorer({"x": network()}, [task]).what_if(ask(points=[None] * 9))
+    assert answer["filter"] == [0.5] * 4  # psi reads zeros, and sigma(0) is one half
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": 1}, "task must be a whole number from 0 to 0, got 1"),
+        ({"row": -1}, "row must be a whole number from 0 to 2"),
+        ({"query": "0"}, "query must be a whole number"),
+        ({"column": None}, "column must be a whole number"),
+        ({"points": [[0, 0]] * 8}, "points must be nine pairs"),
+        ({"points": [[0, float("nan")]] * 9}, "points must be nine pairs"),
+        ({"points": [[0, 1e400]] * 9}, "points must be nine pairs"),
+        ({"points": "none"}, "points must be nine pairs"),
+        ({"points": None}, "points must be nine pairs"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(changes: dict[str, object], said: str, task: Task) -> None:
+    explorer = Explorer({"x": network()}, [task])
+    with pytest.raises(ValueError, match=said):
+        explorer.what_if(ask(**changes))
+
+
+def test_errors_are_answered_not_raised(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = Explorer({"x": network()}, [task])
+    sent: list[dict[str, object]] = []
+    monkeypatch.setattr(explorer, "send", sent.append)
+    explorer._answer(None, ask(row=99) | {"kind": "what-if", "serial": 7}, [])
+    explorer._answer(None, {"kind": "export"}, [])
+    explorer._answer(None, ask() | {"kind": "what-if", "serial": 8}, [])
+    explorer._answer(None, {"kind": "?"}, [])
+    assert [a["kind"] for a in sent] == ["error", "error", "what-if"]
+    assert "row must be" in str(sent[0]["text"])
+    assert sent[2]["serial"] == 8
+
+
+def test_an_export_is_three_files(task: Task, tmp_path: Path) -> None:
+    explorer = Explorer({"x": network()}, [task], tmp_path)
+    pixels = b"\x89PNG..."
+    file = explorer.export("<svg xmlns='http://www.w3.org/2000/svg'/>", base64.b64encode(pixels).decode(), {"row": 1})
+    assert file.parent == tmp_path / "figures"
+    assert xml.dom.minidom.parse(str(file)).documentElement.tagName == "svg"
+    assert file.with_suffix(".png").read_bytes() == pixels
+    assert json.loads(file.with_suffix(".json").read_text())["how"] == {"row": 1}
+
+
+@pytest.mark.parametrize(("svg", "png"), [("<html>", ""), ("<svg/>", "not base64!"), ("<svg" + " " * 30_000_000, "")])
+def test_what_is_no_view_is_not_written(svg: str, png: str, task: Task, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the browser sent"):
+        Explorer({"x": network()}, [task], tmp_path).export(svg, png, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_it_cannot_show_is_named(task: Task) -> None:
+    can = CAN("resnet12", backbone_options={"width": 0.05}, cells=9)
+    for models, said in (
+        ({}, "at least one model"),
+        ({"other": can}, "'other' is of CAN"),
+        ({"three": network(kernel=3, alignment="rk4")}, "'three' is of kernel 3"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Explorer(models, [task])
+    small, bare = network(), network()
+    small.preprocessing, bare.preprocessing = Preprocessing(84, "none"), None
+    with pytest.raises(ValueError, match="trained on 84 px images, and the pictures of 'random' have 24 px"):
+        Explorer({"small": small}, [task])
+    with pytest.raises(ValueError, match="does not say how its images were prepared"):
+        Explorer({"bare": bare}, [task])
+    with pytest.raises(ValueError, match="needs images or tasks"):
+        explore({"x": network()})
+
+
+@cache
+def small_explorer() -> Explorer:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 1, SIZE, SIZE, 3), dtype=np.uint8)
+    return Explorer({"x": network()}, [Task("random", ("a", "b"), pictures, pictures[:, 0], (1, 1))])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.tuples(*[st.floats(-1e9, 1e9)] * 2)), min_size=9, max_size=9))
+def test_any_nine_points_give_a_filter(points: list[tuple[float, float] | None]) -> None:
+    assert all(0 <= v <= 1 for v in small_explorer().what_if(ask(points=points))["filter"])
