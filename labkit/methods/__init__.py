@@ -1,13 +1,26 @@
 """The methods: DMF, and the systems it is compared with, one readable file each, all of them a `labkit.method.Method`.
 
-A method has `score` and `loss`, calls everything that a file must say of it in `recipe`, and stands in `METHODS`.
+A method has `score` and `loss`, says in `recipe` what a file must hold to build it again, and stands in `METHODS`.
 """
 
 from labkit.dmf import DMF
 from labkit.method import Method
 from labkit.methods.can import CAN
+from labkit.methods.dsn import DSN
+from labkit.methods.matchingnet import MatchingNet
+from labkit.methods.negmargin import NegativeMargin
+from labkit.methods.protonet import ProtoNet
+from labkit.methods.relationnet import RelationNet
 
-METHODS: dict[str, type[Method]] = {"dmf": DMF, "can": CAN}
+METHODS: dict[str, type[Method]] = {
+    "dmf": DMF,
+    "can": CAN,
+    "dsn": DSN,
+    "matchingnet": MatchingNet,
+    "negmargin": NegativeMargin,
+    "protonet": ProtoNet,
+    "relationnet": RelationNet,
+}
 
 
 def name_of(model: Method) -> str:
@@ -15,4 +28,15 @@ def name_of(model: Method) -> str:
     return next(name for name, kind in METHODS.items() if type(model) is kind)
 
 
-__all__ = ["CAN", "DMF", "METHODS", "Method", "name_of"]
+__all__ = [
+    "CAN",
+    "DMF",
+    "DSN",
+    "METHODS",
+    "MatchingNet",
+    "Method",
+    "NegativeMargin",
+    "ProtoNet",
+    "RelationNet",
+    "name_of",
+]

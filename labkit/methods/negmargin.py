@@ -1,0 +1,62 @@
+"""Negative margin (Liu et al., "Negative Margin Matters", ECCV 2020)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.method import Losses, Method, mean_of_shots
+
+
+class NegativeMargin(Method):
+    """A cosine classifier of all base classes whose margin is below zero, so that features do not cling to them.
+
+    Episodes play no part in its training; a novel class is the mean of its normalised support features, and a score
+    the cosine with it.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`.
+        margin: m of Eq. 2; the paper's -0.3 for cosines on miniImageNet.
+        scale: beta of Eq. 2.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet12",
+        *,
+        classes: int = 64,
+        backbone_options: dict[str, Any] | None = None,
+        margin: float = -0.3,
+        scale: float = 30.0,
+    ) -> None:
+        super().__init__(backbone, classes, backbone_options)
+        self.margin, self.scale = margin, scale
+        self.global_classifier = nn.Linear(self.channels, classes, bias=False)
+
+    def recipe(self) -> dict[str, Any]:
+        """See `Method.recipe`."""
+        return super().recipe() | {"margin": self.margin, "scale": self.scale}
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """See `Method.score`."""
+        with torch.autocast(support.device.type, enabled=False):
+            pooled = F.normalize(support.mean((-2, -1)), dim=-1)[..., None, None]
+            prototypes = F.normalize(mean_of_shots(pooled, support_mask)[..., 0, 0], dim=-1)
+            queries = F.normalize(query.mean((-2, -1)), dim=-1)
+            return self.scale * torch.einsum("eqc,enc->eqn", queries, prototypes)
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Eq. 2 on the queries, among all base classes; the few-shot loss is only looked at."""
+        of_support, of_query = self.embed_together(support, query)
+        with torch.autocast(query.device.type, enabled=False):
+            scores = self.score(of_support, of_query)
+            pooled = F.normalize(of_query.mean((-2, -1)).flatten(0, 1), dim=-1)
+            cosines = pooled @ F.normalize(self.global_classifier.weight, dim=-1).T
+            target = base_labels.flatten()
+            own = F.one_hot(target, cosines.shape[-1]).to(cosines.dtype)
+            globally = F.cross_entropy(self.scale * (cosines - self.margin * own), target)
+            few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+            return Losses(globally, few_shot.detach(), globally, scores)

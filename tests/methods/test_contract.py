@@ -1,0 +1,90 @@
+"""What the loop, the protocol and the files count on, for every method."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from labkit.checkpoints import load_model, save_model
+from labkit.methods import METHODS, Method, name_of
+from labkit.preprocessing import Preprocessing
+
+E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 4, 7, 24
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dmf": {"groups": 4, "alignment": "closed"},
+    "can": {"cells": 9, "reduction": 2},
+    "dsn": {"dimensions": 1},
+    "matchingnet": {"steps": 2},
+}
+
+
+@pytest.fixture(params=METHODS)
+def model(request: pytest.FixtureRequest) -> Method:
+    torch.manual_seed(0)
+    options = OPTIONS.get(request.param, {})
+    kind: Any = METHODS[request.param]
+    made: Method = kind("resnet12", classes=CLASSES, backbone_options={"width": 0.05}, **options)
+    return made.eval()
+
+
+def features(channels: int, height: int = 3, width: int = 3) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(E, N, K, channels, height, width), torch.randn(E, Q, channels, height, width)
+
+
+def test_queries_and_episodes_do_not_see_one_another(model: Method) -> None:
+    support, query = features(model.channels)
+    with torch.no_grad():
+        scores = model.score(support, query)
+        assert list(scores.shape) == [E, Q, N]
+        torch.testing.assert_close(model.score(support, query.flip(1)).flip(1), scores, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model.score(support[1:], query[1:, :1]), scores[1:, :1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_order_of_classes_only_orders_the_scores(model: Method) -> None:
+    if getattr(model, "steps", 0):
+        pytest.skip("a bidirectional LSTM reads the support in the order of its classes, as the paper has it")
+    support, query = features(model.channels)
+    with torch.no_grad():
+        scores = model.score(support, query)
+        torch.testing.assert_close(model.score(support.flip(1), query).flip(2), scores, atol=1e-4, rtol=1e-4)
+
+
+def test_missing_shots_do_not_count(model: Method) -> None:
+    if getattr(model, "steps", 0):
+        pytest.skip("its LSTM reads a sequence, of which a missing shot is a part")
+    support, query = features(model.channels)
+    mask = torch.ones(E, N, K, dtype=torch.bool)
+    mask[:, 0, 1] = False
+    other = support.clone()
+    other[:, 0, 1] = 100.0
+    with torch.no_grad():
+        scores = model.score(support, query, mask)
+        torch.testing.assert_close(model.score(other, query, mask), scores, atol=1e-4, rtol=1e-4)
+        all_there = torch.ones(E, N, K, dtype=torch.bool)
+        torch.testing.assert_close(model.score(support, query, all_there), model.score(support, query))
+
+
+def test_every_weight_that_training_may_move_gets_a_gradient(model: Method) -> None:
+    torch.manual_seed(2)
+    support, query = torch.randn(E, N, K, 3, SIZE, SIZE), torch.randn(E, Q, 3, SIZE, SIZE)
+    labels, base = torch.tensor([[0, 1, 2, 0]] * E), torch.tensor([[3, 4, 5, 3]] * E)
+    losses = model.train().loss(support, query, labels, base)
+    losses.total.backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not without
+    assert losses.scores.shape == (E, Q, N)
+    assert torch.isfinite(losses.total)
+
+
+def test_it_comes_back_from_its_file(model: Method, tmp_path: Path) -> None:
+    model.preprocessing = Preprocessing(SIZE, "none")
+    save_model(model, tmp_path / "x.safetensors")
+    back = load_model(tmp_path / "x.safetensors")
+    images = torch.randn(1, 2, 1, 3, SIZE, SIZE), torch.randn(1, 3, 3, SIZE, SIZE)
+    with torch.no_grad():
+        assert torch.equal(back(*images), model(*images))
+    assert name_of(back) == name_of(model)
+    assert back.recipe() == model.recipe()
