@@ -7,6 +7,7 @@ from labkit.dmf import DMF
 from labkit.method import Method
 from labkit.methods.can import CAN
 from labkit.methods.dsn import DSN
+from labkit.methods.feat import FEAT
 from labkit.methods.matchingnet import MatchingNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
     "can": CAN,
     "dsn": DSN,
+    "feat": FEAT,
     "matchingnet": MatchingNet,
     "negmargin": NegativeMargin,
     "protonet": ProtoNet,
@@ -32,6 +34,7 @@ __all__ = [
     "CAN",
     "DMF",
     "DSN",
+    "FEAT",
     "METHODS",
     "MatchingNet",
     "Method",

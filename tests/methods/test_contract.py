@@ -11,11 +11,12 @@ from labkit.checkpoints import load_model, save_model
 from labkit.methods import METHODS, Method, name_of
 from labkit.preprocessing import Preprocessing
 
-E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 4, 7, 24
+E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 6, 7, 24
 OPTIONS: dict[str, dict[str, Any]] = {
     "dmf": {"groups": 4, "alignment": "closed"},
     "can": {"cells": 9, "reduction": 2},
     "dsn": {"dimensions": 1},
+    "feat": {"global_weight": 0.5},
     "matchingnet": {"steps": 2},
 }
 
@@ -70,7 +71,7 @@ def test_missing_shots_do_not_count(model: Method) -> None:
 def test_every_weight_that_training_may_move_gets_a_gradient(model: Method) -> None:
     torch.manual_seed(2)
     support, query = torch.randn(E, N, K, 3, SIZE, SIZE), torch.randn(E, Q, 3, SIZE, SIZE)
-    labels, base = torch.tensor([[0, 1, 2, 0]] * E), torch.tensor([[3, 4, 5, 3]] * E)
+    labels, base = torch.tensor([[0, 1, 2, 0, 2, 1]] * E), torch.tensor([[3, 4, 5, 3, 5, 4]] * E)
     losses = model.train().loss(support, query, labels, base)
     losses.total.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
