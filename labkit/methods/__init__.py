@@ -9,6 +9,7 @@ from labkit.methods.can import CAN
 from labkit.methods.dsn import DSN
 from labkit.methods.feat import FEAT
 from labkit.methods.matchingnet import MatchingNet
+from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
@@ -19,6 +20,7 @@ METHODS: dict[str, type[Method]] = {
     "dsn": DSN,
     "feat": FEAT,
     "matchingnet": MatchingNet,
+    "metaoptnet": MetaOptNet,
     "negmargin": NegativeMargin,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
@@ -37,6 +39,7 @@ __all__ = [
     "FEAT",
     "METHODS",
     "MatchingNet",
+    "MetaOptNet",
     "Method",
     "NegativeMargin",
     "ProtoNet",

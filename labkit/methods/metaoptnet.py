@@ -1,0 +1,157 @@
+"""MetaOptNet (Lee et al., "Meta-Learning with Differentiable Convex Optimization", CVPR 2019)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.method import Losses, Method
+
+ITERATIONS = 300  # of the search for the bounds that hold; the solution itself is exact given them
+REPAIRS = 30  # rounds in which bounds that should not hold are let go and others taken
+
+
+class MetaOptNet(Method):
+    """Every episode trains a convex classifier on its support to the end, and the gradient flows through its optimum.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing.
+        head: ``"svm"``, the multi-class machine of Crammer and Singer (Eq. 10-11), or ``"ridge"`` regression.
+        regularisation: C of the machine (the paper's 0.1), lambda of the regression (its 50).
+        scale: gamma of Eq. 12, learned from this start.
+
+    Raises:
+        ValueError: unknown head, or a regularisation that is not positive.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet12",
+        *,
+        classes: int = 64,
+        backbone_options: dict[str, Any] | None = None,
+        head: Literal["svm", "ridge"] = "svm",
+        regularisation: float | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__(backbone, classes, backbone_options)
+        if head not in ("svm", "ridge"):
+            raise ValueError(f"head must be 'svm' or 'ridge', got {head!r}")
+        self.head = head
+        self.regularisation = regularisation if regularisation is not None else {"svm": 0.1, "ridge": 50.0}[head]
+        if self.regularisation <= 0:
+            raise ValueError(f"regularisation must be positive, got {self.regularisation}")
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def recipe(self) -> dict[str, Any]:
+        """See `Method.recipe`."""
+        return super().recipe() | {"head": self.head, "regularisation": self.regularisation}
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """See `Method.score`."""
+        with torch.autocast(support.device.type, enabled=False):
+            n, k = support.shape[1:3]
+            s, q = support.mean((-2, -1)).flatten(1, 2), query.mean((-2, -1))  # [E, N K, c], [E, Q, c]
+            present = s.new_ones(len(s), n * k) if support_mask is None else support_mask.flatten(1, 2).to(s)
+            labels = torch.arange(n, device=s.device).repeat_interleave(k)
+            targets = F.one_hot(labels, n).to(s).expand(len(s), -1, -1)
+            kernel = torch.einsum("eic,ejc->eij", s, s)
+            solve = dual_of_svm if self.head == "svm" else dual_of_ridge
+            weights = solve(kernel, targets, present, self.regularisation)
+            return self.scale * torch.einsum("eqc,eic,ein->eqn", q, s, weights)
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of the queries (Eq. 12)."""
+        scores = self.score(*self.embed_together(support, query))
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+
+
+def dual_of_ridge(kernel: Tensor, targets: Tensor, present: Tensor, regularisation: float) -> Tensor:
+    """(K + lambda I)^-1 Y, with zeros for pictures that are not there: [E, M, N] from [E, M, M], [E, M, N], [E, M]."""
+    eye = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
+    seen = kernel * present.unsqueeze(1) * present.unsqueeze(2)
+    solved: Tensor = torch.linalg.solve(seen + regularisation * eye, targets * present.unsqueeze(-1))
+    return solved
+
+
+def dual_of_svm(kernel: Tensor, targets: Tensor, present: Tensor, regularisation: float) -> Tensor:
+    """The dual variables of Crammer and Singer's machine, exactly, and differentiable in the kernel.
+
+    Minimises 1/2 sum_n a_n' K a_n - sum_i a_i,y_i with a_i,n <= C [n = y_i] and sum_n a_i,n = 0 (Eq. 11). Which of the
+    bounds hold is found by an accelerated projected gradient and repaired, without a trace; given them, the optimum is
+    the solution of linear equations, and autograd's derivative of those is that of the optimum.
+
+    Args:
+        kernel: K, [E, M, M]. targets: one-hot [E, M, N]. present: [E, M], 0 for pictures that are not there.
+        regularisation: C.
+
+    Returns:
+        [E, M, N].
+    """
+    exact, wanted = kernel.double(), targets.double()  # which bounds hold cannot be told apart in single precision
+    with torch.no_grad():
+        ceiling = regularisation * wanted * present.double().unsqueeze(-1)
+        bound = _search(exact, wanted, ceiling)
+        for _ in range(REPAIRS):
+            a, multipliers = _given_bounds(exact, wanted, ceiling, bound)
+            pushing = wanted - exact @ a - multipliers.unsqueeze(-1)  # at a bound it must push upwards
+            small = 1e-9 * regularisation
+            repaired = torch.where(bound, pushing >= -1e-9, a > ceiling + small)
+            if (repaired == bound).all():
+                break
+            bound = repaired
+    return _given_bounds(exact, wanted, ceiling, bound)[0].to(kernel.dtype)
+
+
+def _search(kernel: Tensor, targets: Tensor, ceiling: Tensor) -> Tensor:
+    """Where the upper bounds hold at the optimum: bool [E, M, N]."""
+    steps = 1 / torch.linalg.matrix_norm(kernel, 2).clamp(min=1e-12)[:, None, None]
+    a = ahead = torch.zeros_like(targets)
+    momentum = 1.0
+    for _ in range(ITERATIONS):
+        gradient = kernel @ ahead - targets
+        new = ceiling - _onto_simplex(ceiling - (ahead - steps * gradient), ceiling.sum(-1, keepdim=True))
+        # Restarted where it climbs: without that, momentum carries it around the optimum for long.
+        climbs = ((ahead - new) * (new - a)).sum((-2, -1), keepdim=True) > 0
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = torch.where(climbs, new, new + (momentum - 1) / following * (new - a))
+        a, momentum = new, following
+    slack = ceiling - a
+    return slack <= 1e-7 * ceiling.amax((-2, -1), keepdim=True)
+
+
+def _onto_simplex(x: Tensor, total: Tensor) -> Tensor:
+    """The nearest point to x [..., N] of those that are not negative and add up to `total` [..., 1]."""
+    ordered = x.sort(-1, descending=True).values
+    counts = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
+    excess = (ordered.cumsum(-1) - total) / counts
+    last = (ordered > excess).sum(-1, keepdim=True).clamp(min=1)
+    return (x - excess.gather(-1, last - 1)).clamp(min=0)
+
+
+def _given_bounds(kernel: Tensor, targets: Tensor, ceiling: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
+    """The optimum by its linear conditions: stationary where free, at the ceiling where bound, rows adding up to 0.
+
+    Returns:
+        the optimum [E, M, N] and the multiplier of every row's sum [E, M].
+    """
+    e, m, n = targets.shape
+    free = (~bound).flatten(1).to(kernel)  # [E, M N]
+    eye = torch.eye(n, dtype=kernel.dtype, device=kernel.device)
+    quadratic = torch.einsum("eij,kl->eikjl", kernel, eye).reshape(e, m * n, m * n)
+    rows = torch.eye(m, dtype=kernel.dtype, device=kernel.device).repeat_interleave(n, 0).expand(e, -1, -1)
+    own = torch.diag_embed(1 - free)
+    top = torch.cat([quadratic * free.unsqueeze(-1) + own, rows * free.unsqueeze(-1)], dim=2)
+    # A row of which nothing is free has no multiplier to find.
+    idle = torch.diag_embed((free.view(e, m, n).sum(-1) == 0).to(kernel))
+    alive = (free.view(e, m, n).sum(-1) > 0).to(kernel)
+    bottom = torch.cat([rows.transpose(1, 2) * alive.unsqueeze(-1), idle], dim=2)
+    right = torch.cat(
+        [torch.where(bound.flatten(1), ceiling.flatten(1), targets.flatten(1)), targets.new_zeros(e, m)], 1
+    )
+    solved: Tensor = torch.linalg.lstsq(torch.cat([top, bottom], dim=1), right.unsqueeze(-1)).solution
+    return solved[:, : m * n, 0].view(e, m, n), solved[:, m * n :, 0]

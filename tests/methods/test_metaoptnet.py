@@ -1,0 +1,94 @@
+"""MetaOptNet's solvers against a general one, and their gradients against finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional as F
+
+from labkit.methods.metaoptnet import MetaOptNet, dual_of_ridge, dual_of_svm
+from tests.test_dmf import Features
+
+N = 3
+
+
+def problem(shots: int, channels: int = 12, seed: int = 0, strength: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(seed)
+    s = strength * torch.randn(2, N * shots, channels).double()
+    targets = F.one_hot(torch.arange(N).repeat_interleave(shots), N).double().expand(2, -1, -1)
+    return s, targets, torch.ones(2, N * shots).double()
+
+
+def objective(a: Tensor, kernel: Tensor, targets: Tensor) -> Tensor:
+    return 0.5 * torch.einsum("in,ij,jn->", a, kernel, a) - (a * targets).sum()
+
+
+@pytest.mark.parametrize("shots", [1, 2, 5])
+@pytest.mark.parametrize("strength", [0.3, 1.0, 3.0])
+def test_the_machine_is_the_solution_of_a_general_solver(shots: int, strength: float) -> None:
+    s, targets, present = problem(shots, strength=strength)
+    kernel = s @ s.transpose(1, 2)
+    found = dual_of_svm(kernel, targets, present, 0.1)
+    for e in range(2):
+        k, y = kernel[e].numpy(), targets[e].numpy()
+
+        def value(a: np.ndarray, k: np.ndarray = k, y: np.ndarray = y) -> float:
+            b = a.reshape(y.shape)
+            return float(0.5 * np.einsum("in,ij,jn->", b, k, b) - (b * y).sum())
+
+        def slope(a: np.ndarray, k: np.ndarray = k, y: np.ndarray = y) -> np.ndarray:
+            return np.asarray(k @ a.reshape(y.shape) - y).ravel()
+
+        adding_up = {
+            "type": "eq",
+            "fun": lambda a: a.reshape(-1, N).sum(1),
+            "jac": lambda a: np.kron(np.eye(len(a) // N), np.ones(N)),
+        }
+        general = minimize(
+            value,
+            np.zeros(y.size),
+            jac=slope,
+            bounds=[(None, 0.1 * v) for v in y.ravel()],
+            constraints=adding_up,
+            method="SLSQP",
+            options={"maxiter": 2000, "ftol": 1e-14},
+        )
+        assert general.success
+        assert objective(found[e], kernel[e], targets[e]).item() == pytest.approx(general.fun, abs=1e-9)
+        np.testing.assert_allclose(found[e].numpy().ravel(), general.x, atol=1e-5)
+
+
+@pytest.mark.parametrize("solve", [dual_of_svm, dual_of_ridge])
+def test_gradients_are_those_of_finite_differences(solve) -> None:  # type: ignore[no-untyped-def]
+    s, targets, present = problem(2)
+    s.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: solve(x @ x.transpose(1, 2), targets, present, 0.1), (s,), atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["svm", "ridge"])
+def test_pictures_that_are_not_there_change_nothing(head: str) -> None:
+    torch.manual_seed(0)
+    model = MetaOptNet(Features(8), head=head).double()  # type: ignore[arg-type]
+    support, query = torch.randn(1, N, 3, 8, 2, 2).double(), torch.randn(1, 4, 8, 2, 2).double()
+    mask = torch.tensor([[[True, True, False]] * N])
+    with torch.no_grad():
+        torch.testing.assert_close(model.score(support, query, mask), model.score(support[:, :, :2], query))
+
+
+def test_ridge_is_the_primal_solution() -> None:
+    torch.manual_seed(0)
+    model = MetaOptNet(Features(8), head="ridge", regularisation=2.0).double()
+    support, query = torch.randn(1, N, 3, 8, 1, 1).double(), torch.randn(1, 4, 8, 1, 1).double()
+    s, q = support[0, ..., 0, 0].reshape(-1, 8).numpy(), query[0, ..., 0, 0].numpy()
+    y = np.kron(np.eye(N), np.ones((3, 1)))
+    weights = np.linalg.inv(s.T @ s + 2 * np.eye(8)) @ s.T @ y
+    with torch.no_grad():
+        np.testing.assert_allclose(model.score(support, query)[0].numpy(), q @ weights, atol=1e-9)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="head must be"):
+        MetaOptNet(Features(8), head="lda")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be positive"):
+        MetaOptNet(Features(8), regularisation=0.0)
