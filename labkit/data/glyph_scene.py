@@ -38,6 +38,8 @@ class Difficulty:
             box, 1 puts it anywhere inside the image.
         rotation: degrees; the object turns by up to so much either way.
         shear: horizontal shift per unit of height, up to so much either way.
+        position: (y, x), each 0 to 1; where in the room left around it the object's bounding box is placed, (0, 0) top
+            left and (1, 1) bottom right. None draws it for every image, over the share `displacement`.
     """
 
     clutter: int = 2
@@ -46,12 +48,18 @@ class Difficulty:
     displacement: float = 0.5
     rotation: float = 20.0
     shear: float = 0.15
+    position: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         share = self.object_size
         if not (isinstance(share, (tuple, list)) and len(share) == 2 and 0 < share[0] <= share[1] <= 1):
             raise ValueError(f"object_size must be two numbers, 0 < least <= greatest <= 1, got {share}")
         object.__setattr__(self, "object_size", tuple(share))  # a list, from a notebook's parameters, will do
+        at = self.position
+        if at is not None:
+            if not (isinstance(at, (tuple, list)) and len(at) == 2 and all(0 <= part <= 1 for part in at)):
+                raise ValueError(f"position must be None or two numbers (y, x) from 0 to 1, got {at}")
+            object.__setattr__(self, "position", tuple(at))
         if not (isinstance(self.clutter, int) and 0 <= self.clutter <= 64):
             raise ValueError(f"clutter must be a whole number from 0 to 64, got {self.clutter}")
         limits = {"contrast": 1.0, "displacement": 1.0, "rotation": 180.0, "shear": 1.0}
@@ -154,8 +162,10 @@ def _place(row: GlyphClass, u: Sequence[float], difficulty: Difficulty, is_objec
     scale = (least + u[3] * (greatest - least)) / max(x_high - x_low, y_high - y_low)
     width, height = scale * (x_high - x_low), scale * (y_high - y_low)
     if is_object:
-        left = (1 - width) * (0.5 + difficulty.displacement * (u[4] - 0.5))
-        top = (1 - height) * (0.5 + difficulty.displacement * (u[5] - 0.5))
+        x, y = (0.5 + difficulty.displacement * (number - 0.5) for number in u[4:6])
+        if difficulty.position is not None:
+            y, x = difficulty.position
+        left, top = (1 - width) * x, (1 - height) * y
     else:  # its middle is anywhere in the image, so that the edge may cut it
         left, top = u[4] - width / 2, u[5] - height / 2
     return _Glyph(

@@ -114,6 +114,50 @@ def test_displacement_0_centres_the_object_and_1_keeps_it_inside():
     assert np.std(centres) > 0.1
 
 
+@pytest.mark.parametrize(("y", "x"), [(0.0, 0.0), (0.0, 1.0), (0.5, 0.5), (1.0, 0.25), (1.0, 1.0)])
+def test_position_says_where_in_its_room_the_box_lies(y, x):
+    for index, row in enumerate(CLASSES[::3]):
+        placed = replace(DEFAULT, object_size=(0.4, 0.5), position=(y, x))
+        left, top, right, bottom = sides(render(row, index, size=200, seed=0, difficulty=placed)[1])
+        assert left == pytest.approx(x * (200 - (right - left)), abs=3), row.name  # faint edges are not in the mask
+        assert top == pytest.approx(y * (200 - (bottom - top)), abs=3), row.name
+
+
+def test_position_moves_the_object_and_leaves_everything_else():
+    """Object, background, clutter and grain stay; its colour may change, since it must stand out where it now is."""
+    same_colour = 0
+    for index, row in enumerate(CLASSES[::2]):
+        small = replace(DEFAULT, object_size=(0.35, 0.35), clutter=3)
+        (a, a_mask), (b, b_mask) = (
+            render(row, index, size=80, seed=0, difficulty=replace(small, position=(s, s))) for s in (0.0, 1.0)
+        )
+        left, top, right, bottom = sides(a_mask)
+        moved_left, moved_top, moved_right, moved_bottom = sides(b_mask)
+        assert abs((right - left) - (moved_right - moved_left)) <= 2  # the same glyph, up to the raster
+        assert abs((bottom - top) - (moved_bottom - moved_top)) <= 2
+        away = np.ones_like(a_mask)  # from both boxes, faint edges included
+        for x0, y0, x1, y1 in (sides(a_mask), sides(b_mask)):
+            away[max(0, y0 - 5) : y1 + 5, max(0, x0 - 5) : x1 + 5] = False
+        assert away.mean() > 0.2
+        np.testing.assert_array_equal(a[away], b[away])
+        same_colour += bool(np.abs(a[a_mask].mean(axis=0) - b[b_mask].mean(axis=0)).max() < 12)
+    assert same_colour > 0.6 * len(CLASSES[::2])
+
+
+def test_without_a_position_the_share_decides_and_with_one_it_says_nothing():
+    row = CLASSES[5]
+    near, far = (
+        render(row, 0, size=40, seed=0, difficulty=replace(DEFAULT, displacement=d, position=(0.2, 0.9)))[0]
+        for d in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(near, far)
+    centred = replace(DEFAULT, displacement=0.0)
+    np.testing.assert_array_equal(
+        render(row, 0, size=40, seed=0, difficulty=centred)[0],
+        render(row, 0, size=40, seed=0, difficulty=replace(centred, position=(0.5, 0.5)))[0],
+    )
+
+
 def test_object_size_is_the_larger_side_of_the_box():
     for index, row in enumerate(CLASSES):
         for share in (0.3, 0.8):
@@ -164,6 +208,7 @@ def test_colour_says_nothing_about_the_class():
         *[("displacement", value) for value in (2, float("nan"))],
         *[("object_size", value) for value in ((0.7, 0.4), (0.0, 0.4), (0.4, 1.1), (0.4,), 0.4)],
         *[("rotation", -1.0), ("shear", 3.0)],
+        *[("position", value) for value in ((-0.1, 0.5), (0.5, 1.1), (0.5,), 0.5, (float("nan"), 0.0))],
     ],
 )
 def test_a_difficulty_out_of_range_names_the_field(field, value):
@@ -173,4 +218,6 @@ def test_a_difficulty_out_of_range_names_the_field(field, value):
 
 def test_a_list_from_a_notebook_is_as_good_as_a_tuple():
     assert replace(DEFAULT, object_size=[0.4, 0.7]) == replace(DEFAULT, object_size=(0.4, 0.7))
+    assert replace(DEFAULT, position=[0, 1]) == replace(DEFAULT, position=(0, 1))
+    assert hash(replace(DEFAULT, position=[0, 1])) == hash(replace(DEFAULT, position=(0, 1)))
     assert Difficulty() == DEFAULT
