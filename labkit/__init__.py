@@ -1,6 +1,8 @@
 """A research lab for Dynamic Meta-Filter few-shot learning (Xu et al., CVPR 2021)."""
 
+from labkit.calibration import Calibration, calibrate, fit_temperature
 from labkit.checkpoints import load_model, save_model
+from labkit.classify import Classified, SupportSet, classify, enrol
 from labkit.data import DataError, ImageSet, load_images
 from labkit.dmf import DMF
 from labkit.episodes import Episode, EpisodeSampler
@@ -13,17 +15,24 @@ from labkit.versions import versions
 
 __all__ = [
     "DMF",
+    "Calibration",
+    "Classified",
     "DataError",
     "Episode",
     "EpisodeSampler",
     "Experiment",
     "ImageSet",
     "Result",
+    "SupportSet",
     "Trace",
     "Trained",
     "build_model",
+    "calibrate",
+    "classify",
+    "enrol",
     "evaluate",
     "experiment",
+    "fit_temperature",
     "load_images",
     "load_model",
     "load_released",

@@ -1,0 +1,263 @@
+"""Your own images: a few pictures a class become a support set, other pictures are classified.
+
+    labkit.classify(model, support={"cat": ["a.jpg", "b.png"], "dog": ["c.jpg"]}, query=["d.jpg"])
+
+Pictures may have any size and be stored in any way; what cannot be read is named and skipped. A support set is
+enrolled once and used for many pictures: ``enrol(model, support).classify(query)``.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import softmax
+from torch import Tensor
+
+from labkit.calibration import (
+    REFUSE,
+    Calibration,
+    compare,
+    embed_pictures,
+    preprocessing_of,
+    shipped_calibration,
+)
+from labkit.checkpoints import write_atomically
+from labkit.method import Method
+from labkit.reading import Fit, Pictures, class_folders, read
+
+if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
+    import pandas as pd
+
+    from labkit.explorer import Task  # and this needs the notebooks' packages
+
+NONE = "none of these"
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """Pictures and their answers; Q pictures, N classes.
+
+    Attributes:
+        files: their names, Q.
+        pictures: as the network saw them, uint8 [Q, size, size, 3].
+        scores: [Q, N], raw.
+        probabilities: [Q, N], each row adds up to 1: of a picture that belongs to one of the classes. Calibrated where
+            `calibrated`; otherwise too high or too low, depending on the number of shots.
+        likeness: [Q], cosine with the class most like it.
+        threshold: of likeness, below which the answer is "none of these"; None where nothing is refused.
+        skipped: files that could not be read, with the reason.
+        support: the set they were compared with.
+    """
+
+    files: tuple[str, ...]
+    pictures: NDArray[np.uint8]
+    scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    likeness: NDArray[np.float64]
+    threshold: float | None
+    skipped: dict[str, str]
+    support: SupportSet
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{file}: {answer}" for file, answer in zip(self.files[:6], self.answers, strict=False))
+        more = f" and {len(self.files) - 6} more" if len(self.files) > 6 else ""
+        how = "" if self.calibrated else "; uncalibrated: softmax of raw scores, nothing is refused"
+        return f"Classified({found}{more}; {len(self.skipped)} skipped{how})"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the probabilities have been fitted to frequencies, and "none of these" is an answer."""
+        return self.support.calibration is not None
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The most probable class of each picture, or "none of these"."""
+        known = self.likeness >= (-np.inf if self.threshold is None else self.threshold)
+        best = self.probabilities.argmax(1)
+        return tuple(self.support.names[b] if k else NONE for b, k in zip(best, known, strict=True))
+
+    def table(self) -> pd.DataFrame:
+        """A row a picture: file, answer, P(class) for every class, likeness and its threshold."""
+        import pandas as pd
+
+        columns = {f"P({name})": p for name, p in zip(self.support.names, self.probabilities.T, strict=True)}
+        rest = {"likeness": self.likeness, "threshold": np.nan if self.threshold is None else self.threshold}
+        return pd.DataFrame({"file": self.files, "answer": self.answers} | columns | rest)
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write `table`, all digits kept; whoever reads the file finds all of it."""
+        write_atomically(Path(path), self.table().to_csv(index=False).encode())
+        return Path(path)
+
+    def task(self, title: str = "your pictures") -> Task:
+        """The same pictures for `labkit.explorer.explore`, which shows why."""
+        from labkit.explorer import Task
+
+        s = self.support
+        return Task(title, s.names, s.pictures, self.pictures, s.shots)
+
+    def to_html(self) -> str:
+        """A small table with the pictures themselves, for a widget."""
+        rows = [
+            f'<tr><td><img src="data:image/png;base64,{_png(picture)}" width="64" style="image-rendering:pixelated">'
+            f"</td><td>{html.escape(file)}</td><td><b>{html.escape(answer)}</b></td><td>{sure:.0%}</td></tr>"
+            for picture, file, answer, sure in zip(
+                self.pictures, self.files, self.answers, self.probabilities.max(1), strict=True
+            )
+        ]
+        lost_files = self.support.skipped | self.skipped
+        lost = "".join(f"<p>skipped {html.escape(f'{file}: {why}')}</p>" for file, why in lost_files.items())
+        head = "<tr><th></th><th>file</th><th>answer</th><th>best class has</th></tr>"
+        return f"<table>{head}{''.join(rows)}</table>{lost}"
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSet:
+    """Classes enrolled with a model; N classes, K pictures at most.
+
+    Attributes:
+        model: its features are kept, so it must not be trained further.
+        names: of the classes.
+        files: names of each class's pictures.
+        pictures: as the network saw them, uint8 [N, K, size, size, 3]; black where a class has fewer than K.
+        mask: bool [N, K], the pictures that exist.
+        features: [N, K, c, h, w].
+        fit: how pictures were made square; queries are treated alike.
+        calibration: None where nobody fitted one.
+        skipped: files that could not be read, with the reason.
+    """
+
+    model: Method = field(repr=False)
+    names: tuple[str, ...]
+    files: tuple[tuple[str, ...], ...]
+    pictures: NDArray[np.uint8] = field(repr=False)
+    mask: Tensor = field(repr=False)
+    features: Tensor = field(repr=False)
+    fit: Fit
+    calibration: Calibration | None = field(repr=False)
+    skipped: dict[str, str]
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """How many pictures each class has."""
+        return tuple(len(files) for files in self.files)
+
+    def classify(self, query: Pictures, refuse: float = REFUSE) -> Classified:
+        """Compare pictures with the classes.
+
+        Args:
+            query: see `labkit.reading.Pictures`.
+            refuse: how large a share of the pictures that do belong may be answered with "none of these": 0 for
+                never, or 0.01 to 0.5; without a calibration it says nothing.
+
+        Raises:
+            ValueError: not one readable picture, or such a share.
+        """
+        files, pictures, skipped = read(query, preprocessing_of(self.model), self.fit, "query")
+        if not files:
+            raise ValueError(f"query: {_nothing_in(skipped)}; give at least one picture to classify")
+        _warn(skipped)
+        features = embed_pictures(self.model, pictures)
+        found = [compare(self.model, self.features, self.mask, part) for part in features.split(256)]
+        scores, alike = (torch.cat(part).double().cpu().numpy() for part in zip(*found, strict=True))
+        known = self.calibration
+        probabilities = softmax(scores / (known.temperature(self.shots) if known else 1.0), axis=1)
+        threshold = known.threshold(self.shots, refuse) if known and refuse else None
+        return Classified(tuple(files), pictures, scores, probabilities, alike, threshold, skipped, self)
+
+
+def enrol(
+    model: Method,
+    support: Mapping[str, Pictures] | Path | str,
+    fit: Fit = "letterbox",
+    calibration: Calibration | None = None,
+) -> SupportSet:
+    """Read and embed a few pictures a class, once.
+
+    Args:
+        model: `labkit.load_model` or any other method of the lab, trained.
+        support: pictures by class, or a folder with a subfolder a class. One picture a class is enough, and more
+            help; the paper uses one or five.
+        fit: ``"letterbox"`` keeps the whole picture, between bars of the mean colour; ``"crop"`` keeps the middle
+            square.
+        calibration: of `labkit.calibration.calibrate`; None takes that of a shipped model, if it is one.
+
+    Raises:
+        ValueError: fewer than two classes, or a class without a readable picture.
+    """
+    if fit not in ("letterbox", "crop"):
+        raise ValueError(f"fit must be 'letterbox' or 'crop', got {fit!r}")
+    kept, classes = (
+        preprocessing_of(model),
+        class_folders(support) if isinstance(support, str | Path) else dict(support),
+    )
+    if len(classes) < 2:
+        raise ValueError(f"classification needs at least 2 classes, the support has {sorted(classes)}")
+    if NONE in classes:
+        raise ValueError(f"{NONE!r} is the answer to what belongs to no class; give that class another name")
+    files, pictures = [], []
+    skipped: dict[str, str] = {}
+    for name, of_class in classes.items():
+        readable, squares, lost = read(of_class, kept, fit, name)
+        if not readable:
+            raise ValueError(f"class {name!r}: {_nothing_in(lost)}; give it at least one, or leave it out")
+        files.append(tuple(readable))
+        pictures.append(squares)
+        skipped |= {f"{name}/{file}": why for file, why in lost.items()}
+    _warn(skipped)
+    shots = np.array([len(p) for p in pictures])
+    mask = np.arange(shots.max()) < shots[:, None]
+    padded = np.zeros((*mask.shape, kept.size, kept.size, 3), np.uint8)
+    padded[mask] = np.concatenate(pictures)
+    embedded = embed_pictures(model, padded[mask])
+    features = embedded.new_zeros(*mask.shape, *embedded.shape[1:])
+    there = torch.from_numpy(mask).to(embedded.device)
+    features[there] = embedded
+    calibration = calibration or shipped_calibration(model)
+    if calibration is None:
+        warnings.warn(
+            "this model has no calibration: probabilities are the softmax of raw scores, and nothing is refused; fit "
+            "one with labkit.calibration.calibrate(model, validation_images)",
+            stacklevel=2,
+        )
+    return SupportSet(model, tuple(classes), tuple(files), padded, there, features, fit, calibration, skipped)
+
+
+def classify(
+    model: Method,
+    support: Mapping[str, Pictures] | Path | str,
+    query: Pictures,
+    fit: Fit = "letterbox",
+    calibration: Calibration | None = None,
+    refuse: float = REFUSE,
+) -> Classified:
+    """`enrol` and `SupportSet.classify` in one."""
+    return enrol(model, support, fit, calibration).classify(query, refuse)
+
+
+def _nothing_in(skipped: Mapping[str, str]) -> str:
+    lost = "; ".join(f"{file}: {why}" for file, why in list(skipped.items())[:3])
+    return f"not one of {len(skipped)} pictures can be read ({lost})" if skipped else "there is no picture"
+
+
+def _warn(skipped: Mapping[str, str]) -> None:
+    if skipped:
+        lost = "; ".join(f"{file}: {why}" for file, why in skipped.items())
+        warnings.warn(f"{len(skipped)} unreadable pictures were skipped: {lost}", stacklevel=3)
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

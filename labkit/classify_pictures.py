@@ -1,0 +1,64 @@
+"""The pictures of notebook 12: support sets, classified pictures, reliability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from labkit import plotting
+from labkit.calibration import calibration_error
+from labkit.classify import NONE, Classified, SupportSet
+
+
+def show_support(support: SupportSet, width: float = 6) -> Figure:
+    """The classes' pictures as the network sees them, a row a class."""
+    rows = [list(pictures[:n]) for pictures, n in zip(support.pictures, support.shots, strict=True)]
+    return plotting.image_grid(rows, support.names, width)
+
+
+def show_classified(found: Classified, columns: int = 2) -> Figure:
+    """Every picture with its probabilities as bars; the likeness of a refused picture is in its title."""
+    rows = -(-len(found.files) // columns)
+    high = max(1.0, 0.2 * len(found.support.names) + 0.45)
+    figure, axes = plt.subplots(
+        rows, 2 * columns, figsize=(4.5 * columns, high * rows), width_ratios=[1, 1.6] * columns, squeeze=False
+    )
+    for ax in axes.ravel()[2 * len(found.files) :]:
+        ax.axis("off")
+    for (left, right), k in zip(axes.reshape(-1, 2), range(len(found.files)), strict=False):
+        plotting.show_image(left, found.pictures[k])
+        left.set_xlabel(found.files[k], fontsize=7)
+        refused = found.answers[k] == NONE
+        shades = [
+            "0.7" if refused or p < found.probabilities[k].max() else plotting.BLUE for p in found.probabilities[k]
+        ]
+        right.barh(found.support.names, found.probabilities[k], color=shades)
+        right.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+        right.tick_params(labelsize=7)
+        right.invert_yaxis()
+        right.set_title(f"{found.answers[k]} (likeness {found.likeness[k]:.2f})", fontsize=8, loc="left")
+    return figure
+
+
+def reliability_diagram(bins: dict[str, Any]) -> Figure:
+    """Probability of the answer against share of right ones, from ``novel_reliability`` of the results.
+
+    Bins with fewer than 2 queries in 1000 count in the error but are not drawn: they show chance.
+    """
+    names = sorted({key.rsplit(", ", 1)[0] for key in bins})
+    figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False)
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.plot([0, 1], [0, 1], color=plotting.BLACK, linewidth=0.8, linestyle=":")
+        for when, colour, marker in (("before", plotting.ORANGE, "s"), ("after", plotting.BLUE, "o")):
+            found = np.array(bins[f"{name}, {when}"])
+            label = f"{when}: error {100 * calibration_error(found.tolist()):.1f} points"
+            found = found[found[:, 0] >= 0.002]
+            ax.plot(found[:, 1], found[:, 2], color=colour, linewidth=1, label=label)
+            ax.scatter(found[:, 1], found[:, 2], s=8 + 250 * found[:, 0], color=colour, marker=marker, alpha=0.7)
+        ax.set(title=name, xlabel="probability of the answer", xlim=(0, 1), ylim=(0, 1))
+        ax.legend(loc="upper left")
+    axes[0, 0].set_ylabel("share of right answers")
+    return figure

@@ -1,0 +1,407 @@
+"""``python -m labkit.limits``: the limit of section 5.4, an object in very different parts of support and query.
+
+The design is paired. Every method plays the same episodes at every level, with the same characters, backgrounds,
+clutter and grain; only what the level names changes. At distance d the supports' objects are placed at 1/2 + d/2 of the
+room around them, in one of eight directions, and the queries' at 1/2 - d/2 ("apart"): at distance 1 they lie at
+opposite edges or in opposite corners. Edges are hard by themselves, so the same places are measured once more with
+support and query on the same side ("together"): what "apart" costs beyond that is owed to the distance alone. The
+objects are small, 0.4 to 0.5 of the image's side, or there would be nowhere to go; the default size is measured too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from labkit import plotting
+from labkit.checkpoints import load_model, write_atomically
+from labkit.data import load_images
+from labkit.data.glyph_scene import DEFAULT, Difficulty
+from labkit.data.imageset import ImageSet
+from labkit.dmf import DMF
+from labkit.episodes import EpisodeSampler
+from labkit.evaluation import FewShotModel
+from labkit.preprocessing import Preprocessing
+from labkit.versions import versions
+
+RESULTS = Path(__file__).parent / "results" / "limits.json"
+BASELINE = "no alignment"
+REMEDY = "DMF from the best match"
+# What `load_model` takes, the changes of `DMF.variant`, and a colour; all trained in the quick setting, seed 0.
+METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
+    BASELINE: ("quick-none", {}, plotting.BLACK),
+    "DMF": ("quick", {}, plotting.BLUE),
+    "DMF, alignment switched off": ("quick", {"alignment": "none"}, plotting.SKY),
+    "DMF without dynamic sampling": ("quick-grid", {}, plotting.ORANGE),
+    REMEDY: ("quick-match", {}, plotting.GREEN),
+    "CAN": ("quick-can", {}, plotting.PINK),
+}
+DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (y, x), from query to support
+SMALL = (0.4, 0.5)
+DISTANCES = {SMALL: (0.0, 0.25, 0.5, 0.75, 1.0), DEFAULT.object_size: (0.0, 0.5, 1.0)}
+CLUTTERS = (0, 2, 4, 8, 16)
+CONTRASTS = (0.9, 0.7, 0.5, 0.3, 0.1)
+AXES = {
+    "apart": "distance of the places",
+    "together": "the same places",
+    "clutter": "glyphs of clutter",
+    "contrast": "least contrast",
+}
+
+
+@dataclass(frozen=True)
+class Level:
+    """One point of a curve: what the supports and what the queries of an episode look like.
+
+    Attributes:
+        study: the curve's name; its first level, the easiest, is what the others are compared with.
+        value: on its horizontal axis.
+        support, query: one or more pairs of difficulties; episode i takes pair i modulo their number.
+    """
+
+    study: str
+    value: float
+    support: tuple[Difficulty, ...]
+    query: tuple[Difficulty, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images and the episodes, the same at every level.
+
+    Attributes:
+        split, size, per_class: of `load_images("glyphs-mini", ...)`.
+        way, shot, query, seed: of `EpisodeSampler`.
+        episodes: 0 to `episodes` - 1 are played.
+    """
+
+    split: str = "test"
+    size: int = 40
+    per_class: int = 32
+    way: int = 5
+    shot: int = 1
+    query: int = 15
+    seed: int = 0
+    episodes: int = 600
+
+    def images(self, difficulty: Difficulty) -> ImageSet:
+        """The same scenes at any difficulty, but for what the difficulty says."""
+        return load_images(
+            "glyphs-mini",
+            self.split,
+            size=self.size,
+            per_class=self.per_class,
+            difficulty=difficulty,
+            progress=False,
+        )
+
+    def draws(self) -> list[tuple[NDArray[np.int64], ...]]:
+        """`EpisodeSampler.indices` of every episode; no difficulty has a say in them."""
+        sampler = EpisodeSampler(self.images(DEFAULT), self.way, self.shot, self.query, self.seed)
+        return [sampler.indices(i) for i in range(self.episodes)]
+
+
+def placed(distance: float, apart: bool, object_size: tuple[float, float] = SMALL) -> Level:
+    """Objects `distance` of the room apart, in all `DIRECTIONS`; or in those same places, but together.
+
+    Args:
+        distance: 0, both in the middle, to 1, at opposite edges or in opposite corners.
+        apart: the queries' objects on the side opposite to the supports', or on the same.
+        object_size: see `Difficulty`.
+    """
+    still = replace(DEFAULT, object_size=object_size)
+    ends = [
+        tuple(
+            replace(still, position=(0.5 + sign * distance / 2 * y, 0.5 + sign * distance / 2 * x))
+            for y, x in (DIRECTIONS if distance else DIRECTIONS[:1])
+        )
+        for sign in (1, -1)
+    ]
+    size = "" if object_size == SMALL else ", default size"
+    return Level(f"apart{size}" if apart else f"together{size}", distance, ends[0], ends[1] if apart else ends[0])
+
+
+def levels() -> list[Level]:
+    """All of the study; levels that show the same images follow one another."""
+    found = [placed(d, apart, size) for size in DISTANCES for d in DISTANCES[size] for apart in (True, False)]
+    for study, values in (("clutter", CLUTTERS), ("contrast", CONTRASTS)):
+        for value in values:
+            changes: dict[str, Any] = {study: value}
+            shown = (replace(DEFAULT, **changes),)
+            found.append(Level(study, value, shown, shown))
+    return found
+
+
+def embedder(model: FewShotModel, plan: Plan) -> Callable[[Difficulty], Tensor]:
+    """Features [n, c, h, w] of all images of a difficulty, each set embedded once for all episodes that show it."""
+
+    @lru_cache(maxsize=2 * len(DIRECTIONS))
+    @torch.inference_mode()
+    def features(difficulty: Difficulty) -> Tensor:
+        images = plan.images(difficulty)
+        own: Preprocessing | None = getattr(model, "preprocessing", None)
+        preprocessing = own or Preprocessing.of(images)
+        parts = images.tensor().split(256)
+        return torch.cat([model.embed(preprocessing.normalise(preprocessing.to_unit(part))) for part in parts])
+
+    return features
+
+
+def play(
+    model: FewShotModel,
+    level: Level,
+    features: Callable[[Difficulty], Tensor],
+    draws: Sequence[tuple[NDArray[np.int64], ...]],
+) -> NDArray[np.float64]:
+    """Accuracy of every episode of a level, in percent: [episodes]."""
+    found = np.empty(len(draws))
+    with torch.inference_mode():
+        for i, (_, support, query, labels) in enumerate(draws):
+            pair = i % len(level.support)
+            shown = features(level.support[pair])[torch.from_numpy(support)]
+            asked = features(level.query[pair])[torch.from_numpy(query)]
+            guess = model.score(shown[None], asked[None])[0].argmax(-1).numpy()
+            found[i] = 100 * np.mean(guess == labels)
+    return found
+
+
+def estimate(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean over episodes and the half width of its 95 % interval."""
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
+
+
+def compare(
+    played: Mapping[str, Mapping[Level, NDArray[np.float64]]], baseline: str = BASELINE
+) -> list[dict[str, Any]]:
+    """A row for every level and method, from the accuracy of every episode.
+
+    Every entry has its half width beside it, as "... ci95", and all but the first are differences over the same
+    episodes, in points:
+
+    * accuracy, in percent;
+    * gain: over the baseline at the same level;
+    * fall: against the same method at the study's first level, and fall beyond: less what the baseline falls;
+    * apart: against the same method at the same places, together; and apart beyond: less the same of the baseline.
+
+    Raises:
+        KeyError: the baseline was not played.
+    """
+    rows = []
+    for method, own in played.items():
+        first: dict[str, Level] = {}
+        of = {(level.study, level.value): level for level in own}
+        for level, values in own.items():
+            base = played[baseline]
+            start = first.setdefault(level.study, level)
+            measured = {"accuracy": values, "gain": values - base[level], "fall": values - own[start]}
+            measured["fall beyond"] = measured["fall"] - (base[level] - base[start])
+            together = of.get((level.study.replace("apart", "together"), level.value))
+            if level.study.startswith("apart") and together:
+                measured["apart"] = values - own[together]
+                measured["apart beyond"] = measured["apart"] - (base[level] - base[together])
+            row: dict[str, Any] = {"study": level.study, "level": level.value, "method": method}
+            for name, numbers in measured.items():
+                row[name], row[f"{name} ci95"] = (round(v, 3) for v in estimate(numbers))
+            rows.append(row)
+    return rows
+
+
+@lru_cache(maxsize=4 * len(DIRECTIONS))
+def boxes(plan: Plan, difficulty: Difficulty) -> NDArray[np.float64]:
+    """Top, left, bottom and right of every object, in pixels: [n, 4]."""
+    masks = plan.images(difficulty).masks(slice(None))
+    sides = []
+    for inked in (masks.any(2), masks.any(1)):  # rows that hold ink, and columns
+        first, last = inked.int().argmax(1), inked.shape[1] - inked.flip(1).int().argmax(1)
+        sides.append((first, last))
+    (top, bottom), (left, right) = sides
+    return torch.stack([top, left, bottom, right], 1).double().numpy()
+
+
+def travel(level: Level, plan: Plan) -> float:
+    """Mean distance between the middles of objects of the same number in support and query, as a share of the side."""
+    middles = [[boxes(plan, d).reshape(-1, 2, 2).mean(1) for d in side] for side in (level.support, level.query)]
+    apart = [np.hypot(*(s - q).T).mean() / plan.size for s, q in zip(*middles, strict=True)]
+    return float(np.mean(apart))
+
+
+def landing(
+    model: DMF,
+    level: Level,
+    plan: Plan,
+    features: Callable[[Difficulty], Tensor],
+    draws: Sequence[tuple[NDArray[np.int64], ...]],
+) -> float:
+    """Percent of the points sampled for cells on a query's object that lie on the object of its own class's support.
+
+    Both objects are taken by their boxes, and only the first shot is looked at; a cell is on an object where its centre
+    is.
+    """
+    inside = sampled = 0.0
+    for i, (_, support, query, labels) in enumerate(draws):
+        pair = i % len(level.support)
+        with torch.inference_mode():
+            x_supp = features(level.support[pair])[torch.from_numpy(support[:, 0])][None]
+            x_q = features(level.query[pair])[torch.from_numpy(query)][None]
+            points = model.starts(x_supp, x_q) + model.offsets(x_supp, x_q)
+        points = points.expand(1, len(query), len(support), *points.shape[3:])
+        side = points.shape[-1]
+        own = _pixels(points[0, torch.arange(len(query)), torch.from_numpy(labels)].numpy(), plan.size / side)
+        target = boxes(plan, level.support[pair])[support[labels, 0]][:, None]
+        cells = _pixels(np.indices((side, side), dtype=float), plan.size / side)[None]
+        asked = _within(cells, boxes(plan, level.query[pair])[query])
+        hit = _within(own, target) & asked[:, None]
+        inside, sampled = inside + hit.sum(), sampled + own.shape[1] * asked.sum()
+    return float(100 * inside / sampled)
+
+
+def _pixels(cells: NDArray[np.float64], stride: float) -> NDArray[np.float64]:
+    """Feature cells as pixels, centre on centre."""
+    return stride * cells + (stride - 1) / 2
+
+
+def _within(points: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether points (y, x), [..., 2, h, w], lie in boxes [..., 4] of top, left, bottom and right: [..., h, w]."""
+    low, high = (edge[..., None, None] - 0.5 for edge in (box[..., :2], box[..., 2:]))  # pixel 0 begins at -1/2
+    found: NDArray[np.bool_] = np.all((points >= low) & (points <= high), axis=-3)
+    return found
+
+
+def study(
+    model: FewShotModel, wanted: Sequence[Level], plan: Plan, title: str = ""
+) -> tuple[dict[Level, NDArray[np.float64]], dict[Level, float]]:
+    """Play `wanted` with one method, under a progress bar where there is a title.
+
+    Returns:
+        of every level the accuracy of every episode; of every placed one, if the method is a `DMF` that aligns, its
+        `landing` in 200 episodes, in percent.
+    """
+    draws, features = plan.draws(), embedder(model, plan)
+    played, landed = {}, {}
+    for level in tqdm(wanted, desc=title, disable=not title):
+        played[level] = play(model, level, features, draws)
+        if isinstance(model, DMF) and model.rule.name != "none" and level.support[0].position is not None:
+            landed[level] = landing(model, level, plan, features, draws[:200])
+    return played, landed
+
+
+def load_method(name: str, weights: Path | None = None) -> Any:
+    """A model of `METHODS`, shipped with the lab or, as NAME.safetensors, in the folder `weights`.
+
+    Raises:
+        KeyError: no such method.
+        FileNotFoundError: its weights are in neither place.
+    """
+    file, changes, _ = METHODS[name]
+    mine = weights and weights / f"{file}.safetensors"
+    model = load_model(mine if mine and mine.exists() else file)
+    return model.variant(**changes) if changes else model
+
+
+def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy") -> pd.DataFrame:
+    """An entry of `compare` to be read: methods downwards, levels across, cells of "27.4 ± 0.9"."""
+    lines: dict[str, dict[float, str]] = {}
+    for row in rows:
+        if row["study"] == study:
+            cell = f"{row[entry]:.1f} ± {row[f'{entry} ci95']:.1f}"
+            lines.setdefault(row["method"], {})[row["level"]] = cell
+    return pd.DataFrame(lines).T
+
+
+def figure(
+    rows: Sequence[Mapping[str, Any]],
+    studies: Sequence[str] = ("apart", "together", "clutter", "contrast"),
+    baseline: str = BASELINE,
+    way: int = 5,
+) -> Figure:
+    """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
+
+    Bars are 95 % intervals over episodes: those above hold how much episodes differ from one another, those below only
+    how much the two methods do.
+    """
+    size = (2.6 * len(studies), 5)
+    drawn, axes = plt.subplots(2, len(studies), figsize=size, sharey="row", sharex="col", squeeze=False)
+    names = {row["method"]: None for row in rows}
+    for column, own in zip(axes.T, studies, strict=True):
+        part = [row for row in rows if row["study"] == own]
+        for k, name in enumerate(names):
+            line = [row for row in part if row["method"] == name]
+            shift = (k - (len(names) - 1) / 2) * 0.012  # of the axis, lest bars hide one another
+            for ax, entry in zip(column, ("accuracy", "gain"), strict=True):
+                ax.errorbar(
+                    [place + shift * (len(line) - 1) for place in range(len(line))],
+                    [row[entry] for row in line],
+                    [row[f"{entry} ci95"] for row in line],
+                    color=METHODS[name][2] if name in METHODS else None,
+                    marker="o",
+                    markersize=3,
+                    linewidth=1.2,
+                    label=name,
+                )
+        column[0].axhline(100 / way, color=plotting.BLACK, linewidth=0.8, linestyle=":")
+        column[0].set_title(own.capitalize())
+        column[1].set_xticks(range(len(line)), [f"{row['level']:g}" for row in line])
+        column[1].set_xlabel(AXES.get(own.split(",")[0], own))
+    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(0, 100))
+    axes[1, 0].set_ylabel(f"minus {baseline}, points")
+    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawn
+
+
+def gather(
+    studies: Mapping[str, tuple[dict[Level, NDArray[np.float64]], dict[Level, float]]], plan: Plan
+) -> dict[str, Any]:
+    """What is written into `RESULTS`, from the `study` of every method; "remedy" compares it with DMF."""
+    played = {name: own for name, (own, _) in studies.items()}
+    wanted = list(played[BASELINE])
+    return {
+        "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
+        "command": "python -m labkit.limits",
+        "date": str(date.today()),
+        "versions": versions(),
+        "plan": asdict(plan),
+        "methods": {name: {"weights": METHODS[name][0], **METHODS[name][1]} for name in studies},
+        "travel": [
+            {"study": level.study, "level": level.value, "share of the side": round(travel(level, plan), 3)}
+            for level in wanted
+            if level.study.startswith("apart")
+        ],
+        "landing": [
+            {"study": level.study, "level": level.value, "method": name, "on object": round(share, 2)}
+            for name, (_, landed) in studies.items()
+            for level, share in landed.items()
+        ],
+        "rows": compare(played),
+        "remedy": [row for row in compare(played, baseline="DMF") if row["method"] == REMEDY],
+    }
+
+
+def main() -> None:
+    """Measure everything and write `RESULTS`."""
+    parser = argparse.ArgumentParser(description="Accuracy against displacement, clutter and contrast.")
+    parser.add_argument("--weights", type=Path, help="a folder with models that are not shipped, NAME.safetensors")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    plan, wanted = Plan(), levels()
+    studies = {name: study(load_method(name, arguments.weights), wanted, plan, name) for name in METHODS}
+    write_atomically(arguments.out, (json.dumps(gather(studies, plan), indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
