@@ -1,0 +1,114 @@
+"""Anyone's pictures, read as a network reads them; what cannot be read is named and skipped."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from labkit.data.decode import FORMATS, MAX_PIXELS, RESAMPLINGS, explain, to_rgb
+from labkit.preprocessing import Preprocessing
+
+Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
+"""A path, the bytes of an image file, a Pillow image, or pixels uint8 [h, w], [h, w, 3] or [h, w, 4]."""
+Pictures: TypeAlias = Source | Sequence[Source] | Mapping[str, Source]
+"""One or several pictures, perhaps by name; the path of a folder stands for the files in it."""
+Fit: TypeAlias = Literal["letterbox", "crop"]
+
+
+def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArray[np.uint8]:
+    """One picture as a network reads it, uint8 [size, size, 3]: upright, over white, letterboxed or cropped.
+
+    Raises:
+        Exception: nearly anything; decoders of broken files are like that.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8:
+            raise ValueError(f"pixels must be uint8, got {source.dtype}")
+        source = Image.fromarray(source)
+    if isinstance(source, Image.Image):
+        image = to_rgb(source)
+    else:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:  # only the header is read yet
+                raise ValueError(f"{opened.width} x {opened.height} pixels, more than the {MAX_PIXELS} allowed")
+            image = to_rgb(opened)
+    # Rendered images were never resized, and say so; Lanczos is what resembles them most.
+    name = kept.resampling if kept.resampling in RESAMPLINGS else "lanczos"
+    resample, side, (w, h) = Image.Resampling[str(name).upper()], kept.size, image.size
+    if fit == "crop":
+        short = min(w, h)
+        left, top = (w - short) // 2, (h - short) // 2  # cut first: a filter would look beyond the edge
+        return np.asarray(image.crop((left, top, left + short, top + short)).resize((side, side), resample))
+    width, height = (max(1, round(side * part / max(w, h))) for part in (w, h))
+    bars = tuple(round(255 * v) for v in kept.mean)  # what the network reads as zero
+    whole = Image.new("RGB", (side, side), bars)
+    whole.paste(image.resize((width, height), resample), ((side - width) // 2, (side - height) // 2))
+    return np.asarray(whole)
+
+
+def read(
+    pictures: Pictures, kept: Preprocessing, fit: Fit, what: str
+) -> tuple[list[str], NDArray[np.uint8], dict[str, str]]:
+    """Names and squares uint8 [n, size, size, 3] of what can be read, and by name why the rest cannot be.
+
+    Pictures without a name of their own are called `what` and numbered from 1.
+    """
+    files, squares, skipped = [], [], {}
+    for name, source in _named(pictures, what):
+        try:
+            squares.append(square(source, kept, fit))
+            files.append(name)
+        except Exception as error:  # decoders of broken files raise nearly anything
+            skipped[name] = explain(error)
+    return files, np.stack(squares) if squares else np.zeros((0, kept.size, kept.size, 3), np.uint8), skipped
+
+
+def uploaded(value: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Names and contents of the files in an `ipywidgets.FileUpload`; the second of one name gets a number."""
+    files: dict[str, bytes] = {}
+    for i, file in enumerate(value, 1):
+        files[file["name"] if file["name"] not in files else f"{i} {file['name']}"] = bytes(file["content"])
+    return files
+
+
+def by_name(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """Files dropped in one heap, sorted into classes by name: ``cat 1.jpg``, ``cat-2.png``, ``cat(3).png`` are cats."""
+    classes: dict[str, dict[str, bytes]] = {}
+    for file, content in files.items():
+        stem = Path(file).stem
+        classes.setdefault(re.sub(r"[\s_.(-]*\d+\)?$", "", stem) or stem, {})[file] = content
+    return classes
+
+
+def class_folders(root: Path | str) -> dict[str, Pictures]:
+    """The subfolders of a folder by name; files beside them are no class and are left alone.
+
+    Raises:
+        ValueError: no such folder.
+    """
+    if not Path(root).is_dir():
+        raise ValueError(f"{root} is no folder; expected one with a subfolder of pictures for each class")
+    return {p.name: p for p in _visible(root) if p.is_dir()}
+
+
+def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
+    if isinstance(pictures, Mapping):
+        return list(pictures.items())
+    if isinstance(pictures, str | Path) and Path(pictures).is_dir():
+        pictures = _visible(pictures)
+    several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image) else list(pictures)
+    names = [Path(p).name if isinstance(p, str | Path) else f"{what} {i + 1}" for i, p in enumerate(several)]
+    if len(set(names)) < len(names):  # files of one name from several folders
+        names = [str(p) if isinstance(p, str | Path) else name for p, name in zip(several, names, strict=True)]
+    return list(zip(names, several, strict=True))
+
+
+def _visible(folder: Path | str) -> list[Path]:
+    return sorted(p for p in Path(folder).iterdir() if not p.name.startswith("."))

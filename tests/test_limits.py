@@ -1,0 +1,138 @@
+"""The study of section 5.4: places are opposite, episodes are the same everywhere, differences are paired."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from labkit import limits
+from labkit.data.glyph_scene import DEFAULT, Difficulty
+from labkit.dmf import DMF
+
+PLAN = limits.Plan(split="val", per_class=4, query=2, episodes=24)
+
+
+def sides(level: limits.Level) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Middles of the objects, shares of the side less 1/2, [n, 2] in support and in query, of every direction."""
+    both = zip(level.support, level.query, strict=True)
+    return [tuple(limits.boxes(PLAN, d).reshape(-1, 2, 2).mean(1) / PLAN.size - 0.5 for d in pair) for pair in both]
+
+
+def test_apart_is_opposite_and_together_is_not() -> None:
+    apart, together = limits.placed(1.0, True), limits.placed(1.0, False)
+    for direction, (support, query) in zip(limits.DIRECTIONS, sides(apart), strict=True):
+        for axis, towards in enumerate(direction):
+            if towards == 0:
+                assert np.abs([support[:, axis], query[:, axis]]).max() < 0.06
+            else:
+                assert (towards * support[:, axis]).min() > 0.15  # a long side leaves the least room: 0.25
+                assert (towards * query[:, axis]).max() < -0.15
+                np.testing.assert_allclose(support[:, axis], -query[:, axis], atol=0.08)
+    for (support, query), (moved, _) in zip(sides(together), sides(apart), strict=True):
+        np.testing.assert_array_equal(support, query)
+        np.testing.assert_array_equal(support, moved)
+
+
+def test_travel_grows_with_the_distance_from_none_to_more_than_half_the_image() -> None:
+    travelled = [limits.travel(limits.placed(d, True), PLAN) for d in (0.0, 0.5, 1.0)]
+    assert travelled[0] == 0
+    assert travelled[1] == pytest.approx(travelled[2] / 2, abs=0.03)
+    assert travelled[2] > 0.55
+    assert limits.travel(limits.placed(1.0, False), PLAN) == 0
+    assert limits.travel(limits.placed(1.0, True, DEFAULT.object_size), PLAN) < travelled[2]
+
+
+def test_every_study_changes_only_what_it_names() -> None:
+    for level in limits.levels():
+        for shown in (*level.support, *level.query):
+            named = {"clutter", "contrast"} & {level.study} or {"position", "object_size"}
+            assert {k for k, v in vars(shown).items() if v != getattr(DEFAULT, k)} <= named, level
+
+
+class Toy(torch.nn.Module):
+    """Knows every class, and takes the first one where support and query lie more than `reach` apart."""
+
+    def __init__(self, reach: float) -> None:
+        super().__init__()
+        self.reach = reach
+        self.seen: list[tuple[list[int], list[int]]] = []
+
+    def features(self, difficulty: Difficulty) -> Tensor:
+        """[n, 4]: number of the image, its class, and where its object lies."""
+        number = torch.arange(len(PLAN.images(DEFAULT)))
+        place = torch.tensor(difficulty.position or (0.5, 0.5)).expand(len(number), 2)
+        return torch.cat([number[:, None], number[:, None] // PLAN.per_class, place], 1)
+
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        self.seen.append((support[..., 0].flatten().tolist(), query[..., 0].flatten().tolist()))
+        shots = support[:, None, :, 0]  # [E, 1, N, 4]
+        near = (shots[..., 2:] - query[:, :, None, 2:]).norm(dim=-1) <= self.reach
+        first = torch.arange(support.shape[1]) == 0
+        return torch.where(near, shots[..., 1] == query[:, :, None, 1], first).float()
+
+
+def played(toy: Toy, wanted: list[limits.Level]) -> dict[limits.Level, np.ndarray]:
+    return {level: limits.play(toy, level, toy.features, PLAN.draws()) for level in wanted}  # type: ignore[arg-type]
+
+
+def test_a_method_of_known_reach_gives_the_known_curve_on_the_same_episodes_at_every_level() -> None:
+    toy = Toy(reach=0.8)
+    wanted = [limits.placed(d, apart) for apart in (True, False) for d in (0.0, 0.5, 1.0)]
+    found = [values.mean() for values in played(toy, wanted).values()]
+    # At distance 1 four directions of eight lead along an axis, 1 apart, and four along a diagonal, 1.41 apart; at
+    # distance 0.5 it is half of that, all within reach.
+    assert found == pytest.approx([100, 100, 20, 100, 100, 100])
+    episodes = [toy.seen[k : k + PLAN.episodes] for k in range(0, len(toy.seen), PLAN.episodes)]
+    assert len(episodes) == len(wanted)
+    assert all(own == episodes[0] for own in episodes)
+    assert len({str(one) for one in episodes[0]}) == PLAN.episodes
+    assert played(Toy(reach=1.2), wanted[2:3])[wanted[2]].mean() == pytest.approx(60)  # the axes, not the diagonals
+
+
+def test_differences_are_paired_by_episode() -> None:
+    start, far, near = limits.placed(0.0, True), limits.placed(1.0, True), limits.placed(1.0, False)
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 10, 400)  # what all methods share of an episode cancels in a difference
+    base = {start: 70 + hard, far: 40 + hard, near: 50 + hard}
+    mine = {level: values + rng.normal(0, 0.1, 400) for level, values in base.items()}
+    mine[far] = mine[far] - 5
+    rows = limits.compare({limits.BASELINE: base, "mine": mine})
+    row = next(r for r in rows if r["method"] == "mine" and (r["study"], r["level"]) == ("apart", 1.0))
+    known = {"accuracy": 35, "gain": -5, "fall": -35, "fall beyond": -5, "apart": -15, "apart beyond": -5}
+    for entry, value in known.items():
+        assert row[entry] == pytest.approx(value, abs=1.5 if entry == "accuracy" else 0.05), entry
+    assert row["gain ci95"] == pytest.approx(1.96 * np.std(mine[far] - base[far], ddof=1) / 20, abs=1e-3)
+    assert row["accuracy ci95"] > 20 * row["gain ci95"]
+    assert all(r["gain"] == r["fall beyond"] == 0 for r in rows if r["method"] == limits.BASELINE)
+    assert "apart" not in next(r for r in rows if r["study"] == "together")
+    assert limits.table(rows, "apart").loc[limits.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
+        *limits.estimate(base[far])
+    )
+    with pytest.raises(KeyError, match="nobody"):
+        limits.compare({"mine": mine}, baseline="nobody")
+
+
+def test_the_regular_grid_lands_on_the_object_where_it_stays_and_misses_it_where_it_went() -> None:
+    torch.manual_seed(0)
+    grid = DMF("conv4", 4, sampling=False, backbone_options={"width": 8}).eval()
+    draws, features = PLAN.draws()[:8], limits.embedder(grid, PLAN)
+    shares = [limits.landing(grid, limits.placed(d, d > 0.5), PLAN, features, draws) for d in (0.0, 1.0)]
+    assert shares[0] > 40  # of nine points around a cell some lie beside a box that is not much larger
+    assert shares[1] < 10
+
+
+def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> None:
+    study = json.loads(limits.RESULTS.read_text())
+    assert study["plan"]["episodes"] >= 500
+    assert study["plan"]["query"] == 15
+    found = {(r["study"], r["level"], r["method"]) for r in study["rows"]}
+    assert found == {(level.study, level.value, m) for level in limits.levels() for m in limits.METHODS}
+    figure = limits.figure(study["rows"])
+    colours = {c.get_color() for c in figure.axes[0].get_lines() if c.get_label() != "_nolegend_"}
+    assert {colour for *_, colour in limits.METHODS.values()} <= colours
+    plt.close(figure)
