@@ -6,7 +6,17 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.checkpoints import write_atomically
+from labkit.versions import versions
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
+
+    from labkit.evaluation import Result
 
 CELL_SECONDS = 3600  # a cell that takes longer is taken for hung
 
@@ -47,6 +57,23 @@ def main() -> int:
     for name in failed:
         print(f"{name} failed; open {arguments.runs / name} to see where", file=sys.stderr)
     return len(failed)
+
+
+def keep(folder: Path, results: Mapping[str, Result], **about: Any) -> pd.DataFrame:
+    """Write ``result.json`` and ``accuracies.csv`` of a run, with what it was computed with; the table of the second.
+
+    Args:
+        folder: of the run.
+        results: by the name of what was evaluated.
+        about: more to be kept in ``result.json``, in JSON types: experiment, seed, validation accuracy.
+    """
+    import pandas as pd
+
+    summary = {"accuracies": {name: r.summary() for name, r in results.items()}, **about, "versions": versions()}
+    write_atomically(folder / "result.json", json.dumps(summary, indent=1).encode())
+    table = pd.DataFrame(summary["accuracies"]).T[["accuracy", "ci95", "class_interval", "episodes"]]
+    write_atomically(folder / "accuracies.csv", table.to_csv().encode())
+    return table
 
 
 def report(runs: Path) -> None:

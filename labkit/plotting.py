@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labkit.data.imageset import ImageSet
 from labkit.episodes import Episode
+from labkit.evaluation import Result
 from labkit.versions import versions
 
 # Okabe and Ito's palette, in the order that lines take it.
@@ -283,6 +284,20 @@ def accuracy_bars(accuracies: Mapping[str, tuple[float, float]], chance: float) 
     ax.axvline(chance, color=BLACK, linestyle=":", linewidth=1)
     ax.set(xlabel="accuracy on novel classes, % (dotted: chance)", xlim=(0, 100))
     ax.invert_yaxis()
+    return figure
+
+
+def episode_histograms(results: Mapping[str, Result], method: str, reference: str) -> Figure:
+    """Accuracy of `method` episode by episode, and its lead over `reference` on those same episodes, in points."""
+    own = results[method].per_episode
+    lead = own - results[reference].per_episode
+    half = 1.96 * lead.std(ddof=1) / len(lead) ** 0.5
+    reach = max(30, int(abs(lead).max()))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
+    axes[0].hist(own, bins=range(0, 102, 4), color=BLUE)
+    axes[0].set(xlabel=f"accuracy of {method} in an episode, %", ylabel="episodes")
+    axes[1].hist(lead, bins=range(-reach, reach + 1, 2), color=GREEN)
+    axes[1].set(xlabel=f"{method} - {reference}, points (mean {lead.mean():.2f} ± {half:.2f})")
     return figure
 
 

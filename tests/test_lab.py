@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from labkit import lab
+from labkit.evaluation import Result
 
 
 def write_notebook(path: Path, *lines: str) -> None:
@@ -46,3 +48,15 @@ def test_without_notebooks_it_says_where_it_looked(
     monkeypatch.setattr(sys, "argv", ["lab"])
     assert lab.main() == 1
     assert "no notebooks in notebooks" in capsys.readouterr().err
+
+
+def test_a_run_is_kept_with_its_versions_and_read_back_by_promote_and_report(tmp_path: Path) -> None:
+    per_episode = np.array([60.0, 80.0])
+    result = Result(70.0, 19.6, (55.0, 85.0), per_episode, {"way": 5, "shot": 1, "episodes": 2, "seed": 0})
+    table = lab.keep(tmp_path / "quick-seed0", {"DMF": result}, seed=0, validation=71.5)
+    assert table.loc["DMF", "accuracy"] == 70.0
+    kept = json.loads((tmp_path / "quick-seed0" / "result.json").read_text())
+    assert kept["accuracies"]["DMF"] == result.summary()
+    assert (kept["seed"], kept["validation"]) == (0, 71.5)
+    assert {"torch", "numpy", "python"} <= set(kept["versions"])
+    assert "70.0,19.6" in (tmp_path / "quick-seed0" / "accuracies.csv").read_text()

@@ -95,8 +95,8 @@ def test_the_rate_rises_linearly_and_falls_to_zero() -> None:
 def test_presets_are_the_papers(name: str) -> None:
     e = experiment(name)
     assert json.loads(json.dumps(e.to_json()))["name"] == name
-    if name != "quick":
-        dataset, shot = name.split("-")
+    dataset, _, shot = name.partition("-")
+    if dataset != "quick":
         assert (e.shot, e.query, e.batch) == (int(shot[0]), 6, 4)
         assert e.groups == {"mini-1shot": 64, "mini-5shot": 160, "tiered-1shot": 64, "tiered-5shot": 320}[name]
         assert e.learning_rate == {"mini": 0.35, "tiered": 0.05}[dataset]
