@@ -1,22 +1,32 @@
-"""Models on disk: safetensors with everything needed to build and feed them, and the state of a running training."""
+"""Models on disk: safetensors with everything needed to build and feed them, and the state of a running training.
+
+Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere is found when it is read.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+from torch.overrides import TorchFunctionMode
 
 from labkit.method import Method
 from labkit.methods import METHODS, name_of
 from labkit.preprocessing import Preprocessing
 
 WEIGHTS = Path(__file__).parent / "weights"
+HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
+UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -49,8 +59,20 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     preprocessing = vars(model.preprocessing) if model.preprocessing else None
     header = {"method": name_of(model), "recipe": model.recipe(), "preprocessing": preprocessing, "about": about or {}}
-    metadata = {"labkit": json.dumps(header)}
-    write_atomically(Path(path), safetensors.torch.save(state, metadata=metadata))
+    write_atomically(Path(path), _sealed(state, header))
+
+
+def _sealed(state: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
+    """A safetensors file whose header says, last, the digest of the file."""
+    metadata = {"labkit": json.dumps(header | {"sha256": UNKNOWN})}
+    content = safetensors.torch.save(state, metadata=metadata)
+    return _with_digest(content, UNKNOWN, hashlib.sha256(content).hexdigest())
+
+
+def _with_digest(content: bytes, old: str, new: str) -> bytes:
+    """`content` with another digest at the end of its header, where it stands in JSON within JSON."""
+    before, found, after = content.rpartition(rf"\"sha256\": \"{old}\"".encode())
+    return before + found.replace(old.encode(), new.encode()) + after
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
@@ -58,23 +80,39 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
 
     Raises:
         FileNotFoundError: neither a file nor a shipped model; says which are shipped.
-        ValueError: not one of our files, or its tensors do not fit the model it describes.
+        ValueError: not one of our files, or damaged, or its tensors do not fit the model it describes.
     """
     file = resolve(path)
-    header = read_header(file)
-    name = header.get("method", "dmf")
-    if name not in METHODS:
-        raise ValueError(f"{file} holds a {name!r}, and there are only {sorted(METHODS)}")
-    model = METHODS[name](**header["recipe"])
-    state = {k: v.float() if v.is_floating_point() else v for k, v in safetensors.torch.load_file(file).items()}
+    header, content = _read(file)
+    name, kept = header.get("method", "dmf"), header["preprocessing"]
+    if not isinstance(name, str) or name not in METHODS:
+        raise ValueError(f"{file} holds a {name!r:.80}, and there are only {sorted(METHODS)}")
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{file}: its tensors do not fit the model it describes: {error}") from None
-    if header["preprocessing"]:
-        kept = header["preprocessing"]
-        model.preprocessing = Preprocessing(**kept | {"mean": tuple(kept["mean"]), "std": tuple(kept["std"])})
+        with shapes_only():  # the file may ask for any size, and gets the tensors that it brought itself
+            model = METHODS[name](**header["recipe"])
+        kinds = {k: v.dtype for k, v in model.state_dict().items()}
+        state = {k: v.to(kinds.get(k, v.dtype)) for k, v in safetensors.torch.load(content).items()}
+        model.load_state_dict(state, assign=True)
+        if kept:
+            model.preprocessing = Preprocessing(**kept | {"mean": tuple(kept["mean"]), "std": tuple(kept["std"])})
+    except Exception as error:  # a wrong recipe can raise nearly anything
+        raise ValueError(f"{file}: its tensors do not fit the model it describes: {f'{error}':.2000}") from None
     return model.to(device).eval()
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Modules made in here have shapes but no memory, whatever their size, and draw no numbers to start from."""
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+class _NoDraws(TorchFunctionMode):
+    """Drawing numbers that nobody keeps would import most of torch's compiler, a second and more."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        drawn = func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        return args[0] if drawn else func(*args, **kwargs or {})
 
 
 def resolve(path: Path | str) -> Path:
@@ -87,11 +125,29 @@ def resolve(path: Path | str) -> Path:
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """Recipe, preprocessing and provenance of a saved model, without its weights."""
-    file = resolve(path)
+    """Recipe, preprocessing and provenance of a saved model, without its weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`.
+    """
+    return _read(resolve(path))[0]
+
+
+def _read(file: Path) -> tuple[dict[str, Any], bytes]:
+    """Header and content of one of our files, its digest checked."""
+    content = file.read_bytes()
     try:
-        with safetensors.safe_open(file, framework="pt") as opened:
-            header: dict[str, Any] = json.loads(opened.metadata()["labkit"])
-            return header
-    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is not a model that save_model wrote ({type(error).__name__}: {error})") from None
+        outer = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = json.loads(outer["__metadata__"]["labkit"])
+        digest = header.pop("sha256", None)
+        if not header.keys() <= HEADER or not header.keys() >= HEADER - {"method"}:
+            raise ValueError(f"its header has {sorted(header)}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is not a model that save_model wrote, or is damaged ({type(error).__name__}: {f'{error}':.200})"
+        ) from None
+    if digest is None:
+        warnings.warn(f"{file} has no checksum, an older lab wrote it: damage would not be seen", stacklevel=3)
+    elif hashlib.sha256(_with_digest(content, f"{digest}", UNKNOWN)).hexdigest() != digest:
+        raise ValueError(f"{file} is damaged: its content is not what its checksum says; copy it again")
+    return header, content

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checkpoints import write_atomically
+from labkit.checkpoints import shapes_only, write_atomically
 from labkit.choices import PRESETS
 from labkit.dmf import DMF
 from labkit.preprocessing import Preprocessing
@@ -83,7 +83,7 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
             "mistake across positions, so no network of the paper's can have its scores; only kernel 1 is read"
         )
     groups = 1 if channels % rows else rows
-    with torch.device("meta"):  # shapes only, until they are known to be those of the file
+    with shapes_only():  # until they are known to be those of the file
         model = DMF("resnet12", groups, "released", classes=classes, backbone_options={"width": channels / 640})
     expected: dict[str, list[int | str]] = {_their_name(k): [*v.shape] for k, v in model.state_dict().items()}
     expected |= {key: [] for key in UNUSED}

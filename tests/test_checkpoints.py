@@ -1,8 +1,10 @@
 """Models on disk."""
 
+import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from labkit.checkpoints import load_model, read_header, save_model, write_atomically
@@ -54,7 +56,7 @@ def test_files_that_are_not_ours_are_named(model: DMF, tmp_path: Path) -> None:
         load_model(broken)
     save_model(model, broken)
     broken.write_bytes(broken.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"broken\.safetensors is not a model"):
+    with pytest.raises(ValueError, match=r"broken\.safetensors is damaged"):
         load_model(broken)
 
 
@@ -70,3 +72,50 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+
+
+def test_any_flipped_bit_and_any_cut_is_found(model: DMF, tmp_path: Path) -> None:
+    """A bit in each third byte of the header, where a flip may still leave a header; some of the tensors; some cuts."""
+    file, broken = tmp_path / "m.safetensors", tmp_path / "broken.safetensors"
+    save_model(model, file)
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in [*range(0, header * 8, 25), *range(header * 8, len(whole) * 8, 4001)]:
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        broken.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"broken\.safetensors.*damaged"):
+            read_header(broken)
+    for length in range(0, len(whole), 997):
+        broken.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"broken\.safetensors.*damaged"):
+            read_header(broken)
+
+
+def test_a_file_of_an_older_lab_is_read_with_a_warning(model: DMF, tmp_path: Path) -> None:
+    file = tmp_path / "m.safetensors"
+    save_model(model, file)
+    state, header = safetensors.torch.load_file(file), read_header(file)
+    file.write_bytes(safetensors.torch.save(state, {"labkit": json.dumps(header)}))
+    with pytest.warns(UserWarning, match=r"m\.safetensors has no checksum"):
+        back = load_model(file)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in back.state_dict().items())
+
+
+def test_a_recipe_that_asks_for_more_than_the_file_holds_gets_no_memory(model: DMF, tmp_path: Path) -> None:
+    file = tmp_path / "m.safetensors"
+    model.backbone_options["width"] = 10**9
+    save_model(model, file)
+    with pytest.raises(ValueError, match=r"m\.safetensors: its tensors do not fit the model it describes"):
+        load_model(file)
+    model.backbone_options["depth"] = 3
+    save_model(model, file)
+    with pytest.raises(ValueError, match=r"m\.safetensors: its tensors do not fit .* unexpected keyword argument"):
+        load_model(file)
+
+
+def test_the_same_model_gives_the_same_file(model: DMF, tmp_path: Path) -> None:
+    for name in "ab":
+        save_model(model, tmp_path / name, {"sha256": "0" * 64})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_header(tmp_path / "a")["about"] == {"sha256": "0" * 64}

@@ -1,6 +1,7 @@
 """The shipped weights are what they say they are."""
 
 import json
+import warnings
 
 import pytest
 
@@ -38,3 +39,10 @@ def test_quick_has_three_seeds_above_sixty_percent_and_its_baseline() -> None:
         assert row["novel"]["DMF"]["accuracy"] >= 60
         assert row["novel"]["DMF"]["episodes"] == 2000
         assert row["command"].startswith("papermill 03_train.ipynb")
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
+def test_each_carries_its_checksum(file) -> None:  # type: ignore[no-untyped-def]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a file without a checksum is read with a warning
+        read_header(file)
