@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labkit.data.decode import FORMATS, MAX_PIXELS, RESAMPLINGS, explain, to_rgb
+from labkit.data.decode import RESAMPLINGS, explain, read_rgb, to_rgb
 from labkit.preprocessing import Preprocessing
 
 Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
@@ -32,13 +31,7 @@ def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArr
         if source.dtype != np.uint8:
             raise ValueError(f"pixels must be uint8, got {source.dtype}")
         source = Image.fromarray(source)
-    if isinstance(source, Image.Image):
-        image = to_rgb(source)
-    else:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:  # only the header is read yet
-                raise ValueError(f"{opened.width} x {opened.height} pixels, more than the {MAX_PIXELS} allowed")
-            image = to_rgb(opened)
+    image = to_rgb(source) if isinstance(source, Image.Image) else read_rgb(source)
     # Rendered images were never resized, and say so; Lanczos is what resembles them most.
     name = kept.resampling if kept.resampling in RESAMPLINGS else "lanczos"
     resample, side, (w, h) = Image.Resampling[str(name).upper()], kept.size, image.size

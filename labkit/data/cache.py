@@ -14,6 +14,8 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
+from labkit.data.sums import SUMS, check_sums, write_sums
+
 
 def cache_root() -> Path:
     """``$LABKIT_CACHE``, or the user's cache folder."""
@@ -24,17 +26,22 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
     """The cache folder for `recipe`, filled by `build` if nobody has done so before.
 
     `build` gets an empty folder to write into, which then takes its final name in one rename: a process that dies
-    leaves nothing behind that could be taken for a cache. A second process that wants the same recipe waits.
+    leaves nothing behind that could be taken for a cache. A second process that wants the same recipe waits. What a
+    disk has damaged since is found by its checksums, when a process first asks for it.
 
     Args:
         name: readable start of the folder's name.
         recipe: everything that shapes the content; JSON types. A different recipe is a different folder.
         build: writes the content.
+
+    Raises:
+        DataError: the cache is damaged; names the file, and the folder to delete.
     """
     text = json.dumps(recipe, sort_keys=True)
     root = cache_root()
     folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if folder.is_dir():
+    if (folder / SUMS).is_file():
+        check_sums(folder)
         return folder
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -43,12 +50,15 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
             try:
                 build(scratch)
                 (scratch / "recipe.json").write_text(text)
+                write_sums(scratch)
                 for file in scratch.iterdir():
                     with file.open("rb") as handle:
                         os.fsync(handle.fileno())
                 scratch.rename(folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+        elif not (folder / SUMS).is_file():
+            write_sums(folder)  # a cache of an older lab: whole when it was renamed, checked from now on
     return folder
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +21,9 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 )
 MAX_PIXELS = 2**26  # of one picture before resizing: 67 megapixels
+MANY_PIXELS = 2**24  # pictures with more are decoded one at a time: each may take a gigabyte
+_large = Lock()
+
 RESAMPLINGS = tuple(name.lower() for name in Image.Resampling.__members__)
 
 
@@ -39,6 +44,22 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def read_rgb(file: bytes | Path | str) -> Image.Image:
+    """The picture of an image file, or of its bytes, see `to_rgb`; of several in one file the first.
+
+    Raises:
+        Exception: nearly anything; decoders of broken files are like that.
+    """
+    if not isinstance(file, bytes) and not Path(file).is_file():  # reading a pipe would wait for ever
+        raise ValueError("not a file")
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as opened:
+        pixels = opened.width * opened.height  # only the header is read yet
+        if pixels > MAX_PIXELS:
+            raise ValueError(f"{opened.width} x {opened.height} pixels, more than the {MAX_PIXELS} allowed")
+        with _large if pixels > MANY_PIXELS else nullcontext():
+            return to_rgb(opened)
+
+
 def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode one picture and resize it to a square, if it is none of that size yet.
 
@@ -56,13 +77,7 @@ def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uin
     Raises:
         Exception: nearly anything; decoders of broken files are like that.
     """
-    if isinstance(picture, np.ndarray):
-        image = Image.fromarray(picture)
-    else:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:  # only the header is read yet
-                raise ValueError(f"{opened.width} x {opened.height} pixels, more than the {MAX_PIXELS} allowed")
-            image = to_rgb(opened)
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else read_rgb(picture)
     source_size = image.size
     if source_size != (size, size):
         image = image.resize((size, size), Image.Resampling[resampling.upper()])

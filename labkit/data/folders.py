@@ -121,6 +121,8 @@ def csv_images(root: Path, table: Path, folder: Path) -> dict[str, list[Path]]:
 def _rows(table: Path) -> list[tuple[int, str, str]]:
     """Line number, path and class of each row."""
     rows = []
+    if not _is_file(table):  # reading a pipe would wait for ever
+        raise DataError(f"{table}: not a readable CSV table (no such file)")
     try:
         with table.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle, skipinitialspace=True)

@@ -21,6 +21,7 @@ from labkit.data.cache import build_once, digest_of
 from labkit.data.decode import RESAMPLINGS, Picture, decode, explain
 from labkit.data.errors import DataError
 from labkit.data.imageset import ImageSet, Provenance, read_arrays, write_arrays
+from labkit.data.sums import sums_of
 
 SPLITS = ("train", "val", "test")
 MAX_SIZE = 1024  # pixels a side
@@ -81,7 +82,8 @@ def load(
         progress: show a bar.
 
     Raises:
-        DataError: `read` failed, or images cannot be decoded, or there are none.
+        DataError: `read` failed, or images cannot be decoded, or there are none; or files are not what they were
+            when first read, or the cache is damaged.
         ValueError: an argument has none of the allowed values.
     """
     check_choice("split", split, SPLITS)
@@ -122,6 +124,7 @@ def load(
             details=details,
         )
         write_arrays(folder, source.labels, source.class_names, source.categories, provenance)
+        check_unchanged(f"{dataset}-{split}", root, files)
 
     asked = {"dataset": dataset, "split": split, "layout": layout, "size": size, "resampling": resampling}
     return read_arrays(build_once(f"{dataset}-{split}-{size}px", asked | details, build))
@@ -173,6 +176,33 @@ def listing_digest(root: Path, files: Sequence[Path]) -> str:
         name = os.path.relpath(file, root)
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
+
+
+def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
+    """Compare files that were read with what they held when files of these names and lengths were first read here.
+
+    Pictures, pickles and HDF5 carry no checksum of their own; the record in the cache is theirs.
+
+    Raises:
+        DataError: some hold something else now.
+    """
+    files = sorted(files)
+    sizes = "".join(f"{os.path.relpath(file, root)}\0{file.stat().st_size}\n" for file in files)
+    listing = hashlib.sha256(sizes.encode(errors="surrogateescape")).hexdigest()
+    now = sums_of(root, files).encode(errors="surrogateescape")
+    record = build_once(f"{name}-files", {"root": os.fsencode(root).hex(), "listing": listing}, partial(_write, now))
+    before = set((record / "first").read_bytes().splitlines())
+    changed = [os.fsdecode(line[66:]) for line in now.splitlines() if line not in before]
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise DataError(
+            f"{root}: {', '.join(changed[:5])}{more}: not what was first read from there, though as long; restore the "
+            f"copy, or, if it was changed on purpose, delete {record}"
+        )
+
+
+def _write(content: bytes, folder: Path) -> None:
+    (folder / "first").write_bytes(content)
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
