@@ -9,6 +9,7 @@ from labkit.episodes import Episode, EpisodeSampler
 from labkit.evaluation import Result, evaluate
 from labkit.experiments import Experiment, experiment
 from labkit.released import load_released, save_released
+from labkit.sweeps import Sweep, sweep
 from labkit.trace import Trace
 from labkit.training import Trained, build_model, train
 from labkit.versions import versions
@@ -24,6 +25,7 @@ __all__ = [
     "ImageSet",
     "Result",
     "SupportSet",
+    "Sweep",
     "Trace",
     "Trained",
     "build_model",
@@ -38,6 +40,7 @@ __all__ = [
     "load_released",
     "save_model",
     "save_released",
+    "sweep",
     "train",
     "versions",
 ]

@@ -1,0 +1,319 @@
+"""A sweep: one function, a grid of its parameters, and a folder in which every finished run is kept.
+
+    def run(parameters: dict, folder: Path) -> dict: ...        # importable; JSON types in, JSON types out
+
+    done = labkit.sweep(run, {"method": ["dmf", "can"], "seed": [0, 1, 2]}, folder="runs/rivals", version=1)
+    pandas.json_normalize(done.rows)                            # or done.table(), which is that
+
+A run's key is a hash of its parameters and of `version`, a number that you raise when earlier results no longer count.
+It is not a hash of the code: that would throw a day of training away for a renamed variable. The commit is recorded
+instead, and a result whose code has changed since is flagged `stale`; whether that matters is yours to judge.
+
+For a key the sweep's folder holds, side by side: ``KEY.json``, the result, written at once or not at all; ``KEY.log``,
+a line for every start, finish and failure; ``KEY.error.json``, if the last attempt failed; and ``KEY/``, the run's own
+folder, given to the function, where a training keeps its checkpoints and finds them again. Whoever works on a run holds
+``KEY.lock``, which the system gives back when a process dies, however it dies. So any number of sweeps may work on one
+folder, and each may be killed at any moment: the next call goes on with what is not finished.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import os
+import resource
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from labkit.checkpoints import write_atomically
+from labkit.forecast import Cost, forecast
+from labkit.versions import versions
+
+Run = Callable[[dict[str, Any], Path], Any]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep has come to.
+
+    Attributes:
+        rows: finished runs in the grid's order: key, parameters, version, result, commit, stale, seconds, and more.
+        failed: the same of runs whose last attempt failed, with `error` (one line) and `traceback` for the result.
+        unfinished: parameters of runs that neither finished nor failed: another process has them.
+    """
+
+    rows: list[Record]
+    failed: list[Record]
+    unfinished: list[dict[str, Any]]
+
+    def table(self) -> pd.DataFrame:
+        """A line a finished run, with columns such as ``parameters.seed`` and ``result.accuracy``."""
+        return pd.json_normalize(self.rows)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to be done: all that a process on any machine needs besides the function.
+
+    Attributes:
+        key: of the run; names its files.
+        parameters: of the run, in JSON types.
+        folder: the sweep's, absolute.
+        version: of the experiment.
+        commit: of the code that the sweep was started with; None where it is in no checkout.
+    """
+
+    key: str
+    parameters: dict[str, Any]
+    folder: Path
+    version: str | int
+    commit: str | None
+
+    def file(self, ending: str) -> Path:
+        """One of the run's files."""
+        return self.folder / f"{self.key}{ending}"
+
+    def record(self, **more: Any) -> Record:
+        """What is kept of the run, with `more`."""
+        own = {k: v for k, v in asdict(self).items() if k != "folder"}
+        return own | more | {"made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
+
+    def finished(self) -> Record | None:
+        """The run's record, if there is one."""
+        return _read(self.file(".json"))
+
+    def held(self) -> bool:
+        """Whether a process is at work on the run, and has not finished it."""
+        try:
+            with FileLock(self.file(".lock"), timeout=0):
+                return False
+        except Timeout:
+            return self.finished() is None
+
+    def keep(self, record: Record) -> None:
+        """Write the record of a finished or of a failed run; a finished one leaves no error behind."""
+        self.log("failed" if "error" in record else "finished")
+        content = json.dumps(record, indent=1).encode()
+        write_atomically(self.file(".error.json" if "error" in record else ".json"), content)
+        if "error" not in record:
+            self.file(".error.json").unlink(missing_ok=True)
+
+    def log(self, event: str) -> None:
+        """A line in the run's log: what happened, when, where and in which process."""
+        line = {"event": event, "key": self.key, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+        with self.file(".log").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def attempt(run: Run, task: Task) -> Record | None:
+    """Do a run here and now, unless it is finished, and keep what came of it; None if another process is at it.
+
+    Every engine ends here, in whatever process it has started. `memory` in the record is the peak of the process in
+    bytes, `disk` what the run's own folder holds.
+    """
+    try:
+        held = FileLock(task.file(".lock")).acquire(timeout=0)
+    except Timeout:
+        return None
+    with held:
+        if (known := task.finished()) is not None:
+            return known
+        for scratch in task.folder.glob(f".{task.key}.*"):
+            scratch.unlink()  # of a write that was killed
+        own = task.file("")
+        own.mkdir(exist_ok=True)
+        task.log("started")
+        started = time.perf_counter()
+        try:
+            result = _json(run(task.parameters, own), "the result")
+        except Exception as error:
+            record = task.record(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        else:
+            record = task.record(result=result, versions=versions())
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        record["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        record["disk"] = sum(p.stat().st_size for p in own.rglob("*") if p.is_file())
+        task.keep(record)
+        return record
+
+
+def sweep(
+    run: Run,
+    grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
+    engine: str = "local",
+    *,
+    folder: Path | str,
+    version: str | int,
+    address: str | None = None,
+    cpus: int = 1,
+    gpus: float | None = None,
+    workers: int | None = None,
+    retry_failed: bool = True,
+    wait: bool = True,
+    expected: Callable[[dict[str, Any]], Cost] | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Do every run of a grid that is not finished yet, several at once, and return all there is.
+
+    A run that raises is reported with its traceback, and so is one whose process dies; the others go on. It is tried
+    again at the next call, in the same folder, because most failures are a full disk or a full memory; what fails for
+    good, such as a training that diverges, is better returned as a result.
+
+    Args:
+        run: from parameters, and a folder of this run's own, to a result. A module's function, not a notebook's. It
+            sees as many GPUs as it was given and no others, so ``"cuda"`` is right wherever it runs.
+        grid: a list of values for each parameter, of which every combination is run; or the combinations themselves.
+        engine: ``"local"``, processes on this machine; ``"ray"``, a Ray cluster (``pip install labkit[cluster]``).
+        folder: of the sweep; on a cluster a folder that all machines share, or no training is resumed elsewhere.
+        version: of the experiment; results of another one do not count.
+        address: of the cluster, for example ``"10.0.0.1:6379"``; None starts Ray on this machine alone.
+        cpus: threads of a run.
+        gpus: GPUs of a run; 0.25 puts four runs on each. None means one, where there are any.
+        workers: most runs at once; None fills the machine, or the cluster.
+        retry_failed: False leaves alone what failed in an earlier call.
+        wait: for runs that other processes have in hand, and take over those that are given up.
+        expected: what a run of some parameters costs, for the forecast; without it that is made from finished runs.
+        progress: show a forecast of time, memory and disk, and a bar with the time left.
+
+    Raises:
+        TypeError: parameters that are not JSON.
+        ValueError: an unknown engine, no GPU where GPUs were asked for, or a function that only a notebook knows.
+    """
+    from labkit.engines import ENGINES  # which reads this file
+
+    if engine not in ENGINES:
+        raise ValueError(f"there is no engine {engine!r}; there are {sorted(ENGINES)}")
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    code = Path(inspect.getsourcefile(inspect.unwrap(getattr(run, "func", run))) or ".").resolve().parent
+    commit = commit_of(code)
+    tasks = {key_of(p, version): Task(key_of(p, version), p, folder, version, commit) for p in combinations(grid)}
+    left = [t for t in tasks.values() if not t.finished()]
+    if not retry_failed:
+        left = [t for t in left if not t.file(".error.json").exists()]
+    start = ENGINES[engine](run, address=address, cpus=cpus, gpus=gpus, workers=workers)
+    with (
+        tqdm(total=len(tasks), initial=len(tasks) - len(left), unit="run", smoothing=0, disable=not progress) as bar,
+        start as (at_once, do),
+    ):
+        if progress and left:
+            bar.write(_forecast(list(tasks.values()), left, at_once, expected))
+        failures = 0
+        while left:
+            taken = []
+            for task, record in do(left):
+                if record is None:
+                    taken.append(task)
+                    continue
+                if "error" in record:
+                    failures += 1
+                    bar.set_postfix_str(f"{failures} failed")
+                    bar.write(f"{task.parameters} failed:\n{record['traceback']}")
+                bar.update()
+            left = taken if wait else []
+            while left and all(task.held() for task in left):
+                time.sleep(1)
+    return _gathered(list(tasks.values()), code, progress)
+
+
+def _forecast(
+    tasks: list[Task], left: list[Task], at_once: int, expected: Callable[[dict[str, Any]], Cost] | None
+) -> str:
+    """What is left to pay, by what is best known: this sweep's finished runs, or what the caller expects."""
+    finished = Cost.of_records([record for task in tasks if (record := task.finished())])
+    if finished is None and expected is None:
+        return f"{len(left)} runs, {at_once} at a time; how long they take is known when the first has finished."
+    costs = [finished or expected(task.parameters) for task in left]  # type: ignore[misc]
+    return forecast(costs, at_once)
+
+
+def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
+    """What lies in the folder of some tasks."""
+    rows = [record for task in tasks if (record := task.finished())]
+    changed = {commit: _changed_since(commit, code) for commit in {r["commit"] for r in rows}}
+    rows = [r | {"stale": changed[r["commit"]]} for r in rows]
+    open_ = [task for task in tasks if not task.finished()]
+    failed = [record for task in open_ if (record := _read(task.file(".error.json")))]
+    keys = {record["key"] for record in failed}
+    stale = sum(r["stale"] for r in rows)
+    if stale and progress:
+        print(f"{stale} of {len(rows)} results come from code that was not committed, or is another now:")
+        print("raise `version` if it matters")
+    return Sweep(rows, failed, [task.parameters for task in open_ if task.key not in keys])
+
+
+def finished(folder: Path | str, version: str | int | None = None) -> list[Record]:
+    """What lies finished in a sweep's folder, of one version or of all, while it goes on or later; oldest first."""
+    files = [file for file in Path(folder).glob("*.json") if not file.name.endswith(".error.json")]
+    records = [json.loads(file.read_text()) for file in files]
+    return sorted((r for r in records if version in (None, r["version"])), key=lambda r: (r["made"], r["key"]))
+
+
+def combinations(grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The parameters of every run of a grid, in JSON types.
+
+    Raises:
+        TypeError: something that JSON does not know.
+    """
+    if isinstance(grid, Mapping):
+        grid = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [_json(dict(parameters), f"the parameters {dict(parameters)}") for parameters in grid]
+
+
+def key_of(parameters: Mapping[str, Any], version: str | int) -> str:
+    """Sixteen hexadecimal digits that name a run; the order of the parameters does not matter."""
+    text = json.dumps({"version": version, "parameters": parameters}, sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _json(value: Any, what: str) -> Any:
+    """`value` as JSON gives it back: tuples are lists, keys are strings."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} must be made of JSON types: {error}") from None
+
+
+def _read(file: Path) -> Record | None:
+    try:
+        record: Record = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def commit_of(code: Path) -> str | None:
+    """The commit of the checkout that holds a folder, with a ``+`` if its Python files were changed since."""
+    head = _git(code, "rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return None
+    return head + ("+" if _git(code, "status", "--porcelain", "--", "*.py") else "")
+
+
+def _changed_since(commit: str | None, code: Path) -> bool:
+    """Whether the Python files of a folder may be others than at a commit; outside a checkout nothing can be said."""
+    if commit is None or commit_of(code) is None:
+        return False
+    return commit.endswith("+") or _git(code, "diff", "--quiet", commit, "--", "*.py") is None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says, or None if it fails or is not there."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
