@@ -157,3 +157,73 @@ def paper_and_code(cell: str) -> Experiment:
     """The training of one cell of `PAPER_AND_CODE`."""
     setting = experiment("quick", steps=800, bfloat16=True, **PAPER_AND_CODE[cell])
     return replace(setting, name=f"paper and code: {cell}")
+
+
+# Tables 1 and 2 in the quick setting. Every cell takes a third of its steps, in bfloat16: enough to leave the plateau,
+# not enough to converge, so what differs in speed of learning differs here. Validated at half-time and at the end.
+TABLES = replace(QUICK, name="tables", steps=400, warmup=50, bfloat16=True)
+
+# The paper's base has 64 groups of 640 channels at one shot and 160 at five; the quick backbone has 160 channels.
+BASE_GROUPS = {1: 16, 5: 40}
+
+# Table 2 as (factor, value): what changes against the base, with the names and order of results/paper_table2.csv.
+# Groups keep the paper's names and are scaled to the backbone's width. The alignments are the T unit steps of Eq. 7-8:
+# the paper's "fixed number of recursion", and not T Euler steps of size 1/T, which would approach the ODE.
+TABLE2: dict[tuple[str, str], dict[str, Any]] = {
+    ("dynamic_sampling", "on"): {},
+    ("dynamic_sampling", "off"): {"choices": {"sampling": False}},
+    ("last_pooling", "on"): {"backbone_options": {"last_pool": True}},
+    ("last_pooling", "off"): {},
+    ("groups", "1"): {"groups": 1},
+    ("groups", "64"): {"groups": 16},
+    ("groups", "160"): {"groups": 40},
+    ("groups", "320"): {"groups": 80},
+    ("groups", "640"): {"groups": 160},
+    ("align", "0"): {"choices": {"alignment": "none"}},
+    ("align", "1"): {"choices": {"alignment": "recurrent(1)"}},
+    ("align", "2"): {"choices": {"alignment": "recurrent(2)"}},
+    ("align", "3"): {"choices": {"alignment": "recurrent(3)"}},
+    ("align", "ode"): {},
+}
+
+# Table 1: two settings of every system, of which validation classes choose one (`labkit.tables.chosen`). One of the
+# two is the method's own paper's, as far as it fits a thin backbone, the other what most often stops it from starting.
+TABLE1: dict[str, dict[str, dict[str, Any]]] = {
+    "DMF": {"dmf": {}, "dmf, rate 0.1": {"learning_rate": 0.1}},
+    "ProtoNet": {
+        "protonet, scale 1": {"method": "protonet", "choices": {"scale": 1.0}},
+        "protonet, scale 1/16": {"method": "protonet", "choices": {"scale": 0.0625}},
+    },
+    "MatchingNet": {
+        "matchingnet, scale 1": {"method": "matchingnet", "choices": {"scale": 1.0}},
+        "matchingnet, scale 10": {"method": "matchingnet", "choices": {"scale": 10.0}},
+    },
+    "RelationNet": {
+        "relationnet": {"method": "relationnet"},
+        "relationnet, rate 0.05": {"method": "relationnet", "learning_rate": 0.05},
+    },
+    "CAN": {
+        "can": {"method": "can", "choices": {"cells": 25}},
+        "can, rate 0.1": {"method": "can", "choices": {"cells": 25}, "learning_rate": 0.1},
+    },
+    "FEAT": {
+        "feat": {"method": "feat", "choices": {"temperature": 16.0}},
+        "feat, global loss": {"method": "feat", "choices": {"temperature": 16.0, "global_weight": 1.0}},
+    },
+    "MetaOptNet, SVM": {
+        "svm, scale 1": {"method": "metaoptnet", "choices": {"head": "svm", "scale": 1.0}},
+        "svm, scale 7": {"method": "metaoptnet", "choices": {"head": "svm", "scale": 7.0}},
+    },
+    "MetaOptNet, ridge": {
+        "ridge, scale 1": {"method": "metaoptnet", "choices": {"head": "ridge", "scale": 1.0}},
+        "ridge, scale 7": {"method": "metaoptnet", "choices": {"head": "ridge", "scale": 7.0}},
+    },
+    "DSN": {
+        "dsn, scale 1": {"method": "dsn", "choices": {"scale": 1.0}},
+        "dsn, scale 1/16": {"method": "dsn", "choices": {"scale": 0.0625}},
+    },
+    "Negative margin": {
+        "negmargin, scale 30": {"method": "negmargin", "choices": {"scale": 30.0}},
+        "negmargin, scale 10": {"method": "negmargin", "choices": {"scale": 10.0}},
+    },
+}

@@ -1,0 +1,134 @@
+"""Tables 1 and 2, cell by cell: every cell is one training in the quick setting and one look at the novel classes.
+
+A cell has a name (`cells`), and a run of it is three parameters: ``{"cell": "groups 1", "shot": 1, "seed": 0}``. Names
+stand for settings of `labkit.experiments`: whoever changes what one stands for raises `VERSION`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labkit.data import ImageSet, load_images
+from labkit.episodes import EpisodeSampler
+from labkit.evaluation import evaluate
+from labkit.experiments import BASE_GROUPS, TABLE1, TABLE2, TABLES, Experiment
+from labkit.speed import peak_bytes, seconds
+from labkit.training import Trained, train
+from labkit.versions import versions
+
+VERSION = 1  # of what a cell means: raised by hand, so that a refactoring throws no finished training away
+SEEDS = (0, 1, 2)
+EPISODES = 2000
+
+
+def cell_of_table2(factor: str, value: str, shot: int) -> str:
+    """The cell of a row of Table 2; rows that equal the base share its cell, ``"dmf"``."""
+    changes = TABLE2[factor, value]
+    return "dmf" if changes in ({}, {"groups": BASE_GROUPS[shot]}) else f"{factor} {value}"
+
+
+def cells_of_table2(shot: int) -> list[str]:
+    """The eleven different cells of Table 2 at one number of shots, the base first."""
+    return list(dict.fromkeys(["dmf", *(cell_of_table2(*row, shot) for row in TABLE2)]))
+
+
+def setting(cell: str, shot: int) -> Experiment:
+    """The training of a cell.
+
+    Raises:
+        ValueError: there is no such cell, or no base for so many shots.
+    """
+    named = {f"{factor} {value}": changes for (factor, value), changes in TABLE2.items()}
+    named |= {name: changes for settings in TABLE1.values() for name, changes in settings.items()}
+    if cell not in named:
+        raise ValueError(f"there is no cell {cell!r}; there are {sorted(named)}")
+    if shot not in BASE_GROUPS:
+        raise ValueError(f"the tables have {sorted(BASE_GROUPS)} shots, got {shot}")
+    changes = named[cell]
+    base = replace(TABLES, name=f"{cell}, {shot} shot", shot=shot, groups=BASE_GROUPS[shot])
+    choices = changes.get("choices", {})
+    if "method" not in changes:  # another method shares none of DMF's choices
+        choices = base.choices | choices
+    options = base.backbone_options | changes.get("backbone_options", {})
+    return replace(base, **changes | {"choices": choices, "backbone_options": options})
+
+
+def grid(cells: Iterable[str], shots: Iterable[int] = (1,), seeds: Iterable[int] = SEEDS) -> list[dict[str, Any]]:
+    """The runs of some cells, as `run_cell` takes them: shots first, then seeds, then cells."""
+    names = list(cells)
+    return [{"cell": c, "shot": k, "seed": s} for k in shots for s in seeds for c in names]
+
+
+def run_cell(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Train one cell with one seed, or go on with it, and look once at the novel classes.
+
+    On a CPU it takes one thread, whatever the machine has: sums depend on how they are split.
+
+    Args:
+        parameters: cell, shot, seed.
+        folder: of this training alone.
+
+    Returns:
+        in JSON types: the parameters, validation (percent), novel (`Result.summary`), correct (right answers in every
+        test episode), weights (their number), seconds and cpu_seconds of the training and peak_bytes that it took
+        (None where it was resumed), test_seconds an episode from images to scores, and what it ran on. A loss that is
+        not finite is a result too: ``diverged`` says when.
+    """
+    e = setting(parameters["cell"], parameters["shot"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return dict(parameters) | _run(e, parameters["seed"], folder, device)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(e: Experiment, seed: int, folder: Path, device: str) -> dict[str, Any]:
+    base, validation, novel = (
+        load_images(e.dataset, split, size=e.size, per_class=e.per_class, progress=False)
+        for split in ("train", "val", "test")
+    )
+    row: dict[str, Any] = {"steps": e.steps, "threads": 1, "device": device, "versions": versions()}
+    if device == "cuda":
+        row["device"] = torch.cuda.get_device_name()
+    resumed, done = (folder / "last.pt").exists(), []
+    started = time.process_time()
+
+    def work() -> None:
+        done.append(train(e, base, validation, folder, seed=seed, device=device, progress=False))
+
+    try:
+        peak = peak_bytes(work, device)
+    except FloatingPointError as error:
+        return row | {"diverged": str(error)}
+    trained: Trained = done[0]
+    cost = {"seconds": trained.seconds, "cpu_seconds": time.process_time() - started, "peak_bytes": peak}
+    row |= {k: None if resumed else round(v) for k, v in cost.items()}
+    row["validation"] = round(trained.validation, 3)
+    row["weights"] = sum(p.numel() for p in trained.model.parameters())
+    row["test_seconds"] = _test_seconds(trained.model, novel, e, device)
+    result = evaluate(trained.model, novel, e.way, e.shot, e.test_query, EPISODES, bfloat16=e.bfloat16)
+    row["novel"] = result.summary()
+    row["correct"] = np.rint(result.per_episode * e.way * e.test_query / 100).astype(int).tolist()
+    return row
+
+
+def _test_seconds(model: torch.nn.Module, images: ImageSet, e: Experiment, device: str) -> float:
+    """Seconds of one test episode, from normalised images to scores: the least of seven, which others disturb least."""
+    sampler = EpisodeSampler(images, e.way, e.shot, e.test_query, device=device)
+    batch = sampler.batch([0])
+
+    def work() -> None:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=e.bfloat16):
+            model(batch.support, batch.query)
+
+    work()
+    return round(min(seconds(work, device) for _ in range(7)), 5)

@@ -1,0 +1,102 @@
+"""Tables 1 and 2: their cells are what the paper's rows say, and a run is a result in JSON types."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from labkit import tables
+from labkit.data.imageset import ImageSet
+from labkit.experiments import TABLE1, TABLE2, TABLES
+from labkit.training import build_model
+from tests.test_training import TINY
+from tests.toys import toy_images
+
+RESULTS = Path(tables.__file__).parent / "results"
+
+
+def test_table2_has_the_papers_rows_and_eleven_cells_a_shot() -> None:
+    paper = pd.read_csv(RESULTS / "paper_table2.csv", dtype=str)
+    assert list(TABLE2) == list(zip(paper["factor"], paper["value"], strict=True))
+    for shot, column in ((1, "k1"), (5, "k5")):
+        assert len(tables.cells_of_table2(shot)) == 11
+        best = paper.loc[paper["value"] == "ode", column].item()
+        for factor, value, reached in zip(paper["factor"], paper["value"], paper[column], strict=True):
+            if tables.cell_of_table2(factor, value, shot) == "dmf":  # shared with the base, so its number is the base's
+                assert reached == best
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+def test_a_cell_of_table2_differs_from_the_base_in_what_it_says(shot: int) -> None:
+    base = tables.setting("dmf", shot)
+    assert (base.steps, base.shot, base.groups) == (TABLES.steps, shot, {1: 16, 5: 40}[shot])
+    for factor, value in TABLE2:
+        cell = tables.cell_of_table2(factor, value, shot)
+        e = tables.setting(cell, shot)
+        differs = {k for k, v in vars(e).items() if v != getattr(base, k)} - {"name"}
+        expected = {"dynamic_sampling": "choices", "last_pooling": "backbone_options", "align": "choices"}
+        assert differs == (set() if cell == "dmf" else {expected.get(factor, factor)})
+        if cell != "dmf" and factor == "groups":
+            assert e.groups == max(1, int(value) // 4)  # a quarter of the paper's channels
+        if differs == {"choices"}:
+            assert len(set(e.choices.items()) ^ set(base.choices.items())) <= 2
+
+
+@pytest.mark.parametrize("cell", [cell for settings in TABLE1.values() for cell in settings])
+def test_every_system_has_two_settings_that_can_be_built(cell: str) -> None:
+    row = next(settings for settings in TABLE1.values() if cell in settings)
+    assert len(row) == 2
+    e = tables.setting(cell, 1)
+    assert e.steps == TABLES.steps
+    build_model(e, 64, seed=0)
+
+
+def test_what_is_not_there_is_said() -> None:
+    with pytest.raises(ValueError, match="there is no cell 'groups 2'"):
+        tables.setting("groups 2", 1)
+    with pytest.raises(ValueError, match=r"\[1, 5\] shots, got 3"):
+        tables.setting("dmf", 3)
+
+
+def test_the_grid_takes_seeds_before_cells() -> None:
+    runs = tables.grid(["dmf", "align 0"], seeds=(0, 1))
+    assert [(r["seed"], r["cell"]) for r in runs] == [(0, "dmf"), (0, "align 0"), (1, "dmf"), (1, "align 0")]
+
+
+def some_images(dataset: str, split: str, **_: Any) -> ImageSet:
+    return toy_images(seed=["train", "val", "test"].index(split), split=split)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "load_images", some_images)
+    monkeypatch.setattr(tables, "setting", lambda cell, shot: replace(TINY, shot=shot, bfloat16=True))
+    monkeypatch.setattr(tables, "EPISODES", 10)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_is_a_result_and_the_same_when_resumed(tmp_path: Path) -> None:
+    run = {"cell": "dmf", "shot": 2, "seed": 1}
+    row = tables.run_cell(run, tmp_path)
+    assert json.loads(json.dumps(row)) == row
+    assert row | run == row
+    assert row["novel"]["accuracy"] == pytest.approx(sum(row["correct"]) / (10 * 15) * 100, abs=1e-3)
+    assert (row["novel"]["shot"], row["novel"]["precision"]) == (2, "bfloat16")
+    assert row["peak_bytes"] > 0
+    assert row["test_seconds"] > 0
+    again = tables.run_cell(run, tmp_path)  # finished: trains nothing, measures the same
+    assert again["seconds"] is None
+    assert again["correct"] == row["correct"]
+    assert again["validation"] == row["validation"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_loss_that_is_not_finite_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hot = replace(TINY, learning_rate=1e9, steps=60)
+    monkeypatch.setattr(tables, "setting", lambda cell, shot: hot)
+    row = tables.run_cell({"cell": "dmf", "shot": 1, "seed": 0}, tmp_path)
+    assert "the loss is" in row["diverged"]
+    assert "novel" not in row
