@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from torch.overrides import TorchFunctionMode
 from labkit.method import Method
 from labkit.methods import METHODS, name_of
 from labkit.preprocessing import Preprocessing
+from labkit.torch_files import read_torch
 
 WEIGHTS = Path(__file__).parent / "weights"
 HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
+SEAL = b"labkit sha256 "  # begins the state of a training
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
 
@@ -98,6 +101,28 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
     except Exception as error:  # a wrong recipe can raise nearly anything
         raise ValueError(f"{file}: its tensors do not fit the model it describes: {f'{error}':.2000}") from None
     return model.to(device).eval()
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write the state of a running training: tensors, numbers, strings, lists and dictionaries, behind their digest."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    write_atomically(path, SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def load_state(path: Path) -> Any:
+    """What `save_state` wrote, on the CPU. One of an older lab, a bare file of torch's, is read too.
+
+    Raises:
+        ValueError: it is damaged, or holds anything else.
+    """
+    content = path.read_bytes()
+    if not content.startswith(b"PK"):
+        content, kept = content[len(SEAL) + 65 :], content[: len(SEAL) + 65]
+        if kept != SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n":
+            raise ValueError(f"{path} is damaged: its content is not what its checksum says; delete it to start anew")
+    return read_torch(content, path)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The authors' checkpoints, read and written: ``{"state_dict", "acc", "epoch"}`` in a ``.pth.tar``.
 
-A model read from one gives the scores that the released code gives with it. Nothing in such a file is run: it is read
-with torch's own restricted unpickler, to which `ALLOWED` adds three names and none of what stands behind them.
+A model read from one gives the scores that the released code gives with it. Nothing in such a file is run: see
+`labkit.torch_files`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,7 @@ from labkit.checkpoints import shapes_only, write_atomically
 from labkit.choices import PRESETS
 from labkit.dmf import DMF
 from labkit.preprocessing import Preprocessing
-
-
-class _Unread:
-    """Stands in for NumPy's scalars and their dtypes: nothing needs `acc`, so nothing of NumPy is called for it."""
-
-    def __init__(self, *_: Any) -> None: ...
-
-    def __setstate__(self, _: Any) -> None: ...
-
-
-# `acc` may be a NumPy scalar; NumPy 1 and 2 spell where it is made differently.
-ALLOWED: list[Any] = [
-    (_Unread, name) for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
-]
+from labkit.torch_files import read_torch
 
 SIZE = 84  # of the images it is trained on; the file does not say how they were resized
 OTHERS = {"CAN (Hou et al., 2019)": r"cam\.", "FEAT (Ye et al., 2020)": r"(encoder|slf_attn)\."}
@@ -69,7 +56,9 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
             unexpected or misshapen, all of them listed with what was expected.
     """
     file = Path(path)
-    theirs = _state_of(_read(file), file)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {file}")
+    theirs = _state_of(read_torch(file.read_bytes(), file), file)
     for method, pattern in OTHERS.items():
         if any(re.match(pattern, key) for key in theirs) and "dw_gen.off_conv.weight" not in theirs:
             raise ValueError(f"{file} is a checkpoint of {method}, not of DMF")
@@ -91,10 +80,7 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
         expected["dw_gen.kernel_conv.weight"][0] = f"a divisor of {channels}"
     _check(theirs, expected, file)
     model.to_empty(device=device)
-    try:
-        model.load_state_dict({name: theirs[_their_name(name)] for name in model.state_dict()})
-    except RuntimeError as error:
-        raise ValueError(f"{file} holds other tensors than plain numbers: {error}") from None
+    model.load_state_dict({name: theirs[_their_name(name)] for name in model.state_dict()})
     model.preprocessing = Preprocessing(SIZE, None)
     return model.eval()
 
@@ -127,20 +113,6 @@ def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0
     content = {"state_dict": state, "acc": float(acc), "epoch": int(epoch)}
     torch.save(content, buffer, _use_new_zipfile_serialization=False)  # the zipped form came with PyTorch 1.6
     write_atomically(Path(path), buffer.getvalue())
-
-
-def _read(file: Path) -> Any:
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {file}")
-    try:
-        with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a dozen kinds of damage
-        reason = str(error).strip().split("\n")[0][:300]
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        if named:
-            reason = f"it asks for {named[1]}, and only tensors and plain values are read"
-        raise ValueError(f"{file} is not a checkpoint that can be read: {reason}") from None
 
 
 def _state_of(content: Any, file: Path) -> dict[str, Tensor]:

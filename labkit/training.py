@@ -9,7 +9,6 @@ On several machines, the same command on each, with one address that all can rea
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
 import math
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import load_model, save_model, write_atomically
+from labkit.checkpoints import load_model, load_state, save_model, save_state, write_atomically
 from labkit.data import ImageSet, load_images
 from labkit.devices import joined, launch, mean, rank, replicated, under_torchrun, wait, world
 from labkit.episodes import EpisodeSampler
@@ -314,22 +313,20 @@ class _Run:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.folder / "last.pt", buffer.getvalue())
+        save_state(state, self.folder / "last.pt")
 
     def resume(self) -> None:
         """Go back to the last checkpoint, if there is one; metrics written after it are dropped."""
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "last.pt"
         if file.exists():
-            state = torch.load(file, map_location=self.device, weights_only=True)
+            state = load_state(file)
             if state["identity"] != self.identity:
                 raise ValueError(f"{self.folder} holds another experiment or seed: choose another folder or delete it")
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.best, self.metrics = state["step"], state["best"], json.loads(state["metrics"])
-            self.totals = state["totals"]
+            self.totals = state["totals"].to(self.device)
         if rank() > 0:
             return
         text = "".join(json.dumps(line) + "\n" for line in self.metrics)

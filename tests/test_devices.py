@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from labkit import devices
+from labkit.checkpoints import load_state
 from labkit.data.imageset import ImageSet, read_arrays, write_arrays
 from labkit.experiments import Experiment
 from labkit.training import build_model, train
@@ -41,7 +42,7 @@ BASE, VALIDATION = toy_images(6), toy_images(4, seed=1, split="val")
 
 def same(one: Path, other: Path) -> None:
     """Parameters to 1e-5, running statistics, which are larger, to 1e-4 of their size; something was learned."""
-    a, b = (torch.load(folder / "last.pt", weights_only=True)["model"] for folder in (one, other))
+    a, b = (load_state(folder / "last.pt")["model"] for folder in (one, other))
     assert a.keys() == b.keys()
     for name in a:
         relative = 1e-4 if "running" in name else 0
@@ -81,7 +82,7 @@ def test_torchrun_starts_the_same_training(tmp_path: Path) -> None:
     said = [p.communicate(timeout=240)[0] for p in started]
     assert [p.returncode for p in started] == [0, 0], said
     assert all("best validation accuracy" in text for text in said)
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 2
+    assert load_state(tmp_path / "last.pt")["step"] == 2
 
 
 def test_what_cannot_be_shared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

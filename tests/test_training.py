@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from labkit.checkpoints import load_state
 from labkit.experiments import PRESETS, Experiment, experiment
 from labkit.training import learning_rate_at, train
 from tests.toys import toy_images
@@ -45,7 +46,7 @@ def test_same_seed_same_bits_and_a_stopped_run_goes_on_to_the_same(tmp_path: Pat
     whole = train(setting, BASE, VALIDATION, tmp_path / "whole", progress=False)
     for until in (4, 20, 27, None):
         parts = train(setting, BASE, VALIDATION, tmp_path / "parts", until=until, progress=False)
-    a, b = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("whole", "parts"))
+    a, b = (load_state(tmp_path / n / "last.pt") for n in ("whole", "parts"))
     assert a["step"] == b["step"] == 30
     assert all(torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
     momenta = [state["optimiser"]["state"] for state in (a, b)]

@@ -7,6 +7,7 @@ before its type, shape and length are known to fit the bytes that are really the
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import pickle
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 from labkit.data.errors import DataError
 
 
-class _Refused(pickle.UnpicklingError):
+class Refused(pickle.UnpicklingError):
     """The pickle is well-formed but wants what data has no need of."""
 
 
-class _Table(dict[str | int, Any]):
+class Table(dict[str | int, Any]):
     """A dictionary. Python-2 keys come out as str; others than str and int are refused (hashing nests can hang)."""
 
     def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
@@ -35,7 +36,7 @@ class _Table(dict[str | int, Any]):
     def __setitem__(self, key: Any, value: Any) -> None:
         key = _text(key) if isinstance(key, bytes) else int(key) if isinstance(key, np.integer) else key
         if not isinstance(key, str | int):
-            raise _Refused(f"a dictionary key of type {type(key).__name__}")
+            raise Refused(f"a dictionary key of type {type(key).__name__}")
         super().__setitem__(key, value)
 
 
@@ -45,7 +46,7 @@ class _Dtype:
     def __init__(self, code: Any, *_: Any) -> None:
         name = _text(code)
         if not re.fullmatch(r"[biufSU][1-9]\d{0,4}", name):
-            raise _Refused(f"an array of dtype {name[:40]!r}")
+            raise Refused(f"an array of dtype {name[:40]!r}")
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -63,11 +64,11 @@ class _Array(np.ndarray[Any, Any]):
 
 def _check_fits(shape: Any, dtype: Any, raw: Any) -> None:
     if not (isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)):
-        raise _Refused("an array whose shape is not a tuple of whole numbers")
+        raise Refused("an array whose shape is not a tuple of whole numbers")
     if not (isinstance(dtype, _Dtype) and isinstance(raw, bytes | bytearray)):
-        raise _Refused("an array that is not made of a dtype and bytes")
+        raise Refused("an array that is not made of a dtype and bytes")
     if math.prod(shape) * dtype.dtype.itemsize != len(raw):
-        raise _Refused(f"a {dtype.dtype} array of shape {list(shape)[:8]} made of {len(raw)} bytes")
+        raise Refused(f"a {dtype.dtype} array of shape {list(shape)[:8]} made of {len(raw)} bytes")
 
 
 def _reconstruct(*_: Any) -> NDArray[Any]:
@@ -86,13 +87,13 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if _text(encoding) not in ("latin1", "latin-1"):
-        raise _Refused(f"the encoding {_text(encoding)[:40]!r}")
+        raise Refused(f"the encoding {_text(encoding)[:40]!r}")
     return _text(text).encode("latin1")
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str | bytes):  # never str(value): lists that share lists print exponentially long
-        raise _Refused(f"a {type(value).__name__} where a string belongs")
+        raise Refused(f"a {type(value).__name__} where a string belongs")
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
@@ -104,7 +105,7 @@ ALLOWED: Mapping[str, Any] = {
     "numpy.core.multiarray.scalar": _scalar,
     "numpy.core.numeric._frombuffer": _frombuffer,
     "_codecs.encode": _encode,
-    "collections.OrderedDict": _Table,
+    "collections.OrderedDict": Table,
 }
 
 # Instructions that data has no need of: instances of classes, sets, references to objects outside the file.
@@ -118,31 +119,36 @@ _NEEDLESS = {
 }
 
 
-class _Reader(pickle._Unpickler):
+class Reader(pickle._Unpickler):
     """The pure-Python unpickler, whose every instruction can be replaced and whose memo is a dictionary.
 
     The one in C would allocate a memo of any length the file names. What calls are given is added up: a file may not
     make a short string long by copying it over and over, and honest ones use no byte more than twice.
+
+    Attributes:
+        allowed: what the pickle may name, and what it gets.
     """
+
+    allowed: ClassVar[Mapping[str, Any]] = ALLOWED
 
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | io.BytesIO, length: int) -> None:
         super().__init__(data, encoding="bytes")  # Python-2 strings as they are: no second copy of the pixels
-        self.allowance = 2 * len(data)
+        self.allowance = 2 * length
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
-        if full_name not in ALLOWED:
-            raise _Refused(f"{module[:80]}.{name[:80]}")
-        return ALLOWED[full_name]
+        if full_name not in self.allowed:
+            raise Refused(f"{module[:80]}.{name[:80]}")
+        return self.allowed[full_name]
 
     def charge(self, arguments: Iterable[Any]) -> None:
         self.allowance -= sum(len(argument) for argument in arguments if isinstance(argument, Sized))
         if self.allowance < 0:
-            raise _Refused("more bytes than it holds")
+            raise Refused("more bytes than it holds")
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
@@ -152,19 +158,19 @@ class _Reader(pickle._Unpickler):
     def load_build(self) -> None:
         state = self.stack.pop()
         if not isinstance(self.stack[-1], _Array | _Dtype):
-            raise _Refused(f"setting the state of a {type(self.stack[-1]).__name__}")
+            raise Refused(f"setting the state of a {type(self.stack[-1]).__name__}")
         self.charge(state)
         self.stack[-1].__setstate__(state)
 
     def load_empty_dictionary(self) -> None:
-        self.append(_Table())
+        self.append(Table())
 
     def load_dict(self) -> None:
         items = self.pop_mark()
-        self.append(_Table(zip(items[::2], items[1::2], strict=True)))
+        self.append(Table(zip(items[::2], items[1::2], strict=True)))
 
     def load_needless(self) -> None:
-        raise _Refused("an instance of a class, a set, or an object outside the file")
+        raise Refused("an instance of a class, a set, or an object outside the file")
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,
@@ -186,8 +192,8 @@ def load_pickle(file: Path) -> Any:
     """
     try:
         with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Reader(data).load()
-    except _Refused as refusal:
+            return Reader(data, len(data)).load()
+    except Refused as refusal:
         raise DataError(
             f"{file}: refused, this pickle asks for {refusal}; only numpy arrays and built-in types are read"
         ) from None
