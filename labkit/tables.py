@@ -76,10 +76,10 @@ def run_cell(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
         folder: of this training alone.
 
     Returns:
-        in JSON types: the parameters, validation (percent), novel (`Result.summary`), correct (right answers in every
-        test episode), weights (their number), seconds and cpu_seconds of the training and peak_bytes that it took
-        (None where it was resumed), test_seconds an episode from images to scores, and what it ran on. A loss that is
-        not finite is a result too: ``diverged`` says when.
+        in JSON types: the parameters; validation (percent); novel (`Result.summary`); correct (right answers of every
+        test episode, in one string); weights (their number); seconds and cpu_seconds of the training and peak_bytes
+        that it took, None where it was resumed; test_seconds of an episode, from images to scores; and what it ran on.
+        A loss that is not finite is a result too: ``diverged`` says when.
     """
     e = setting(parameters["cell"], parameters["shot"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -117,7 +117,8 @@ def _run(e: Experiment, seed: int, folder: Path, device: str) -> dict[str, Any]:
     row["test_seconds"] = _test_seconds(trained.model, novel, e, device)
     result = evaluate(trained.model, novel, e.way, e.shot, e.test_query, EPISODES, bfloat16=e.bfloat16)
     row["novel"] = result.summary()
-    row["correct"] = np.rint(result.per_episode * e.way * e.test_query / 100).astype(int).tolist()
+    correct = np.rint(result.per_episode * e.way * e.test_query / 100).astype(int)
+    row["correct"] = " ".join(map(str, correct))
     return row
 
 

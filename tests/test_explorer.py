@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from labkit.dmf import DMF
 from labkit.explorer import MODES, Explorer, Task, explore, points_of
-from labkit.methods import CAN
+from labkit.methods.can import CAN
 from labkit.preprocessing import Preprocessing
 
 SIZE, WAY, SHOT, QUERIES = 24, 3, 2, 4

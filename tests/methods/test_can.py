@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.checkpoints import load_model, save_model
-from labkit.methods import CAN
+from labkit.methods.can import CAN
 from labkit.preprocessing import Preprocessing
 from tests.test_dmf import Features
 

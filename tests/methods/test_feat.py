@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from labkit.methods import FEAT
+from labkit.methods.feat import FEAT
 from tests.test_dmf import Features
 
 C = 6

@@ -1,0 +1,150 @@
+"""MAML (Finn et al., "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017).
+
+Its learner is a network with a linear layer for N classes. An episode trains it by a few steps of gradient descent on
+the support, and what is learned over episodes are the weights those steps start from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.method import Losses, Method
+from labkit.noise import Noise
+
+Weights = dict[str, Tensor]
+
+
+class MAML(Method):
+    """Weights from which a few steps lead to a classifier of any episode's classes (Eq. 1, Algorithm 2).
+
+    No picture has features without the episode it is in, since all layers are adapted: `embed` gives images back as
+    they are, `score` takes images where other methods take features, and evaluation embeds nothing once and for all.
+
+    Normalisation uses the support's statistics, for support and queries, in training and in test. The authors' takes
+    a batch's own, so that in test the queries classify one another; that would be an advantage over all others here.
+    Dropout is left out, as there.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing. The
+            backbone's layers of batch normalisation are exchanged, its dropout is removed.
+        way: N, the one number of classes that it can tell apart; which output a class gets is arbitrary.
+        steps, test_steps: of gradient descent on the support, in training and in test.
+        inner_rate: alpha, the learning rate of those steps.
+        first_order: take the gradient at the adapted weights for that at the first ones (its section 5.2), which
+            leaves out the derivative of the steps themselves.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet12",
+        *,
+        classes: int = 64,
+        backbone_options: dict[str, Any] | None = None,
+        way: int = 5,
+        steps: int = 5,
+        test_steps: int = 10,
+        inner_rate: float = 0.01,
+        first_order: bool = False,
+    ) -> None:
+        super().__init__(backbone, classes, backbone_options)
+        self.way, self.steps, self.test_steps = way, steps, test_steps
+        self.inner_rate, self.first_order = inner_rate, first_order
+        _prepare(self.backbone)
+        self.head = nn.Linear(self.channels, way)
+
+    def recipe(self) -> dict[str, Any]:
+        """See `Method.recipe`."""
+        own = ("way", "steps", "test_steps", "inner_rate", "first_order")
+        return super().recipe() | {name: getattr(self, name) for name in own}
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The images themselves: MAML has no features of a picture alone."""
+        return images
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Outputs of the adapted learner: images [E, N, K, 3, H, W], [E, Q, 3, H, W] to [E, Q, N].
+
+        It takes gradients whatever mode it is called in.
+
+        Raises:
+            ValueError: another number of classes than it has outputs for.
+        """
+        e, n, k = support.shape[:3]
+        if n != self.way:
+            raise ValueError(f"this MAML tells {self.way} classes apart, and was given {n}")
+        labels = torch.arange(n, device=support.device).repeat_interleave(k)
+        tracked = torch.is_grad_enabled()
+        with (
+            torch.inference_mode(False),
+            torch.set_grad_enabled(tracked),
+            torch.autocast(support.device.type, enabled=False),
+        ):
+            # What was made in inference mode cannot be part of a gradient; copies can.
+            pictures, queries = (x.clone() if x.is_inference() else x for x in (support.flatten(1, 2), query))
+            scores = []
+            for i in range(e):
+                there = slice(None) if support_mask is None else support_mask[i].flatten()
+                scores.append(self._episode(pictures[i][there], labels[there], queries[i]))
+            return torch.stack(scores)
+
+    def _episode(self, support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        weights = self.adapt(dict(self.named_parameters()), support, labels)
+        return self.outputs(weights, torch.cat([support, query]), len(support))[len(support) :]
+
+    def adapt(self, weights: Weights, support: Tensor, labels: Tensor) -> Weights:
+        """theta' = theta - alpha grad L(theta), as often as there are steps, on one support [M, 3, H, W]."""
+
+        def loss(w: Weights) -> Tensor:
+            return F.cross_entropy(self.outputs(w, support, len(support)), labels)
+
+        for _ in range(self.steps if self.training else self.test_steps):
+            gradients: Weights = torch.func.grad(loss)(weights)
+            if self.first_order:
+                gradients = {name: g.detach() for name, g in gradients.items()}
+            weights = {name: w - self.inner_rate * gradients[name] for name, w in weights.items()}
+        return weights
+
+    def outputs(self, weights: Weights, images: Tensor, support: int) -> Tensor:
+        """The learner with other weights than its own, on images of which the first `support` are the support."""
+        for layer in self.modules():
+            if isinstance(layer, SupportNorm):
+                layer.support = support
+        own = {name.removeprefix("backbone."): w for name, w in weights.items() if name.startswith("backbone.")}
+        flat = images.contiguous(memory_format=torch.channels_last)
+        features: Tensor = torch.func.functional_call(self.backbone, own, (flat,))
+        return F.linear(features.mean((-2, -1)), weights["head.weight"], weights["head.bias"])
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of the queries after adaptation; its gradient is that of the first weights."""
+        scores = self.score(support, query)
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+
+
+class SupportNorm(nn.Module):
+    """Batch normalisation by the mean and variance of the first `support` images of a batch, for all of them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.support: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x[: self.support], (0, 2, 3), correction=0, keepdim=True)
+        scale = self.weight[:, None, None] * (variance + 1e-5).rsqrt()
+        return (x - mean) * scale + self.bias[:, None, None]
+
+
+def _prepare(module: nn.Module) -> None:
+    """Exchange batch normalisation for `SupportNorm` and take dropout out, at any depth."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, SupportNorm(child.num_features))
+        elif isinstance(child, Noise):
+            setattr(module, name, nn.Identity())
+        else:
+            _prepare(child)
