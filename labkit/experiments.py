@@ -159,9 +159,13 @@ def paper_and_code(cell: str) -> Experiment:
     return replace(setting, name=f"paper and code: {cell}")
 
 
-# Tables 1 and 2 in the quick setting. Every cell takes a third of its steps, in bfloat16: enough to leave the plateau,
-# not enough to converge, so what differs in speed of learning differs here. Validated at half-time and at the end.
-TABLES = replace(QUICK, name="tables", steps=400, warmup=50, bfloat16=True)
+# Tables 1 and 2 in the quick setting: a third of its episodes, in bfloat16, enough to leave the plateau and not enough
+# to converge, so what differs in speed of learning differs here. Two episodes a step and half the learning rate leave
+# it sooner: after the same 1600 episodes DMF is at 46.6 ± 1.1 % on validation classes, and with four at 40.4 ± 1.0 %.
+# Validated at half-time and at the end.
+TABLES = replace(
+    QUICK, name="tables", batch=2, steps=800, warmup=100, learning_rate=0.1, validate_every=400, bfloat16=True
+)
 
 # The paper's base has 64 groups of 640 channels at one shot and 160 at five; the quick backbone has 160 channels.
 BASE_GROUPS = {1: 16, 5: 40}
@@ -188,8 +192,9 @@ TABLE2: dict[tuple[str, str], dict[str, Any]] = {
 
 # Table 1: two settings of every system, of which validation classes choose one (`labkit.tables.chosen`). One of the
 # two is the method's own paper's, as far as it fits a thin backbone, the other what most often stops it from starting.
+# MAML sees its support again in every inner step; it takes fewer steps, so that all send as many images through.
 TABLE1: dict[str, dict[str, dict[str, Any]]] = {
-    "DMF": {"dmf": {}, "dmf, rate 0.1": {"learning_rate": 0.1}},
+    "DMF": {"dmf": {}, "dmf, rate 0.2": {"learning_rate": 0.2}},
     "ProtoNet": {
         "protonet, scale 1": {"method": "protonet", "choices": {"scale": 1.0}},
         "protonet, scale 1/16": {"method": "protonet", "choices": {"scale": 0.0625}},
@@ -200,11 +205,11 @@ TABLE1: dict[str, dict[str, dict[str, Any]]] = {
     },
     "RelationNet": {
         "relationnet": {"method": "relationnet"},
-        "relationnet, rate 0.05": {"method": "relationnet", "learning_rate": 0.05},
+        "relationnet, rate 0.2": {"method": "relationnet", "learning_rate": 0.2},
     },
     "CAN": {
         "can": {"method": "can", "choices": {"cells": 25}},
-        "can, rate 0.1": {"method": "can", "choices": {"cells": 25}, "learning_rate": 0.1},
+        "can, rate 0.2": {"method": "can", "choices": {"cells": 25}, "learning_rate": 0.2},
     },
     "FEAT": {
         "feat": {"method": "feat", "choices": {"temperature": 16.0}},
@@ -225,5 +230,13 @@ TABLE1: dict[str, dict[str, dict[str, Any]]] = {
     "Negative margin": {
         "negmargin, scale 30": {"method": "negmargin", "choices": {"scale": 30.0}},
         "negmargin, scale 10": {"method": "negmargin", "choices": {"scale": 10.0}},
+    },
+    "DeepEMD": {
+        "deepemd": {"method": "deepemd"},
+        "deepemd, global loss": {"method": "deepemd", "choices": {"global_weight": 1.0}},
+    },
+    "MAML": {
+        "maml, inner rate 0.01": {"method": "maml", "choices": {"steps": 3, "test_steps": 5, "inner_rate": 0.01}},
+        "maml, inner rate 0.1": {"method": "maml", "choices": {"steps": 3, "test_steps": 5, "inner_rate": 0.1}},
     },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-PACKAGES = ("labkit", "torch", "torchvision", "torchdiffeq", "numpy", "pillow", "matplotlib")
+PACKAGES = ("labkit", "torch", "torchvision", "torchdiffeq", "POT", "numpy", "pillow", "matplotlib")
 
 
 def versions() -> dict[str, str]:
