@@ -1,13 +1,20 @@
 """Tables 1 and 2, cell by cell: every cell is one training in the quick setting and one look at the novel classes.
 
-A cell has a name (`cells`), and a run of it is three parameters: ``{"cell": "groups 1", "shot": 1, "seed": 0}``. Names
-stand for settings of `labkit.experiments`: whoever changes what one stands for raises `VERSION`.
+A run of a cell is three parameters: ``{"cell": "groups 1", "shot": 1, "seed": 0}``. Names of cells stand for settings
+of `labkit.experiments`: whoever changes what one stands for raises `VERSION`.
+
+    python -m labkit.tables ../runs/tables --table 2 --shots 1
+
+trains what is not trained yet, and may be stopped and started again at will. ``--gather`` adds what is finished to the
+lab's results, which the notebooks show.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from labkit.checkpoints import write_atomically
 from labkit.data import ImageSet, load_images
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import BASE_GROUPS, TABLE1, TABLE2, TABLES, Experiment
 from labkit.speed import peak_bytes, seconds
+from labkit.sweeps import finished, sweep
 from labkit.training import Trained, train
 from labkit.versions import versions
 
 VERSION = 2  # of what a cell means: raised by hand, so that a refactoring throws no finished training away
+RESULTS = Path(__file__).parent / "results" / "tables.jsonl"
 SEEDS = (0, 1, 2)
 EPISODES = 2000
 
@@ -141,3 +151,72 @@ def _test_seconds(model: torch.nn.Module, images: ImageSet, e: Experiment, devic
 
     work()
     return round(min(seconds(work, device) for _ in range(7)), 5)
+
+
+def results(folder: Path | str | None = None) -> list[dict[str, Any]]:
+    """The runs that are finished: the lab's own, and those of a sweep's folder, one a cell, number of shots and seed.
+
+    A sweep's newer run of the same parameters takes the place of the lab's.
+    """
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    found = finished(folder, VERSION) if folder is not None and Path(folder).is_dir() else []
+    rows += [r["result"] | {"commit": r["commit"]} for r in found]
+    by_run = {(r["cell"], r["shot"], r["seed"]): r for r in rows}
+    return [by_run[run] for run in sorted(by_run)]
+
+
+def chosen(rows: Sequence[dict[str, Any]], system: str, shot: int) -> str | None:
+    """The setting of a system of Table 1 that is best on validation classes at seed 0, of those that are trained."""
+    reached = {r["cell"]: r["validation"] for r in rows if (r["shot"], r["seed"]) == (shot, 0) and "validation" in r}
+    tried = [cell for cell in TABLE1[system] if cell in reached]
+    return max(tried, key=lambda cell: reached[cell], default=None)
+
+
+def fill(
+    folder: Path | str, table: int, shots: Iterable[int] = (1,), seeds: Iterable[int] = SEEDS, **how: Any
+) -> list[dict[str, Any]]:
+    """Train what a table lacks; all that is finished then, as `results` gives it.
+
+    Of Table 1 every setting is trained with seed 0, and what validation chooses with the other seeds too.
+
+    Args:
+        folder: of the sweep.
+        table: 1 or 2.
+        shots, seeds: whose runs.
+        how: of `labkit.sweep`: engine, address, workers, ...
+    """
+    for shot in shots:
+        cells = cells_of_table2(shot)
+        if table == 1:
+            every = grid((cell for settings in TABLE1.values() for cell in settings), (shot,), (0,))
+            sweep(run_cell, every, folder=folder, version=VERSION, **how)
+            cells = [cell for system in TABLE1 if (cell := chosen(results(folder), system, shot))]
+        sweep(run_cell, grid(cells, (shot,), seeds), folder=folder, version=VERSION, **how)
+    return results(folder)
+
+
+def main() -> None:
+    """``python -m labkit.tables FOLDER``: train a table's cells."""
+    from labkit import tables  # whose function the sweep's processes can import
+
+    parser = argparse.ArgumentParser(description="Train the cells of Table 1 or 2.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--table", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--engine", default="local")
+    parser.add_argument("--address", help="of a Ray cluster")
+    parser.add_argument("--workers", type=int, help="runs at once")
+    parser.add_argument(
+        "--gather", action="store_true", help="train nothing: add what is finished to the lab's results"
+    )
+    a = parser.parse_args()
+    if a.gather:
+        lines = "".join(json.dumps(row) + "\n" for row in results(a.folder))
+        write_atomically(RESULTS, lines.encode())
+    else:
+        tables.fill(a.folder, a.table, a.shots, a.seeds, engine=a.engine, address=a.address, workers=a.workers)
+
+
+if __name__ == "__main__":
+    main()

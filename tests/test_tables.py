@@ -102,3 +102,48 @@ def test_a_loss_that_is_not_finite_is_a_result(tmp_path: Path, monkeypatch: pyte
     row = tables.run_cell({"cell": "dmf", "shot": 1, "seed": 0}, tmp_path)
     assert "the loss is" in row["diverged"]
     assert "novel" not in row
+
+
+def made(cell: str, shot: int, seed: int, validation: float) -> dict[str, Any]:
+    return {"cell": cell, "shot": shot, "seed": seed, "validation": validation}
+
+
+def test_validation_of_seed_0_chooses() -> None:
+    rows = [
+        made("can", 1, 0, 50.0),
+        made("can, rate 0.2", 1, 0, 51.0),
+        made("can", 1, 1, 99.0),
+        made("can", 5, 0, 60.0),
+    ]
+    assert tables.chosen(rows, "CAN", 1) == "can, rate 0.2"
+    assert tables.chosen(rows, "CAN", 5) == "can"  # the other is not trained yet
+    assert tables.chosen([{"cell": "feat", "shot": 1, "seed": 0, "diverged": "the loss is nan"}], "FEAT", 1) is None
+
+
+def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def sweep(run: Any, runs: list[dict[str, Any]], *, folder: Path, version: int) -> None:
+        for p in runs:
+            if p not in asked:
+                asked.append(p)
+                record = {"version": version, "made": "", "key": str(len(asked)), "commit": "abc", "parameters": p}
+                row = p | {"validation": 50.0 + ("rate" in p["cell"])}
+                (folder / f"{len(asked)}.json").write_text(json.dumps(record | {"result": row}))
+
+    monkeypatch.setattr(tables, "sweep", sweep)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "lab.jsonl")
+    rows = tables.fill(tmp_path, 1, (1,))
+    assert len(asked) == 2 * len(TABLE1) + 2 * len(TABLE1)  # two settings at seed 0, one at seeds 1 and 2
+    assert {(r["cell"], r["seed"]) for r in rows if r["cell"].startswith("can")} == {
+        ("can", 0),
+        ("can, rate 0.2", 0),
+        ("can, rate 0.2", 1),
+        ("can, rate 0.2", 2),
+    }
+    monkeypatch.setattr("sys.argv", ["tables", str(tmp_path), "--gather"])
+    tables.main()
+    assert tables.results() == rows  # from the lab's file alone
+    assert len(tables.fill(tmp_path, 2, (1,), (0,))) == len(rows) + 10  # the base is shared with Table 1
