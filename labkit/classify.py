@@ -24,15 +24,9 @@ from PIL import Image
 from scipy.special import softmax
 from torch import Tensor
 
-from labkit.calibration import (
-    REFUSE,
-    Calibration,
-    compare,
-    embed_pictures,
-    preprocessing_of,
-    shipped_calibration,
-)
+from labkit.calibration import REFUSE, Calibration, shipped_calibration
 from labkit.checkpoints import write_atomically
+from labkit.features import compare, embed_pictures, preprocessing_of
 from labkit.method import Method
 from labkit.reading import Fit, Pictures, class_folders, read
 
