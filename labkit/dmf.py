@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from labkit import alignment
 from labkit.choices import PRESETS, replace_choices
 from labkit.method import Losses, Method, at_every_position, mean_of_shots
-from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample
+from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample, to_pixels
 from labkit.trace import Trace
 
 PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
@@ -253,7 +253,7 @@ class DMF(Method):
         maps = self._finish(torch.einsum("eqnchw,enc->eqnhw", aligned, weights))
         before = self._finish(torch.einsum("eqchw,enc->eqnhw", x_q, weights))
         stride: float = getattr(self.backbone, "stride", None) or query.shape[-1] / x_q.shape[-1]
-        points_px = stride * points + (stride - 1) / 2
+        points_px = to_pixels(points, stride)
         return Trace(x_supp, x_q, offsets, points, points_px, filters, aligned, maps, before, maps.mean((-2, -1)), nfe)
 
 

@@ -126,6 +126,7 @@ def evaluate(
         for module, training in modes.items():  # one by one: a part may have been frozen
             module.training = training
     per_episode = 100 * correct.mean(1)
+    accuracy, ci95 = estimate(per_episode)
     settings = {
         "way": way,
         "shot": shot,
@@ -142,12 +143,17 @@ def evaluate(
         "precision": "bfloat16" if bfloat16 else "float32",
     }
     return Result(
-        accuracy=float(per_episode.mean()),
-        ci95=float(1.96 * per_episode.std(ddof=1) / np.sqrt(episodes)),
+        accuracy=accuracy,
+        ci95=ci95,
         class_interval=_class_interval(correct, np.stack([d[0] for d in drawn]), len(images.class_names), seed),
         per_episode=per_episode,
         settings=settings,
     )
+
+
+def estimate(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean over episodes and the half width of its 95 % interval."""
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
 
 
 def _class_interval(

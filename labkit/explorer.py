@@ -36,6 +36,7 @@ from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
 from labkit.method import mean_of_shots
+from labkit.sampling import to_pixels
 from labkit.versions import versions
 
 MODES = ("trained", "untrained", "zero")  # of the offsets; all else is the trained network's
@@ -202,7 +203,7 @@ class Explorer(anywidget.AnyWidget):
             "steps": model.rule.steps,
             "scale": model.choices.score_scale,
             "cells": (h + border) * (w + border),
-            "points": [buffer.add(_to_px(p[0], stride)) for p in points],
+            "points": [buffer.add(to_pixels(p[0], stride)) for p in points],
             "filters": [buffer.add(f) for f in filters],
         } | {name: buffer.add(value) for name, value in arrays.items()}
 
@@ -366,7 +367,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
     with torch.no_grad():
         x_supp, x_q = embed(model, task)
         points = {mode: points_of(model, mode, x_supp, x_q) for mode in MODES}
-        px = _to_px(points["trained"], _stride(model, task, x_q))
+        px = to_pixels(points["trained"], _stride(model, task, x_q))
         one_less = points["trained"].clone()
         one_less[..., 0, :, px.shape[-2] // 2, px.shape[-1] // 2] = FAR
         scores = {
@@ -410,10 +411,6 @@ def _check(models: Mapping[str, DMF], tasks: Sequence[Task]) -> None:
 
 def _stride(model: DMF, task: Task, x_q: Tensor) -> float:
     return float(getattr(model.backbone, "stride", None) or task.query.shape[1] / x_q.shape[-1])
-
-
-def _to_px(points: Tensor, stride: float) -> Tensor:
-    return stride * points + (stride - 1) / 2
 
 
 def _asked_points(points: Any, stride: float) -> Tensor:

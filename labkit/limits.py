@@ -35,8 +35,10 @@ from labkit.data.glyph_scene import DEFAULT, Difficulty
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
-from labkit.evaluation import FewShotModel
+from labkit.evaluation import FewShotModel, estimate
+from labkit.looking import own_points
 from labkit.preprocessing import Preprocessing
+from labkit.sampling import to_pixels
 from labkit.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "limits.json"
@@ -180,11 +182,6 @@ def play(
     return found
 
 
-def estimate(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean over episodes and the half width of its 95 % interval."""
-    return float(values.mean()), float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
-
-
 def compare(
     played: Mapping[str, Mapping[Level, NDArray[np.float64]]], baseline: str = BASELINE
 ) -> list[dict[str, Any]]:
@@ -258,21 +255,15 @@ def landing(
         with torch.inference_mode():
             x_supp = features(level.support[pair])[torch.from_numpy(support[:, 0])][None]
             x_q = features(level.query[pair])[torch.from_numpy(query)][None]
-            points = model.starts(x_supp, x_q) + model.offsets(x_supp, x_q)
-        points = points.expand(1, len(query), len(support), *points.shape[3:])
-        side = points.shape[-1]
-        own = _pixels(points[0, torch.arange(len(query)), torch.from_numpy(labels)].numpy(), plan.size / side)
+            starts, offsets = own_points(model, x_supp, x_q, torch.from_numpy(labels)[None])
+        side = offsets.shape[-1]
+        own = to_pixels((starts + offsets)[0].numpy(), plan.size / side)
         target = boxes(plan, level.support[pair])[support[labels, 0]][:, None]
-        cells = _pixels(np.indices((side, side), dtype=float), plan.size / side)[None]
+        cells = to_pixels(np.indices((side, side), dtype=float), plan.size / side)[None]
         asked = _within(cells, boxes(plan, level.query[pair])[query])
         hit = _within(own, target) & asked[:, None]
         inside, sampled = inside + hit.sum(), sampled + own.shape[1] * asked.sum()
     return float(100 * inside / sampled)
-
-
-def _pixels(cells: NDArray[np.float64], stride: float) -> NDArray[np.float64]:
-    """Feature cells as pixels, centre on centre."""
-    return stride * cells + (stride - 1) / 2
 
 
 def _within(points: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -1,0 +1,265 @@
+"""``python -m labkit.heat``: does alignment bring the query's object out, as Figure 4 of the paper shows?
+
+Section 5.3 says that DMF "is able to focus on the target object", better than CAN and than no alignment, and that the
+ODE does so "in all circumstances" where one and two steps each handle different data. Here every query is aligned with
+the support of its own class by each network. The heat of a cell is the length over channels of the aligned map there,
+divided by its mean over the map: 1 is an even spread, whatever the scale of a network's features. Over the picture a
+cell's heat fills the pixels of the cell. Measured with the object masks: the share of the heat that lies inside, and
+how often the hottest cell's centre is on the object. A second heat is the score map of the true class where it is
+positive, which is what decides. Beside each stand the same network's map before it was aligned, the same heat judged
+by the mask of another query, chance, an even spread, and what a map of so few cells could reach at best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from labkit.checkpoints import load_model, write_atomically
+from labkit.data import load_images
+from labkit.data.imageset import ImageSet
+from labkit.dmf import DMF
+from labkit.episodes import Episode, EpisodeSampler
+from labkit.evaluation import estimate
+from labkit.looking import cells_on_object
+from labkit.method import mean_of_shots
+from labkit.methods.can import CAN
+from labkit.versions import versions
+
+RESULTS = Path(__file__).parent / "results" / "heat.json"
+ODE, STEPS = "ODE", ("1 step", "2 steps")
+# What `load_model` takes and the changes of `DMF.variant`; all trained in the quick setting, seed 0.
+NETWORKS: dict[str, tuple[str, dict[str, str]]] = {
+    "no alignment": ("quick-none", {}),
+    "1 step": ("quick-1step", {}),
+    "2 steps": ("quick-2steps", {}),
+    ODE: ("quick", {}),
+    "CAN": ("quick-can", {}),
+    "the ODE's weights, 1 step": ("quick", {"alignment": "euler(1)"}),
+    "the ODE's weights, 2 steps": ("quick", {"alignment": "euler(2)"}),
+}
+FIGURE = tuple(NETWORKS)[
+    :5
+]  # the columns of Figure 4; the others tell what another training does from what a step does
+HEATS = ("feature", "score")
+BEFORE, AFTER, OTHER, CHANCE, BEST = "before", "aligned", "another's mask", "chance", "at best"
+
+
+@torch.inference_mode()
+def aligned_maps(model: DMF | CAN, episode: Episode) -> dict[str, dict[str, Tensor]]:
+    """What becomes of every query of an episode (without a leading E) when it meets the support of its own class.
+
+    Returns:
+        `BEFORE` and `AFTER` the alignment: ``"feature"`` [Q, c, h, w], and ``"score"`` [Q, 1, h, w], the score map of
+        the own class, without the border that some choices add.
+    """
+    shots, x_q = model.embed_together(episode.support[None], episode.query[None])
+    x_supp, labels = mean_of_shots(shots), episode.query_labels
+    each = torch.arange(len(labels))
+    if isinstance(model, CAN):
+        of_p, of_q = model.attention(x_supp, x_q)
+        own = model.align(x_q, of_q)[0, each, labels]
+        plain = torch.zeros_like(of_p)  # an attention of 0 leaves both maps as they are
+        scores = {AFTER: model.score_maps(x_supp, x_q, of_p), BEFORE: model.score_maps(x_supp, x_q, plain)}
+        maps = {when: s[0, each, labels, None] for when, s in scores.items()}
+    else:
+        filters = model.filters(x_supp, x_q)
+        own = model.align(x_q, filters)[0][0, each, labels]
+        weights = model.class_weights(x_supp)[0, labels]
+        maps = {w: torch.einsum("qchw,qc->qhw", x, weights)[:, None] for w, x in ((BEFORE, x_q[0]), (AFTER, own))}
+    return {w: {"feature": x, "score": maps[w]} for w, x in ((BEFORE, x_q[0]), (AFTER, own))}
+
+
+def heat(maps: Tensor) -> Tensor:
+    """The length of each cell over channels, in multiples of the map's mean: [..., c, h, w] to [..., h, w].
+
+    Of a map of one channel the positive part counts. A map without any is 1 everywhere.
+    """
+    lengths = maps.relu().squeeze(-3) if maps.shape[-3] == 1 else maps.norm(dim=-3)
+    mean = lengths.mean((-2, -1), keepdim=True)
+    return torch.where(mean > 0, lengths / mean.clamp(min=1e-12), torch.ones_like(lengths))
+
+
+def over_picture(heats: Tensor, size: int) -> Tensor:
+    """Heat [..., h, w] at every pixel [..., size, size]: a cell's, over the pixels of the cell."""
+    pixels = torch.arange(size) // -(-size // heats.shape[-1])
+    return heats[..., pixels[:, None], pixels]
+
+
+def share_inside(heats: Tensor, masks: Tensor) -> Tensor:
+    """Percent of the heat over a picture that lies on the object: [B, h, w] and masks [B, S, S] to [B]."""
+    spread = over_picture(heats, masks.shape[-1])
+    return 100 * (spread * masks).sum((1, 2)) / spread.sum((1, 2))
+
+
+def best_inside(masks: Tensor, side: int) -> Tensor:
+    """The share that a map of side x side cells could have inside at best, all in one cell: [B, S, S] to [B]."""
+    cells = over_picture(torch.eye(side**2).view(-1, side, side), masks.shape[-1])
+    inked = torch.einsum("kyx,byx->bk", cells, masks.to(cells.dtype))
+    return 100 * (inked / cells.sum((1, 2))).amax(1)
+
+
+def hottest_on_object(heats: Tensor, masks: Tensor) -> Tensor:
+    """Whether the centre of the hottest cell is on the object: [B, h, w] and masks [B, S, S] to bool [B]."""
+    on = cells_on_object(masks, heats.shape[-1]).flatten(1)
+    return on.gather(1, heats.flatten(1).argmax(1, keepdim=True))[:, 0]
+
+
+def judge(model: DMF | CAN, images: ImageSet, episode: Episode) -> dict[tuple[str, str, str], NDArray[np.float64]]:
+    """What is measured of every query of an episode, in percent.
+
+    Returns:
+        by heat (of `HEATS`), map (`BEFORE`, `AFTER`, `OTHER`, `CHANCE`, `BEST`) and what is measured (``"inside"``,
+        ``"hottest"``); of `AFTER` also the number of the hottest ``"cell"``: [Q].
+    """
+    masks = images.masks(episode.query_index.numpy())
+    maps = aligned_maps(model, episode)
+    found: dict[tuple[str, str, str], NDArray[np.float64]] = {}
+    for kind in HEATS:
+        before, after = (heat(maps[when][kind]) for when in (BEFORE, AFTER))
+        judged = {BEFORE: (before, masks), AFTER: (after, masks), OTHER: (after, masks.roll(1, 0))}
+        for name, (heats, object_masks) in judged.items():
+            found[kind, name, "inside"] = share_inside(heats, object_masks).double().numpy()
+            found[kind, name, "hottest"] = 100 * hottest_on_object(heats, object_masks).double().numpy()
+        found[kind, AFTER, "cell"] = after.flatten(1).argmax(1).double().numpy()
+        on = cells_on_object(masks, after.shape[-1]).double()
+        found[kind, CHANCE, "inside"] = share_inside(torch.ones_like(after), masks).double().numpy()
+        found[kind, CHANCE, "hottest"] = 100 * on.mean((1, 2)).numpy()
+        found[kind, BEST, "inside"] = best_inside(masks, after.shape[-1]).double().numpy()
+        found[kind, BEST, "hottest"] = 100 * on.amax((1, 2)).numpy()
+    return found
+
+
+def play(
+    model: DMF | CAN, images: ImageSet, episodes: Iterable[int], seed: int = 0, query: int = 15, title: str = ""
+) -> pd.DataFrame:
+    """`judge` of the named 5-way 1-shot episodes, a line for every query, a column for everything measured."""
+    sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
+    lines = []
+    for i in tqdm(episodes, desc=title, disable=not title):
+        lines.append(pd.DataFrame(judge(model, images, sampler[i])).assign(episode=i))
+    return pd.concat(lines, ignore_index=True).set_index("episode", append=True)
+
+
+def summarise(played: Mapping[str, pd.DataFrame], reference: str = ODE) -> list[dict[str, Any]]:
+    """A row for every network and heat, from `play`, in percent; intervals are over episodes, differences paired.
+
+    "gain" is what the alignment adds to the same network's map; "minus ODE" the aligned map's difference from the
+    reference network's, and "same hottest cell" how often the two are hottest in the same cell.
+    """
+    by_episode = {name: lines.groupby(level="episode").mean() for name, lines in played.items()}
+    rows = []
+    for name, own in by_episode.items():
+        for kind in HEATS:
+            row: dict[str, Any] = {"network": name, "heat": kind}
+            for what in ("inside", "hottest"):
+                part = {when: own[kind, when, what] for when in (AFTER, BEFORE, OTHER, CHANCE, BEST)}
+                part["gain"] = part[AFTER] - part[BEFORE]
+                part["minus ODE"] = part[AFTER] - by_episode[reference][kind, AFTER, what]
+                for entry, values in part.items():
+                    row[f"{what}, {entry}"], row[f"{what}, {entry} ci95"] = (
+                        round(v, 3) for v in estimate(values.to_numpy())
+                    )
+            cells = [played[n][kind, AFTER, "cell"] for n in (name, reference)]
+            row["same hottest cell"] = round(100 * float((cells[0] == cells[1]).mean()), 2)
+            rows.append(row)
+    return rows
+
+
+def circumstances(played: Mapping[str, pd.DataFrame], kind: str = "feature") -> list[dict[str, Any]]:
+    """Section 5.3's second claim: how often ODE and CAN hit where one step, two steps, both or neither do.
+
+    A hit is a hottest cell on the object.
+    """
+    hit = {name: lines[kind, AFTER, "hottest"] > 50 for name, lines in played.items()}
+    one, two = (hit[name] for name in STEPS)
+    cases = {"both": one & two, "only 1 step": one & ~two, "only 2 steps": ~one & two, "neither": ~one & ~two}
+    others = [name for name in FIGURE if name not in STEPS]
+    return [
+        {"hit by": case, "queries, %": round(100 * float(chosen.mean()), 2)}
+        | {name: round(100 * float(hit[name][chosen].mean()), 1) for name in others}
+        for case, chosen in cases.items()
+    ]
+
+
+def rows_of_figure_4(played: Mapping[str, pd.DataFrame], query: int = 75) -> list[tuple[int, int]]:
+    """The first queries that are what the paper says of its three rows, as (episode, query).
+
+    By one and two steps alone: both hit the object; two steps hit and one does not; one step hits and two do not. What
+    the other networks make of these queries had no say.
+
+    Raises:
+        ValueError: no query of `played` is of one of these kinds.
+    """
+    hit = {name: (played[name]["feature", AFTER, "hottest"] > 50).to_numpy() for name in STEPS}
+    one, two = (hit[name] for name in STEPS)
+    episodes = played[STEPS[0]].index.get_level_values("episode")
+    found = []
+    for what, chosen in {"both": one & two, "2 steps only": two & ~one, "1 step only": one & ~two}.items():
+        if not chosen.any():
+            raise ValueError(f"no query is hit by {what} in {len(episodes) // query} episodes: play more")
+        first = int(chosen.argmax())
+        found.append((int(episodes[first]), first % query))
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]], what: str, kind: str = "feature") -> pd.DataFrame:
+    """``"inside"`` or ``"hottest"`` of `summarise` to be read: networks downwards, cells of "27.4 ± 0.9"."""
+    lines = {}
+    for row in rows:
+        if row["heat"] == kind:
+            entries = [e.split(", ")[1] for e in row if e.startswith(f"{what}, ") and not e.endswith("ci95")]
+            lines[row["network"]] = {e: f"{row[f'{what}, {e}']:z.1f} ± {row[f'{what}, {e} ci95']:.1f}" for e in entries}
+    return pd.DataFrame(lines).T
+
+
+def load_network(name: str) -> Any:
+    """A network of `NETWORKS`, shipped with the lab.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    file, changes = NETWORKS[name]
+    model = load_model(file)
+    return model.variant(**changes) if changes else model
+
+
+def main() -> None:
+    """Measure every network and write `RESULTS`."""
+    parser = argparse.ArgumentParser(description="Does alignment bring the query's object out?")
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
+    episodes = range(arguments.episodes)
+    played = {name: play(load_network(name), images, episodes, arguments.seed, title=name) for name in NETWORKS}
+    content = {
+        "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
+        "command": "python -m labkit.heat",
+        "date": str(date.today()),
+        "versions": versions(),
+        "episodes": arguments.episodes,
+        "seed": arguments.seed,
+        "images": images.provenance.digest,
+        "networks": {name: {"weights": file, **changes} for name, (file, changes) in NETWORKS.items()},
+        "rows": summarise(played),
+        "circumstances": circumstances(played),
+    }
+    write_atomically(arguments.out, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

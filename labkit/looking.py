@@ -1,0 +1,243 @@
+"""``python -m labkit.looking``: do the sampled points of Figure 3 lie on the object?
+
+"The dynamic sampling can successfully learn where to collect the knowledge", the paper says of Figure 3 (section 5.3).
+Every query is paired with the support of its own class, and the object masks say which of the points read for a query
+position lie on the support's object: the mask's bilinear value at the point, 0 outside the picture, averaged over the
+nine points of all positions of an episode. Positions are counted apart by whether they lie on the query's own object
+(the mask is at least 1/2 at their centre). Beside the learned points stand those of the grid from which the offsets
+lead, offsets of the same lengths in random directions, the learned points judged by the mask of another class's
+support, and chance, a point anywhere in the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from labkit.checkpoints import load_model, write_atomically
+from labkit.data import load_images
+from labkit.data.imageset import ImageSet
+from labkit.dmf import DMF
+from labkit.episodes import Episode, EpisodeSampler
+from labkit.evaluation import estimate
+from labkit.experiments import experiment
+from labkit.method import mean_of_shots
+from labkit.sampling import TAPS, corners, regular_grid, to_pixels
+from labkit.training import build_model
+from labkit.versions import versions
+
+RESULTS = Path(__file__).parent / "results" / "looking.json"
+UNTRAINED = "DMF, untrained"
+NETWORKS = {"DMF": "quick", UNTRAINED: None, "DMF from the best match": "quick-match"}  # what `load_model` takes
+LEARNED, GRID, RANDOM, OTHER, CHANCE = "learned", "grid", "random directions", "another's object", "chance"
+# The pairs of Figure 3 as (episode, query), and the seed of the random ones: fixed before any of them was looked at.
+# Of the chosen pairs the query position is the cell that holds most of the object; the random ones have a random cell.
+CHOSEN = ((0, 0), (1, 0), (2, 0))
+RANDOM_SEED = 2021
+
+
+def own_points(model: DMF, x_supp: Tensor, x_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the filters of every query's own class begin to look, and the learned offsets from there.
+
+    Args:
+        model: a network that samples.
+        x_supp, x_q: [E, N, c, h, w], [E, Q, c, h, w].
+        labels: [E, Q], which of the N classes each query belongs to.
+
+    Returns:
+        both [E, Q, 9, 2, h, w], (y, x) in feature cells; their sum is where X_supp is sampled.
+    """
+    offsets = model.offsets(x_supp, x_q)
+    starts = model.starts(x_supp, x_q).expand_as(offsets)
+    own = labels[:, :, None, None, None, None, None].expand(-1, -1, 1, *offsets.shape[3:])
+    return starts.gather(2, own).squeeze(2), offsets.gather(2, own).squeeze(2)
+
+
+def on_object(masks: Tensor, places: Tensor) -> Tensor:
+    """Bilinear value of masks at places, 0 outside the picture.
+
+    Args:
+        masks: [B, H, W].
+        places: (y, x) in pixels, [B, T, 2, h, w].
+
+    Returns:
+        [B, T, h, w], between 0 and 1.
+    """
+    cells, weights = (part.squeeze(1) for part in corners(places.unsqueeze(1), *masks.shape[-2:]))
+    values = masks.flatten(1).to(weights.dtype).gather(1, cells.flatten(1)).view(weights.shape)
+    return (values * weights).sum(-1)
+
+
+def cells_on_object(masks: Tensor, side: int) -> Tensor:
+    """Which of side x side feature cells have their centre on the object: masks [B, S, S] to bool [B, side, side]."""
+    stride = -(-masks.shape[-1] // side)  # the backbone's last pools may reach beyond the picture
+    centres = to_pixels(regular_grid(side, side, torch.empty(0))[TAPS // 2], stride)
+    return on_object(masks, centres.expand(len(masks), 1, 2, side, side))[:, 0] >= 0.5
+
+
+def boxes(masks: Tensor) -> Tensor:
+    """Objects filled up to their bounding boxes: bool [B, H, W], as they came."""
+    spans = [_between(masks.any(axis)) for axis in (1, 2)]  # columns that hold ink, and rows
+    return spans[1][:, :, None] & spans[0][:, None, :]
+
+
+def fullest_cell(mask: Tensor, side: int) -> tuple[int, int]:
+    """Row and column of the feature cell, of side x side, that holds most of an object: mask [S, S]."""
+    stride = -(-mask.shape[-1] // side)
+    ink = F.avg_pool2d(mask[None].float(), stride, ceil_mode=True, count_include_pad=False)
+    return divmod(int(ink.argmax()), side)
+
+
+def random_draws(count: int, limits: Sequence[int], seed: int = RANDOM_SEED) -> list[tuple[int, ...]]:
+    """`count` tuples of integers, each below its limit: episodes, queries, cells."""
+    drawn = np.random.default_rng(seed).integers(0, limits, (count, len(limits)))
+    return [tuple(row) for row in drawn.tolist()]
+
+
+def _between(inked: Tensor) -> Tensor:
+    """True from the first True to the last: [B, n]."""
+    forth, back = inked.int(), inked.flip(1).int()
+    return (forth.cummax(1).values & back.cummax(1).values.flip(1)).bool()
+
+
+@torch.inference_mode()
+def places(model: DMF, episode: Episode, turn: int = 0) -> dict[str, Tensor]:
+    """Where a network looks for every query of an episode in the support of its own class, and where it might have.
+
+    Args:
+        model: a network that samples.
+        episode: without a leading E.
+        turn: seed of the random directions.
+
+    Returns:
+        `LEARNED`, `GRID` and `RANDOM`, (y, x) in pixels, [Q, 9, 2, h, w].
+    """
+    shots, x_q = model.embed_together(episode.support[None], episode.query[None])
+    starts, offsets = (p[0] for p in own_points(model, mean_of_shots(shots), x_q, episode.query_labels[None]))
+    stride = -(-episode.query.shape[-1] // x_q.shape[-1])
+    angles = np.random.default_rng(turn).uniform(0, 2 * np.pi, offsets[:, :, 0].shape)
+    sin, cos = (torch.from_numpy(f(angles)).to(offsets.dtype) for f in (np.sin, np.cos))
+    y, x = offsets.unbind(2)
+    turned = torch.stack([cos * y + sin * x, cos * x - sin * y], 2)
+    found = {LEARNED: starts + offsets, GRID: starts, RANDOM: starts + turned}
+    return {name: to_pixels(p, stride) for name, p in found.items()}
+
+
+def judge(where: Mapping[str, Tensor], images: ImageSet, episode: Episode) -> dict[tuple[str, str, str], float]:
+    """The measured shares of one episode, in percent.
+
+    Args:
+        where: of `places`.
+        images: that the episode was drawn from; only the first shot of a class is looked at.
+        episode: without a leading E.
+
+    Returns:
+        by points, query positions (``"on the object"``, ``"off it"``) and what is hit: the object's ``"ink"``, its
+        ``"box"``, or the ``"picture"``.
+    """
+    side = next(iter(where.values())).shape[-1]
+    asked = cells_on_object(images.masks(episode.query_index.numpy()), side)
+    own = images.masks(episode.support_index[:, 0].numpy())
+    labels = episode.query_labels
+    targets = {"ink": own, "box": boxes(own), "picture": torch.ones_like(own)}
+    found = {}
+    for target, masks in targets.items():
+        hits = {name: on_object(masks[labels], points).mean(1) for name, points in where.items()}
+        hits[OTHER] = on_object(masks[(labels + 1) % len(own)], where[LEARNED]).mean(1)
+        hits[CHANCE] = masks.float().mean((1, 2))[labels, None, None].expand(asked.shape)
+        for name, values in hits.items():
+            for position, chosen in (("on the object", asked), ("off it", ~asked)):
+                found[name, position, target] = 100 * values[chosen].mean().item()
+    return found
+
+
+def measure(
+    model: DMF, images: ImageSet, episodes: int = 200, seed: int = 0, query: int = 15, title: str = ""
+) -> list[dict[str, Any]]:
+    """Play `episodes` 5-way 1-shot episodes of `images`, under a progress bar where there is a title.
+
+    Returns:
+        a row for every kind of points and of query positions: percent on the ink, the box and in the picture; with the
+        ink's difference from the grid, over the same episodes. "... ci95" are half widths of 95 % intervals.
+    """
+    sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
+    played = [
+        judge(places(model, sampler[i], turn=i), images, sampler[i])
+        for i in tqdm(range(episodes), desc=title, disable=not title)
+    ]
+    table = pd.DataFrame(played)
+    rows = []
+    for name, position in dict.fromkeys((name, position) for name, position, _ in played[0]):
+        row: dict[str, Any] = {"points": name, "query position": position}
+        measured = {target: table[name, position, target] for target in ("ink", "box", "picture")}
+        measured["minus grid"] = measured["ink"] - table[GRID, position, "ink"]
+        for entry, values in measured.items():
+            row[entry], row[f"{entry} ci95"] = (round(v, 3) for v in estimate(values.to_numpy()))
+        rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[Mapping[str, Any]], entries: Sequence[str] = ("ink", "minus grid")) -> pd.DataFrame:
+    """Rows of `measure` to be read: points downwards, query positions across, cells of "27.4 ± 0.9"."""
+    lines: dict[str, dict[tuple[str, str], str]] = {}
+    for row in rows:
+        for entry in entries:
+            cell = f"{row[entry]:z.1f} ± {row[f'{entry} ci95']:.1f}"
+            lines.setdefault(row["points"], {})[row["query position"], entry] = cell
+    return pd.DataFrame(lines).T
+
+
+def load_network(name: str) -> Any:
+    """A network of `NETWORKS`, shipped with the lab; the untrained one as training begins from seed 0.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    weights = NETWORKS[name]
+    if weights:
+        return load_model(weights)
+    trained = load_model("quick")
+    model = build_model(experiment("quick"), trained.classes, 0).eval()
+    model.preprocessing = trained.preprocessing
+    return model
+
+
+def main() -> None:
+    """Measure every network and write `RESULTS`."""
+    parser = argparse.ArgumentParser(description="Do the sampled points lie on the object?")
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
+    content = {
+        "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
+        "command": "python -m labkit.looking",
+        "date": str(date.today()),
+        "versions": versions(),
+        "episodes": arguments.episodes,
+        "seed": arguments.seed,
+        "images": images.provenance.digest,
+        "weights": NETWORKS,
+        "networks": {
+            name: measure(load_network(name), images, arguments.episodes, arguments.seed, title=name)
+            for name in NETWORKS
+        },
+    }
+    write_atomically(arguments.out, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

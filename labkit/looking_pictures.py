@@ -1,0 +1,124 @@
+"""The pictures of notebooks 6 and 7: Figures 3 and 4 of the paper, and what was measured beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from labkit import heat, looking, plotting
+
+COLOURS = {
+    looking.LEARNED: plotting.RED,
+    looking.GRID: plotting.SKY,
+    looking.RANDOM: plotting.ORANGE,
+    looking.OTHER: plotting.PINK,
+}
+MARKS = {
+    heat.BEFORE: ("o", plotting.SKY),
+    heat.AFTER: ("D", plotting.RED),
+    heat.OTHER: ("s", plotting.PINK),
+}
+
+
+def sampled_pairs(lines: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Figure:
+    """Figure 3: lines of pairs of query and support, each with one query position and the points sampled for it.
+
+    Args:
+        lines: of pairs with ``query`` and ``support``, pictures [size, size, 3], ``points`` and ``grid``, (y, x) in
+            pixels, [9, 2], and a ``caption``.
+        names: one a line.
+    """
+    count = len(lines[0])
+    figure, axes = plt.subplots(len(lines), 2 * count, figsize=(3.1 * count, 1.85 * len(lines)), squeeze=False)
+    for row, pairs, name in zip(axes, lines, names, strict=True):
+        for pair, two in zip(pairs, row.reshape(-1, 2), strict=True):
+            position = np.asarray(pair["grid"])[4]
+            plotting.show_sampling(two, pair["query"], pair["support"], position, pair["points"], pair["grid"])
+            for ax in two:
+                ax.set_title("" if row is not axes[0] else ax.get_title(), fontsize=8)
+            two[1].set_xlabel(pair["caption"], fontsize=7, labelpad=7)
+        row[0].set_ylabel(name)
+    return figure
+
+
+def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Of `looking.measure`: points on the object, a line for each network, a column for each kind of positions."""
+    names, positions = list(COLOURS), ("on the object", "off it")
+    figure, axes = plt.subplots(
+        len(measured), 2, figsize=(8, 1.25 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
+    )
+    for line, (network, rows) in zip(axes, measured.items(), strict=True):
+        for ax, position in zip(line, positions, strict=True):
+            part = {row["points"]: row for row in rows if row["query position"] == position}
+            found, half = ([part[name][entry] for name in names] for entry in ("ink", "ink ci95"))
+            ax.barh(names, found, xerr=half, color=list(COLOURS.values()), height=0.7, capsize=2)
+            ax.axvline(part[looking.CHANCE]["ink"], color=plotting.BLACK, linestyle=":", linewidth=1)
+            ax.set_title(f"{network}: query positions {position}", fontsize=8)
+    axes[0, 0].invert_yaxis()
+    for ax in axes[-1]:
+        ax.set_xlabel("points on the support's object, % (dotted: chance)")
+    return figure
+
+
+def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Figure:
+    """Figure 4: support, query, and the query's heat after each network's alignment, all on one scale.
+
+    Args:
+        lines: with ``support`` and ``query``, pictures [size, size, 3], the query's ``mask`` [size, size], ``heats``,
+            one [h, w] a network, and a ``name``.
+        networks: the heats' names.
+    """
+    columns = 2 + len(networks)
+    values = np.stack([np.asarray(line["heats"]) for line in lines])
+    scale = Normalize(values.min(), values.max())
+    size = (1.25 * columns + 1.3, 1.3 * len(lines) + 0.3)
+    figure, axes = plt.subplots(len(lines), columns, figsize=size, squeeze=False)
+    for row, line in zip(axes, lines, strict=True):
+        plotting.show_image(row[0], line["support"])
+        plotting.show_image(row[1], line["query"])
+        for ax, heats in zip(row[2:], line["heats"], strict=True):
+            _glow(ax, line["query"], heats, line["mask"], scale)
+        row[0].set_ylabel(line["name"], rotation=0, ha="right", va="center", fontsize=7)
+    for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
+        ax.set_title(title, fontsize=8)
+    bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, shrink=0.6, aspect=30)
+    bar.set_label("heat, 1: evenly spread")
+    return figure
+
+
+def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale: Normalize) -> None:
+    """A picture in the colours of its heat, its light and dark left visible, and the object's outline."""
+    pixels = np.asarray(picture)
+    grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
+    side = np.asarray(heats).shape[0]
+    cells = np.arange(len(pixels)) // -(-len(pixels) // side)
+    colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
+    plotting.show_image(ax, 0.75 * colours + 0.25 * grey[..., None])
+    ax.contour(np.asarray(mask), levels=[0.5], colors="white", linewidths=0.9)
+
+
+def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature") -> Figure:
+    """Of `heat.summarise`: each network's map before and after its alignment, and judged by another's mask."""
+    part = [row for row in rows if row["heat"] == kind]
+    places = np.arange(len(part))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 0.36 * len(part) + 1), sharey=True)
+    labels = {"inside": "heat inside the object, %", "hottest": "hottest cell on the object, %"}
+    for ax, (what, label) in zip(axes, labels.items(), strict=True):
+        for shift, (when, (mark, colour)) in zip((-0.22, 0, 0.22), MARKS.items(), strict=True):
+            found, half = ([row[f"{what}, {when}{end}"] for row in part] for end in ("", " ci95"))
+            ax.errorbar(found, places + shift, xerr=half, fmt=mark, color=colour, markersize=4, capsize=2, label=when)
+        ax.axvline(part[0][f"{what}, {heat.CHANCE}"], color=plotting.BLACK, linestyle=":", linewidth=1)
+        ax.set_xlabel(f"{label} (dotted: chance)")
+        ax.margins(x=0.15)
+    axes[0].set_yticks(places, [row["network"] for row in part])
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
