@@ -125,7 +125,7 @@ class DMF(Method):
             few_shot = few_shot_loss(maps, labels, self.choices.few_shot_loss)
             read = x_q
             if filters is not None and self.choices.global_reads == "aligned":
-                read = self._aligned_with_own_class(x_q, filters, labels)
+                read = self.align_with_own_class(x_q, filters, labels)
             logits = self.global_classifier(read.flatten(0, 1))
             globally = F.cross_entropy(logits, at_every_position(base_labels, logits))
             weights = self.choices.loss_weights
@@ -233,7 +233,7 @@ class DMF(Method):
         maps = maps * self.choices.score_scale
         return F.pad(maps, (1, 1, 1, 1)) if self.choices.border else maps
 
-    def _aligned_with_own_class(self, x_q: Tensor, filters: Tensor, labels: Tensor) -> Tensor:
+    def align_with_own_class(self, x_q: Tensor, filters: Tensor, labels: Tensor) -> Tensor:
         """X_q aligned with the class it belongs to, which the global classifier reads: [E, Q, c, h, w]."""
         own = labels[:, :, None, None, None, None, None].expand(-1, -1, 1, *filters.shape[3:])
         chosen = filters.expand(-1, x_q.shape[1], *filters.shape[2:]).gather(2, own)

@@ -30,8 +30,8 @@ from labkit.checkpoints import load_model, write_atomically
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
-from labkit.episodes import Episode, EpisodeSampler
-from labkit.evaluation import estimate
+from labkit.episodes import EpisodeSampler
+from labkit.evaluation import embed_images, estimate
 from labkit.looking import cells_on_object
 from labkit.method import mean_of_shots
 from labkit.methods.can import CAN
@@ -57,28 +57,28 @@ BEFORE, AFTER, OTHER, CHANCE, BEST = "before", "aligned", "another's mask", "cha
 
 
 @torch.inference_mode()
-def aligned_maps(model: DMF | CAN, episode: Episode) -> dict[str, dict[str, Tensor]]:
-    """What becomes of every query of an episode (without a leading E) when it meets the support of its own class.
+def aligned_maps(model: DMF | CAN, support: Tensor, x_q: Tensor, labels: Tensor) -> dict[str, dict[str, Tensor]]:
+    """What becomes of the queries of an episode when each meets the support of its own class.
+
+    Args:
+        support, x_q: features [1, N, K, c, h, w] and [1, Q, c, h, w].
+        labels: [Q], which of the N classes each query belongs to.
 
     Returns:
         `BEFORE` and `AFTER` the alignment: ``"feature"`` [Q, c, h, w], and ``"score"`` [Q, 1, h, w], the score map of
-        the own class, without the border that some choices add.
+        the own class, unscaled and without the border that some choices add.
     """
-    shots, x_q = model.embed_together(episode.support[None], episode.query[None])
-    x_supp, labels = mean_of_shots(shots), episode.query_labels
-    each = torch.arange(len(labels))
+    x_supp, each = mean_of_shots(support), torch.arange(len(labels))
     if isinstance(model, CAN):
         of_p, of_q = model.attention(x_supp, x_q)
-        own = model.align(x_q, of_q)[0, each, labels]
-        plain = torch.zeros_like(of_p)  # an attention of 0 leaves both maps as they are
-        scores = {AFTER: model.score_maps(x_supp, x_q, of_p), BEFORE: model.score_maps(x_supp, x_q, plain)}
-        maps = {when: s[0, each, labels, None] for when, s in scores.items()}
+        aligned = model.align(x_q, of_q[:, each, labels].unsqueeze(2))[0, :, 0]
+        plain = torch.zeros_like(of_p)  # an attention of 0 leaves a map as it is
+        both = [model.score_maps(x_supp, x_q, attention)[0, each, labels, None] for attention in (plain, of_p)]
     else:
-        filters = model.filters(x_supp, x_q)
-        own = model.align(x_q, filters)[0][0, each, labels]
+        aligned = model.align_with_own_class(x_q, model.filters(x_supp, x_q), labels[None])[0]
         weights = model.class_weights(x_supp)[0, labels]
-        maps = {w: torch.einsum("qchw,qc->qhw", x, weights)[:, None] for w, x in ((BEFORE, x_q[0]), (AFTER, own))}
-    return {w: {"feature": x, "score": maps[w]} for w, x in ((BEFORE, x_q[0]), (AFTER, own))}
+        both = [torch.einsum("qchw,qc->qhw", x, weights)[:, None] for x in (x_q[0], aligned)]
+    return {BEFORE: {"feature": x_q[0], "score": both[0]}, AFTER: {"feature": aligned, "score": both[1]}}
 
 
 def heat(maps: Tensor) -> Tensor:
@@ -116,15 +116,17 @@ def hottest_on_object(heats: Tensor, masks: Tensor) -> Tensor:
     return on.gather(1, heats.flatten(1).argmax(1, keepdim=True))[:, 0]
 
 
-def judge(model: DMF | CAN, images: ImageSet, episode: Episode) -> dict[tuple[str, str, str], NDArray[np.float64]]:
+def judge(maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor) -> dict[tuple[str, str, str], NDArray[np.float64]]:
     """What is measured of every query of an episode, in percent.
+
+    Args:
+        maps: of `aligned_maps`.
+        masks: of the queries' objects, [Q, S, S].
 
     Returns:
         by heat (of `HEATS`), map (`BEFORE`, `AFTER`, `OTHER`, `CHANCE`, `BEST`) and what is measured (``"inside"``,
         ``"hottest"``); of `AFTER` also the number of the hottest ``"cell"``: [Q].
     """
-    masks = images.masks(episode.query_index.numpy())
-    maps = aligned_maps(model, episode)
     found: dict[tuple[str, str, str], NDArray[np.float64]] = {}
     for kind in HEATS:
         before, after = (heat(maps[when][kind]) for when in (BEFORE, AFTER))
@@ -146,10 +148,16 @@ def play(
 ) -> pd.DataFrame:
     """`judge` of the named 5-way 1-shot episodes, a line for every query, a column for everything measured."""
     sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
-    lines = []
-    for i in tqdm(episodes, desc=title, disable=not title):
-        lines.append(pd.DataFrame(judge(model, images, sampler[i])).assign(episode=i))
-    return pd.concat(lines, ignore_index=True).set_index("episode", append=True)
+    drawn = {i: sampler.indices(i) for i in episodes}
+    used = np.unique(np.concatenate([np.append(support, asked) for _, support, asked, _ in drawn.values()]))
+    with torch.inference_mode():
+        features = embed_images(model, sampler, used)
+    lines = {}
+    for i, (_, support, asked, labels) in tqdm(drawn.items(), title, disable=not title):
+        shown, x_q = (features[torch.from_numpy(np.searchsorted(used, index))][None] for index in (support, asked))
+        maps = aligned_maps(model, shown, x_q, torch.from_numpy(labels))
+        lines[i] = pd.DataFrame(judge(maps, images.masks(asked)))
+    return pd.concat(lines, names=["episode", "query"])
 
 
 def summarise(played: Mapping[str, pd.DataFrame], reference: str = ODE) -> list[dict[str, Any]]:
@@ -193,8 +201,8 @@ def circumstances(played: Mapping[str, pd.DataFrame], kind: str = "feature") -> 
     ]
 
 
-def rows_of_figure_4(played: Mapping[str, pd.DataFrame], query: int = 75) -> list[tuple[int, int]]:
-    """The first queries that are what the paper says of its three rows, as (episode, query).
+def rows_of_figure_4(played: Mapping[str, pd.DataFrame]) -> dict[str, tuple[int, int]]:
+    """The first queries that are what the paper says of its three rows, by who hits them, as (episode, query).
 
     By one and two steps alone: both hit the object; two steps hit and one does not; one step hits and two do not. What
     the other networks make of these queries had no say.
@@ -204,23 +212,39 @@ def rows_of_figure_4(played: Mapping[str, pd.DataFrame], query: int = 75) -> lis
     """
     hit = {name: (played[name]["feature", AFTER, "hottest"] > 50).to_numpy() for name in STEPS}
     one, two = (hit[name] for name in STEPS)
-    episodes = played[STEPS[0]].index.get_level_values("episode")
-    found = []
+    found = {}
     for what, chosen in {"both": one & two, "2 steps only": two & ~one, "1 step only": one & ~two}.items():
         if not chosen.any():
-            raise ValueError(f"no query is hit by {what} in {len(episodes) // query} episodes: play more")
-        first = int(chosen.argmax())
-        found.append((int(episodes[first]), first % query))
+            raise ValueError(f"none of {len(one)} queries is hit by {what}: play more episodes")
+        episode, query = played[STEPS[0]].index[int(chosen.argmax())]
+        found[what] = int(episode), int(query)
     return found
+
+
+def line(
+    models: Mapping[str, DMF | CAN], images: ImageSet, sampler: EpisodeSampler, number: int, query: int
+) -> dict[str, Any]:
+    """One query of episode `number` as `looking_pictures.heat_rows` draws it: a heat [h, w] for each of `models`."""
+    episode = sampler[number]
+    shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
+    heats = []
+    for model in models.values():
+        with torch.inference_mode():
+            features = model.embed_together(episode.support[None], episode.query[None])
+        heats.append(heat(aligned_maps(model, *features, episode.query_labels)[AFTER]["feature"])[query])
+    shown = {"support": images.pixels[shot], "query": images.pixels[asked], "mask": images.masks(asked)}
+    return shown | {"heats": torch.stack(heats), "name": f"episode {number},\nquery {query}"}
 
 
 def table(rows: Sequence[Mapping[str, Any]], what: str, kind: str = "feature") -> pd.DataFrame:
     """``"inside"`` or ``"hottest"`` of `summarise` to be read: networks downwards, cells of "27.4 ± 0.9"."""
-    lines = {}
+    lines, digits = {}, 2 if what == "inside" else 1
     for row in rows:
         if row["heat"] == kind:
             entries = [e.split(", ")[1] for e in row if e.startswith(f"{what}, ") and not e.endswith("ci95")]
-            lines[row["network"]] = {e: f"{row[f'{what}, {e}']:z.1f} ± {row[f'{what}, {e} ci95']:.1f}" for e in entries}
+            lines[row["network"]] = {
+                e: f"{row[f'{what}, {e}']:z.{digits}f} ± {row[f'{what}, {e} ci95']:.{digits}f}" for e in entries
+            }
     return pd.DataFrame(lines).T
 
 
@@ -246,6 +270,7 @@ def main() -> None:
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     episodes = range(arguments.episodes)
     played = {name: play(load_network(name), images, episodes, arguments.seed, title=name) for name in NETWORKS}
+    hits = {name: lines["feature", AFTER, "hottest"].groupby(level="episode").mean() for name, lines in played.items()}
     content = {
         "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
         "command": "python -m labkit.heat",
@@ -255,6 +280,7 @@ def main() -> None:
         "seed": arguments.seed,
         "images": images.provenance.digest,
         "networks": {name: {"weights": file, **changes} for name, (file, changes) in NETWORKS.items()},
+        "episode 0": {name: round(float(values.to_numpy()[0]), 3) for name, values in hits.items()},
         "rows": summarise(played),
         "circumstances": circumstances(played),
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from labkit.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "looking.json"
 UNTRAINED = "DMF, untrained"
-NETWORKS = {"DMF": "quick", UNTRAINED: None, "DMF from the best match": "quick-match"}  # what `load_model` takes
+NETWORKS = {"DMF": "quick", UNTRAINED: None}  # what `load_model` takes
 LEARNED, GRID, RANDOM, OTHER, CHANCE = "learned", "grid", "random directions", "another's object", "chance"
 # The pairs of Figure 3 as (episode, query), and the seed of the random ones: fixed before any of them was looked at.
 # Of the chosen pairs the query position is the cell that holds most of the object; the random ones have a random cell.
@@ -162,6 +162,35 @@ def judge(where: Mapping[str, Tensor], images: ImageSet, episode: Episode) -> di
     return found
 
 
+def pair(
+    model: DMF, images: ImageSet, sampler: EpisodeSampler, number: int, query: int, cell: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """One query of episode `number` with the support of its own class, as `looking_pictures.sampled_pairs` draws it.
+
+    Args:
+        cell: row and column of the query position; None for the cell that holds most of the object.
+    """
+    episode = sampler[number]
+    where = places(model, episode)
+    shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
+    i, j = cell or fullest_cell(images.masks(asked), where[GRID].shape[-1])
+    points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
+    hits = on_object(images.masks([shot]), points[None, :, :, None, None])
+    shown = {"query": images.pixels[asked], "support": images.pixels[shot], "points": points, "grid": grid}
+    name = f"episode {number}, query {query},\ncell ({i}, {j})"
+    return shown | {"name": name, "caption": f"{100 * hits.mean():.0f} % of the points\non the object"}
+
+
+def judged(
+    model: DMF, images: ImageSet, episodes: int, seed: int = 0, query: int = 15
+) -> Iterator[dict[tuple[str, str, str], float]]:
+    """`judge` of 5-way 1-shot episodes, one after another."""
+    sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
+    for i in range(episodes):
+        episode = sampler[i]
+        yield judge(places(model, episode, turn=i), images, episode)
+
+
 def measure(
     model: DMF, images: ImageSet, episodes: int = 200, seed: int = 0, query: int = 15, title: str = ""
 ) -> list[dict[str, Any]]:
@@ -169,19 +198,17 @@ def measure(
 
     Returns:
         a row for every kind of points and of query positions: percent on the ink, the box and in the picture; with the
-        ink's difference from the grid, over the same episodes. "... ci95" are half widths of 95 % intervals.
+        ink's differences from the grid and from another's object, over the same episodes. "... ci95" are half widths
+        of 95 % intervals.
     """
-    sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
-    played = [
-        judge(places(model, sampler[i], turn=i), images, sampler[i])
-        for i in tqdm(range(episodes), desc=title, disable=not title)
-    ]
+    played = list(tqdm(judged(model, images, episodes, seed, query), title, episodes, disable=not title))
     table = pd.DataFrame(played)
     rows = []
     for name, position in dict.fromkeys((name, position) for name, position, _ in played[0]):
         row: dict[str, Any] = {"points": name, "query position": position}
         measured = {target: table[name, position, target] for target in ("ink", "box", "picture")}
-        measured["minus grid"] = measured["ink"] - table[GRID, position, "ink"]
+        for entry, other in {"minus grid": GRID, "minus another's": OTHER}.items():
+            measured[entry] = measured["ink"] - table[other, position, "ink"]
         for entry, values in measured.items():
             row[entry], row[f"{entry} ci95"] = (round(v, 3) for v in estimate(values.to_numpy()))
         rows.append(row)
@@ -222,6 +249,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
+    networks = {name: load_network(name) for name in NETWORKS}
+    first = {name: next(judged(model, images, 1, arguments.seed)) for name, model in networks.items()}
     content = {
         "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
         "command": "python -m labkit.looking",
@@ -231,9 +260,10 @@ def main() -> None:
         "seed": arguments.seed,
         "images": images.provenance.digest,
         "weights": NETWORKS,
+        "episode 0": {name: round(found[LEARNED, "on the object", "ink"], 3) for name, found in first.items()},
         "networks": {
-            name: measure(load_network(name), images, arguments.episodes, arguments.seed, title=name)
-            for name in NETWORKS
+            name: measure(model, images, arguments.episodes, arguments.seed, title=name)
+            for name, model in networks.items()
         },
     }
     write_atomically(arguments.out, (json.dumps(content, indent=1) + "\n").encode())

@@ -33,18 +33,24 @@ def sampled_pairs(lines: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[
 
     Args:
         lines: of pairs with ``query`` and ``support``, pictures [size, size, 3], ``points`` and ``grid``, (y, x) in
-            pixels, [9, 2], and a ``caption``.
+            pixels, [9, 2], and below each picture a ``name`` and a ``caption``.
         names: one a line.
     """
     count = len(lines[0])
-    figure, axes = plt.subplots(len(lines), 2 * count, figsize=(3.1 * count, 1.85 * len(lines)), squeeze=False)
-    for row, pairs, name in zip(axes, lines, names, strict=True):
-        for pair, two in zip(pairs, row.reshape(-1, 2), strict=True):
+    size = (3 * count, 1.75 * len(lines))
+    figure, axes = plt.subplots(len(lines), 3 * count, figsize=size, squeeze=False, width_ratios=[1, 1, 0.1] * count)
+    for number, (row, pairs, name) in enumerate(zip(axes, lines, names, strict=True)):
+        for pair, (left, right, gap) in zip(pairs, row.reshape(-1, 3), strict=True):
             position = np.asarray(pair["grid"])[4]
-            plotting.show_sampling(two, pair["query"], pair["support"], position, pair["points"], pair["grid"])
-            for ax in two:
-                ax.set_title("" if row is not axes[0] else ax.get_title(), fontsize=8)
-            two[1].set_xlabel(pair["caption"], fontsize=7, labelpad=7)
+            plotting.show_sampling(
+                (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"]
+            )
+            if number:
+                left.set_title("")
+                right.set_title("")
+            left.set_xlabel(pair["name"], fontsize=7, labelpad=7)
+            right.set_xlabel(pair["caption"], fontsize=7, labelpad=7)
+            gap.axis("off")
         row[0].set_ylabel(name)
     return figure
 
@@ -101,7 +107,8 @@ def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale
     side = np.asarray(heats).shape[0]
     cells = np.arange(len(pixels)) // -(-len(pixels) // side)
     colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
-    plotting.show_image(ax, 0.75 * colours + 0.25 * grey[..., None])
+    shade = 0.35 * (grey - grey.mean())  # around 0, so that a cell keeps the colour that its heat has on the bar
+    plotting.show_image(ax, (colours + shade[..., None]).clip(0, 1))
     ax.contour(np.asarray(mask), levels=[0.5], colors="white", linewidths=0.9)
 
 
