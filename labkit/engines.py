@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from labkit.sweeps import Record, Run, Task, attempt
 
 Do = Callable[[Iterable[Task]], Iterator[tuple[Task, Record | None]]]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+RETRIES = 3  # of a run whose machine or process died, on Ray
 
 
 @contextmanager
@@ -144,6 +146,80 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+@contextmanager
+def on_ray(
+    run: Run, *, address: str | None, cpus: int, gpus: float | None, workers: int | None
+) -> Iterator[tuple[int, Do]]:
+    """A Ray cluster: the one at `address`, or, with None, one started on this machine, for this machine only.
+
+    Ray itself and not joblib's backend for it: a run asks for a fraction of a GPU, one whose machine died is tried
+    again on another, and one that fails does not end the batch. Every machine needs the same Python, Ray and lab. No
+    dashboard is started, no usage is reported, and what runs print stays in Ray's own logs.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ValueError: no machine of the cluster has what a run asks for.
+    """
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # the second, a warning
+    if address is None or address.startswith(("127.0.0.1:", "localhost:")):
+        # Else Ray takes the loopback address to mean the machine's outer one, and listens there too.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("engine='ray' needs Ray: pip install 'labkit[cluster]'") from error
+    own = not ray.is_initialized()
+    if own:
+        start = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **start)
+    try:
+        machines = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+        gpus = (1 if any(m.get("GPU") for m in machines) else 0) if gpus is None else gpus
+        needs = {k: v for k, v in {"CPU": cpus, "GPU": gpus}.items() if v}
+        fits = sum(min(int(m.get(k, 0) / v + 1e-9) for k, v in needs.items()) for m in machines)
+        if not fits:
+            raise ValueError(f"a run asks for {needs}, and no machine of the cluster has that: {machines}")
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_attempt_on_ray)
+        yield (
+            min(fits, workers or fits),
+            lambda tasks: _submitted(list(tasks), ray, partial(remote.remote, run, cpus, gpus), workers),
+        )
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _attempt_on_ray(run: Run, cpus: int, gpus: float, task: Task) -> Record | None:
+    task.folder.mkdir(parents=True, exist_ok=True)  # where machines do not share it
+    torch.set_num_threads(cpus)
+    if not gpus:
+        os.environ[VISIBLE] = ""  # else Ray has set it
+    return attempt(run, task)
+
+
+def _submitted(
+    tasks: list[Task], ray: Any, submit: Callable[[Task], Any], workers: int | None
+) -> Iterator[tuple[Task, Record | None]]:
+    waiting, running = tasks[::-1], dict[Any, Task]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < (workers or len(tasks)):
+                task = waiting.pop()
+                running[submit(task)] = task
+            (reference,), _ = ray.wait(list(running))
+            task = running.pop(reference)
+            try:
+                record = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                record = died(task, f"{type(error).__name__}, after {RETRIES} more attempts: {error}")
+            if record is not None and not task.file(".error.json" if "error" in record else ".json").exists():
+                task.keep(record)  # the machine that did the run has another folder of this name
+            yield task, record
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
 def died(task: Task, error: str) -> Record:
     """The record of a run whose process could not write it, kept; unless it had finished and only then died."""
     if (known := task.finished()) is not None:
@@ -153,4 +229,4 @@ def died(task: Task, error: str) -> Record:
     return record
 
 
-ENGINES: dict[str, Callable[..., AbstractContextManager[tuple[int, Do]]]] = {"local": local}
+ENGINES: dict[str, Callable[..., AbstractContextManager[tuple[int, Do]]]] = {"local": local, "ray": on_ray}
