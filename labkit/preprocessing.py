@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from labkit.data.imageset import ImageSet
+from labkit.data.source import MAX_SIZE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,6 +30,20 @@ class Preprocessing:
     resampling: str | None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: values that no image can be prepared by; they may come from a file.
+        """
+        if type(self.size) is not int or not 1 <= self.size <= MAX_SIZE:
+            raise ValueError(f"size must be a whole number from 1 to {MAX_SIZE} pixels, got {self.size!r}")
+        if not isinstance(self.resampling, str | None):
+            raise ValueError(f"resampling must be the name of a filter or None, got {self.resampling!r}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+                raise ValueError(f"{name} must be three finite numbers, got {values!r}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, got {self.std!r}")
 
     @classmethod
     def of(cls, images: ImageSet) -> Preprocessing:

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from labkit.method import Losses, Method
 
+MAX_STEPS = 100  # a model's file says how many, and must not keep its reader busy for ever
+
 
 class MatchingNet(Method):
     """A query's label is the mean of the support's labels, weighed by a softmax of cosines (Eq. 1).
@@ -32,6 +34,8 @@ class MatchingNet(Method):
         steps: int = 0,
     ) -> None:
         super().__init__(backbone, classes, backbone_options)
+        if not 0 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps must be from 0 to {MAX_STEPS}, got {steps}")
         self.scale, self.steps = scale, steps
         if steps:
             self.of_support = nn.LSTM(self.channels, self.channels, bidirectional=True, batch_first=True)

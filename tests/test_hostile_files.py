@@ -1,0 +1,106 @@
+"""No hostile file runs anything, fills the memory or keeps its reader: each is refused, and named."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from labkit.data import decode
+from labkit.data.safe_pickle import ALLOWED
+from labkit.torch_files import ALLOWED as ALLOWED_OF_TORCH
+from tests.data.hostile_pickles import hostile
+from tests.data.real_files import encoded, some_pixels
+from tests.hostile.run import CASES, SPARE
+
+MOST_MB = 150  # that a reader may take to find out; the announced sizes are a gigabyte and more
+
+
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What came of each file; of one on which the process died, a line without an outcome."""
+    out = tmp_path_factory.mktemp("hostile") / "outcomes.jsonl"
+    found: dict[str, dict[str, Any]] = {}
+    while missing := [name for name in CASES if name not in found]:
+        died = subprocess.run([sys.executable, "-m", "tests.hostile.run", str(out), *missing], capture_output=True)
+        before = len(found)
+        found = {line["name"]: line for line in map(json.loads, out.read_text().splitlines())}
+        assert len(found) > before, died.stderr.decode()[-2000:]
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_refused_by_name_and_does_nothing(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
+    wanted, came = CASES[name], outcomes[name]
+    assert "kind" in came, "its reader hung, or was killed"
+    assert came["kind"] in ("DataError", "ValueError", "FileNotFoundError"), came
+    assert wanted.named in came["said"]
+    assert re.search(wanted.said, came["said"]), came["said"]
+    assert len(came["said"]) < 2500
+    assert not came["ran"]
+    assert came["MB"] < MOST_MB
+    assert came["seconds"] < 10
+
+
+def test_the_canary_would_have_shown_it_and_the_limit_binds(tmp_path: Path) -> None:
+    unguarded = f"""
+import pickle, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 * {SPARE}, 2 * {SPARE}))
+try:
+    bytearray(3 * {SPARE})
+except MemoryError:
+    pickle.loads(bytes.fromhex(sys.argv[1]))
+"""
+    content = hostile(tmp_path / "canary")["deep inside"][0]
+    subprocess.run([sys.executable, "-c", unguarded, content.hex()], check=True)
+    assert (tmp_path / "canary").exists()
+
+
+def test_what_is_allowed_is_short() -> None:
+    """Whoever adds a name here has to think about what a stranger can do with it."""
+    assert set(ALLOWED) == {
+        "numpy.ndarray",
+        "numpy.dtype",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy.core.numeric._frombuffer",
+        "_codecs.encode",
+        "collections.OrderedDict",
+    }
+    tensors = {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"}
+    kinds = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+    plain = {"collections.OrderedDict", "_codecs.encode", "numpy.dtype", "numpy.core.multiarray.scalar"}
+    assert set(ALLOWED_OF_TORCH) == tensors | {f"torch.{kind}Storage" for kind in kinds} | plain
+    assert decode.FORMATS == ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most, guard = 0, 0, threading.Lock()
+
+    def slowly(image: Image.Image) -> Image.Image:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.05)
+        with guard:
+            inside -= 1
+        return image
+
+    monkeypatch.setattr(decode, "to_rgb", slowly)
+    pictures = [encoded(some_pixels(1, 20)[0])] * 4
+    for many, expected in ((20 * 20, 4), (20 * 20 - 1, 1)):
+        monkeypatch.setattr(decode, "MANY_PIXELS", many)
+        most = 0
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(decode.read_rgb, pictures))
+        assert most == expected
