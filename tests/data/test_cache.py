@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from labkit.data import sums
 from labkit.data.cache import build_once
+from labkit.data.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +61,35 @@ def test_two_processes_build_it_once_together(tmp_path: Path) -> None:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert log.read_text() == "x"
+
+
+def test_a_process_looks_at_the_checksums_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+
+    def count(*arguments: object) -> str:
+        nonlocal looked
+        looked += 1
+        return original(*arguments)  # type: ignore[arg-type]
+
+    original = sums.sums_of
+    monkeypatch.setattr(sums, "sums_of", count)
+    folder = build_once("name", {}, write)  # which digests what it wrote
+    for _ in range(3):
+        build_once("name", {}, refuse)
+    assert looked == 2
+    (folder / "content").write_text("wrong")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"content: damaged since it was written, .*delete the folder"):
+            build_once("name", {}, refuse)
+    (folder / "more").write_text("")
+    with pytest.raises(DataError):
+        build_once("name", {}, refuse)
+
+
+def test_a_cache_of_an_older_lab_gets_its_checksums_when_it_is_first_opened() -> None:
+    folder = build_once("name", {}, write)
+    written = (folder / sums.SUMS).read_text()
+    (folder / sums.SUMS).unlink()
+    assert build_once("name", {}, refuse) == folder
+    assert (folder / sums.SUMS).read_text() == written
+    assert sorted(file.name for file in folder.iterdir()) == [sums.SUMS, "content", "recipe.json"]
