@@ -2,6 +2,7 @@
 
 import collections
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,36 @@ def test_numpy_scalars_and_parameters() -> None:
     read = read_torch(saved({"acc": np.float64(0.5), "weight": torch.nn.Parameter(torch.ones(2))}, False), FILE)
     assert read["acc"] == 0.5
     assert torch.equal(read["weight"], torch.ones(2))
+
+
+def changed(**members: bytes) -> bytes:
+    """A file of one tensor of 5 numbers, some of whose members are others."""
+    out, content = io.BytesIO(), saved({"w": torch.arange(5.0)}, True)
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, members.get(name.split("/", 1)[1].replace("/", "_"), old.read(name)))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"data_0": bytes(16)}, "20 bytes of numbers where it has 16"),  # shorter than its storage
+        ({"data_0": bytes(24)}, "20 bytes of numbers where it has 24"),
+        ({"byteorder": b"big"}, "another byte order"),
+        ({"data.pkl": b"\x80\x02(X\x07\x00\x00\x00storageNNNNtQ."}, "a storage without a name, a type or a length"),
+        ({"data.pkl": b"\x80\x02(K\x01tQ."}, "something outside the file"),
+    ],
+    ids=["shorter", "longer", "order", "nameless storage longer", "outside"],
+)
+def test_files_that_contradict_themselves_are_refused(members: dict[str, bytes], said: str) -> None:
+    assert torch.equal(read_torch(changed(), FILE)["w"], torch.arange(5.0))
+    with pytest.raises(ValueError, match=f"some.pt is not a checkpoint .* asks for {said}"):
+        read_torch(changed(**members), FILE)
+
+
+def test_files_of_another_machine_and_other_files_are_refused() -> None:
+    content = saved({"w": torch.arange(5.0)}, False)
+    for broken in (content.replace(b"little_endian", b"little_ending"), b"", b"PK", content[:-3], content[:200]):
+        with pytest.raises(ValueError, match=r"some\.pt is not a checkpoint"):
+            read_torch(broken, FILE)
