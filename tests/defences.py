@@ -36,7 +36,8 @@ FOLDERS, FIELDS, SUMS = "labkit/data/folders.py", "labkit/data/fields.py", "labk
 DEFENCES = [
     # Data pickles
     Defence("pickle: names are looked up in a list", PICKLE,
-            '            raise Refused(f"{module[:80]}.{name[:80]}")', "            return super().find_class(module, name)", "pickle"),
+            '            raise Refused(f"{module[:80]}.{name[:80]}")',
+            "            return super().find_class(module, name)", "pickle"),
     Defence("pickle: an array's shape fits its bytes", PICKLE,
             "    if math.prod(shape) * dtype.dtype.itemsize != len(raw):", "    if False:", "pickle and 100"),
     Defence("pickle: dtypes are numbers and strings", PICKLE, 'if not re.fullmatch(r"[biufSU][1-9]\\d{0,4}", name):',
@@ -104,7 +105,7 @@ DEFENCES = [
     Defence("npz: ends after its images", NPZ, "            if member.read(1):", "            if False:",
             "bomb"),
     Defence("npz: streamed, not loaded", NPZ, "        with zipfile.ZipFile(file) as archive, archive",
-            "        np.load(file, None, True)['images']\n        with zipfile.ZipFile(file) as archive, archive", "npz"),
+            "        np.load(file, None, True)\n        with zipfile.ZipFile(file) as archive, archive", "npz"),
     Defence("HDF5: no links", HDF5, ' or not isinstance(group.get(name, getlink=True), h5py.HardLink)', "", "link"),
     Defence("HDF5: no other files", HDF5, "    if dataset.external is not None or dataset.is_virtual:",
             "    if False:", "another or virtual"),
