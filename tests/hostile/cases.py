@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,26 @@ class Case:
     named: str
     said: str
     build: Build
+
+
+MOST_MB = 150  # that a reader may take to find out; the announced sizes are hundreds of megabytes and more
+
+
+def faults(wanted: Case, came: dict[str, Any]) -> list[str]:
+    """What is wrong with what came of a case, as `labkit`'s readers answered it."""
+    if "kind" not in came:
+        return ["its reader hung, or was killed"]
+    said = came["said"]
+    tests = {
+        f"a {came['kind']}": came["kind"] in ("DataError", "ValueError", "FileNotFoundError"),
+        "it ran": not came["ran"],
+        f"{wanted.named} is not named": wanted.named in said,
+        f"not for the reason {wanted.said!r}": re.search(wanted.said, said) is not None,
+        "a message without end": len(said) < 2500,
+        f"{came['MB']} MB": came["MB"] < MOST_MB,
+        f"{came['seconds']} seconds": came["seconds"] < 10,
+    }
+    return [f"{what}: {said:.300}" for what, well in tests.items() if not well]
 
 
 CASES: dict[str, Case] = {}

@@ -57,12 +57,17 @@ def _memory(reset: bool = False) -> int:
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
+def limit() -> None:
+    """No more address space than `SPARE` beside what this process has now."""
+    have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (have + SPARE, have + SPARE))
+
+
 def main(out: Path, names: list[str]) -> None:
     """Try `names`, one after the other; whoever hangs is killed by its alarm, and the last line tells who it was."""
     torch.zeros(1).add_(1)
     np.zeros(1).dot(np.zeros(1))
-    have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (have + SPARE, have + SPARE))
+    limit()
     with out.open("a") as file:
         for name in names:
             file.write(json.dumps({"name": name}) + "\n")
