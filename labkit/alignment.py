@@ -26,7 +26,7 @@ from torchdiffeq import odeint
 Field = Callable[[Tensor], Tensor]
 
 STEPPED = ("recurrent", "euler")
-MAX_STEPS = 1000  # a model's file names its alignment, and must not keep its reader busy for ever
+MOST_STEPS = 1000  # more would take hours and mean the same
 PLAIN = ("none", "rk4", "dopri5", "closed")
 
 
@@ -47,13 +47,14 @@ def parse_rule(text: str, rtol: float = 1e-5, atol: float = 1e-5) -> Rule:
     """Read an alignment's name, for example ``"recurrent(2)"``.
 
     Raises:
-        ValueError: unknown name, steps below 1 or above `MAX_STEPS`, or a tolerance that is not positive.
+        ValueError: unknown name, steps below 1 or above `MOST_STEPS`, or a tolerance that is not positive.
     """
     match = re.fullmatch(r"(\w+)(?:\((\d+)\))?", text.strip())
     name, steps = match.groups() if match else ("", None)
-    if name not in STEPPED + PLAIN or (name in STEPPED) != (steps is not None) or not 1 <= int(steps or 1) <= MAX_STEPS:
+    right = name in STEPPED + PLAIN and (name in STEPPED) == (steps is not None)
+    if not (right and 1 <= int(steps or 1) <= MOST_STEPS):
         known = [f"{n}(T)" for n in STEPPED] + list(PLAIN)
-        raise ValueError(f"alignment {text!r} is not one of {', '.join(known)}, with T at least 1, {MAX_STEPS} at most")
+        raise ValueError(f"alignment {text!r} is not one of {', '.join(known)}, with T from 1 to {MOST_STEPS}")
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"dopri5's tolerances must be positive, got rtol={rtol}, atol={atol}")
     return Rule(name, int(steps or 1), rtol, atol)

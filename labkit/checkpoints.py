@@ -99,8 +99,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
         if kept:
             model.preprocessing = Preprocessing(**kept | {"mean": tuple(kept["mean"]), "std": tuple(kept["std"])})
     except Exception as error:  # a wrong recipe can raise nearly anything
-        why = f"{type(error).__name__}: {error}"[:2000]
-        raise ValueError(f"{file}: its tensors do not fit the model it describes ({why})") from None
+        raise ValueError(f"{file}: its tensors do not fit the model it describes: {f'{error}':.2000}") from None
     return model.to(device).eval()
 
 

@@ -94,7 +94,7 @@ DEFENCES = [
             "network"),
     Defence("ours: methods are looked up in a list", OURS,
             "    if not isinstance(name, str) or name not in METHODS:", "    if False:", "method"),
-    Defence("ours: alignments end", "labkit/alignment.py", "<= MAX_STEPS", "<= 10**12", "alignment"),
+    Defence("ours: alignments end", "labkit/alignment.py", "<= MOST_STEPS", "<= 10**12", "alignment"),
     Defence("ours: images have a largest size", "labkit/preprocessing.py",
             "type(self.size) is not int or not 1 <= self.size <= MAX_SIZE", "False", "pixels and side"),
     Defence("ours: any error of a recipe names the file", OURS, "    except Exception as error:  # a wrong recipe",

@@ -145,7 +145,7 @@ for _what, _said, _change in (
     ("a method that is code", r"holds a 'os\.system', and there are only", lambda h: h.update(method="os.system")),
     ("a network of 700 MB, without its weights", "size mismatch",
         lambda h: h["recipe"].update(backbone_options={"width": 2500})),
-    ("an alignment of 10^9 steps", "with T at least 1, 1000 at most",
+    ("an alignment of 10^9 steps", "with T from 1 to 1000",
         lambda h: h["recipe"].update(alignment="euler(1000000000)")),
     ("an attribute as an argument", "unknown choices", lambda h: h["recipe"].update(__class__="os")),
     ("images of 10^9 pixels a side", "from 1 to 1024 pixels", lambda h: h["preprocessing"].update(size=10**9)),
