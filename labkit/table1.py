@@ -1,0 +1,229 @@
+"""Table 1: the systems as their papers published them, beside the same systems trained here in one harness.
+
+Published numbers come from other images, backbones and schedules than measured ones, and from one another; no number of
+the one kind is ever compared with one of the other. Measured systems are compared on the episodes they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from numpy.typing import NDArray
+
+from labkit import plotting
+from labkit.experiments import TABLE1
+from labkit.tables import chosen, setting
+
+PAPER = Path(__file__).parent / "results" / "paper_table1.csv"
+PUBLISHED, MEASURED = "PUBLISHED, each by its own paper", "MEASURED, here and in one harness"
+# Which published row a system of ours stands beside: (model, backbone). DSN-MR and Net-Cosine are the paper's names.
+BESIDE: dict[str, tuple[str, str]] = {
+    "DMF": ("DMF (ours)", "Res-12"),
+    "ProtoNet": ("ProtoNet", "Conv4"),
+    "MatchingNet": ("MatchingNet", "Conv4"),
+    "RelationNet": ("RelationNet", "Conv4"),
+    "MAML": ("MAML", "Conv4"),
+    "CAN": ("CAN", "Res-12"),
+    "FEAT": ("FEAT", "Res-12"),
+    "MetaOptNet, SVM": ("MetaOptNet", "Res-12"),
+    "DeepEMD": ("DeepEMD", "Res-12"),
+    "DSN": ("DSN-MR", "Res-12"),
+    "Negative margin": ("Net-Cosine", "Res-12"),
+}
+
+
+def measured(rows: Sequence[dict[str, Any]], system: str, shot: int) -> list[dict[str, Any]]:
+    """The runs of the setting that validation chose for a system, seed 0 first; empty where nothing is trained."""
+    cell = chosen(rows, system, shot)
+    own = [r for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r]
+    return sorted(own, key=lambda r: r["seed"])
+
+
+def tried(rows: Sequence[dict[str, Any]], system: str, shot: int) -> int:
+    """How many of a system's settings are trained with seed 0, diverged ones included."""
+    return sum(r["cell"] in TABLE1[system] for r in rows if (r["shot"], r["seed"]) == (shot, 0))
+
+
+def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
+    """A line for every published row and for every system of ours, the two kinds of numbers in columns of their own.
+
+    Measured: accuracy of seed 0 with its 95 % interval over episodes in percent, the mean over seeds, the setting that
+    validation chose and of how many, weights, CPU seconds of the training, milliseconds of a test episode from images
+    to scores, and the MiB that training took at its peak. NaN where a number does not exist, or not yet.
+    """
+    paper = pd.read_csv(PAPER).set_index(["model", "backbone"])
+    ours = {beside: system for system, beside in BESIDE.items()}
+    lines: dict[tuple[str, str], dict[tuple[str, str], Any]] = {}
+    for name in [*paper.index, *((s, "") for s in TABLE1 if s not in BESIDE)]:
+        line: dict[tuple[str, str], Any] = {}
+        for data in ("mini", "tiered"):
+            for title, end in ((f"{data}ImageNet, %", ""), (f"± {data}", "_ci95")):
+                column = paper[f"{data}_{shot}shot{end}"]
+                line[PUBLISHED, title] = float(column.get(name, np.nan))
+        system = ours.get(name, name[0] if name[0] in TABLE1 and not name[1] else None)
+        lines[name] = line | {(MEASURED, k): v for k, v in _measured_line(rows, system, shot).items()}
+    return pd.DataFrame(lines).T.rename_axis(["system", "published with"])
+
+
+def shown(lines: pd.DataFrame, by: str = "glyphs-mini, %") -> pd.DataFrame:
+    """A table to be printed: measured systems first, by one of their numbers, the others as the paper has them; blanks
+    where there is no number."""
+    ordered = lines.sort_values((MEASURED, by), ascending=False, kind="stable")
+    text = {name: [_text(v) for v in ordered[name]] for name in ordered}
+    return pd.DataFrame(text, index=ordered.index)
+
+
+def candidates(rows: Sequence[dict[str, Any]], shots: Sequence[int] = (1, 5)) -> pd.DataFrame:
+    """Every setting tried, with its accuracy on validation classes at seed 0 in percent, and a mark on the chosen."""
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for system, cells in TABLE1.items():
+        for cell in cells:
+            line = {}
+            for shot in shots:
+                run = next((r for r in rows if (r["cell"], r["shot"], r["seed"]) == (cell, shot, 0)), {})
+                mark = " (chosen)" if cell == chosen(rows, system, shot) else ""
+                reached = f"{run['validation']:.1f}{mark}" if "validation" in run else "not trained yet"
+                line[f"{shot}-shot"] = "diverged" if "diverged" in run else reached
+            lines[system, cell] = line
+    return pd.DataFrame(lines).T.rename_axis(["system", "setting"])
+
+
+def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int) -> dict[str, Any]:
+    runs = measured(rows, system, shot) if system else []
+    if not runs:
+        missing = "not implemented" if system is None else "not trained yet"
+        numbers = ("glyphs-mini, %", "± glyphs", "seeds", "mean of seeds, %", "weights", "training, CPU s")
+        blank = dict.fromkeys((*numbers, "test episode, ms", "peak, MiB", "settings tried"), np.nan)
+        return {"backbone": "", **blank, "setting": missing}
+    first, e = runs[0], setting(runs[0]["cell"], shot)
+    return {
+        "backbone": f"ResNet-12, width {e.backbone_options['width']}",
+        "glyphs-mini, %": first["novel"]["accuracy"],
+        "± glyphs": first["novel"]["ci95"],
+        "seeds": len(runs),
+        "mean of seeds, %": float(np.mean([r["novel"]["accuracy"] for r in runs])),
+        "weights": first["weights"],
+        "training, CPU s": np.nan if first["cpu_seconds"] is None else first["cpu_seconds"],
+        "test episode, ms": 1000 * first["test_seconds"],
+        "peak, MiB": np.nan if first["peak_bytes"] is None else first["peak_bytes"] / 2**20,
+        "settings tried": tried(rows, system or "", shot),
+        "setting": first["cell"],
+    }
+
+
+def per_episode(rows: Sequence[dict[str, Any]], shot: int) -> dict[str, NDArray[np.float64]]:
+    """Accuracy in percent on each of the shared test episodes, for every system whose seed 0 is trained.
+
+    Raises:
+        ValueError: two systems were tested on different episodes.
+    """
+    first = {s: runs[0] for s in TABLE1 if (runs := measured(rows, s, shot))}
+    where = ("way", "shot", "query", "episodes", "seed", "digest")
+    if len({tuple(r["novel"][k] for k in where) for r in first.values()}) > 1:
+        raise ValueError(f"the {shot}-shot systems were not tested on the same episodes: train the older ones anew")
+    return {s: np.array(r["correct"].split(), float) * 100 / (5 * r["novel"]["query"]) for s, r in first.items()}
+
+
+def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
+    """Every two systems on the episodes they share: difference in points, half width of its 95 % interval, and that of
+    two separate intervals; the rows are ordered by the difference's size."""
+    names, lines = sorted(episodes, key=lambda s: -episodes[s].mean()), []
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            apart, n = episodes[a] - episodes[b], len(episodes[a])
+            separate = np.hypot(*(1.96 * episodes[s].std(ddof=1) / n**0.5 for s in (a, b)))
+            half = 1.96 * apart.std(ddof=1) / n**0.5
+            lines.append({"system": a, "against": b, "points": apart.mean(), "±": half, "± if not paired": separate})
+    columns = ["system", "against", "points", "±", "± if not paired"]
+    return pd.DataFrame(lines, columns=columns).sort_values("points", ascending=False, ignore_index=True)
+
+
+def pair_figure(compared: pd.DataFrame) -> Figure:
+    """`pairs` as a square: row minus column in points with its interval; grey where the interval holds 0."""
+    names = list(dict.fromkeys([*compared["system"], *compared["against"]]))
+    wins = {n: (compared["system"] == n).sum() for n in names}
+    names.sort(key=lambda n: -wins[n])
+    square = np.full((len(names), len(names)), np.nan)
+    drawn, ax = plt.subplots(figsize=(1.0 + 0.72 * len(names), 0.8 + 0.5 * len(names)))
+    for _, r in compared.iterrows():
+        i, j = names.index(r["system"]), names.index(r["against"])
+        decided = abs(r["points"]) > r["±"]
+        for row, column, sign in ((i, j, 1), (j, i, -1)):
+            square[row, column] = sign * r["points"] if decided else 0
+            text = f"{sign * r['points']:+.1f}\n± {r['±']:.1f}"
+            strong = abs(square[row, column]) > 0.6 * compared["points"].abs().max()
+            colour = "white" if strong else "black" if decided else "0.5"
+            ax.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
+    limit = compared["points"].abs().max() if len(compared) else 1.0
+    shown = ax.imshow(square, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+    ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(title="MEASURED: row minus column, points, on shared episodes (grey: interval holds 0)")
+    drawn.colorbar(shown, ax=ax, label="points")
+    return drawn
+
+
+def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
+    """Published accuracies, hollow diamonds without a cost, and measured ones, discs, against two costs."""
+    drawn, axes = plt.subplots(1, 3, figsize=(11, 4.4), width_ratios=[1, 1.4, 1.4])
+    column = f"mini_{shot}shot"
+    paper = pd.read_csv(PAPER).dropna(subset=column).sort_values(column)
+    places = range(len(paper))
+    half = paper[f"{column}_ci95"]
+    axes[0].errorbar(paper[column], places, xerr=half, fmt="D", color="0.45", mfc="none", ms=5, elinewidth=0.8)
+    axes[0].set_yticks(
+        places, [f"{m} ({b})" for m, b in zip(paper["model"], paper["backbone"], strict=True)], fontsize=6
+    )
+    axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
+    ours = {s: _measured_line(rows, s, shot) for s in TABLE1 if measured(rows, s, shot)}
+    for ax, cost in zip(axes[1:], ("test episode, ms", "training, CPU s"), strict=True):
+        for system, line in ours.items():
+            if np.isnan(line[cost]):
+                continue
+            colour = plotting.RED if system == "DMF" else plotting.BLUE
+            ax.errorbar(line[cost], line["glyphs-mini, %"], yerr=line["± glyphs"], fmt="o", color=colour, capsize=2)
+            ax.annotate(system, (line[cost], line["glyphs-mini, %"]), (5, 3), textcoords="offset points", fontsize=7)
+        ax.set(xscale="log", xlabel=cost, ylabel="glyphs-mini, %", title=f"MEASURED here, {shot}-shot")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.margins(x=0.2)
+        if not ours:
+            ax.text(0.5, 0.5, "nothing trained yet", transform=ax.transAxes, ha="center")
+    return drawn
+
+
+def markdown(lines: pd.DataFrame) -> str:
+    """A table as Markdown, column groups named in every column's head."""
+    head, body = _cells(lines)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)) + "\n"
+
+
+def latex(lines: pd.DataFrame) -> str:
+    """A table as LaTeX's ``tabular``."""
+    head, body = _cells(lines)
+    special = str.maketrans({"%": r"\%", "&": r"\&", "_": r"\_", "±": r"$\pm$"})
+    rows = [" & ".join(cell.translate(special) for cell in row) + r" \\" for row in (head, *body)]
+    rows.insert(1, r"\hline")
+    return "\\begin{tabular}{" + "l" * len(head) + "}\n" + "\n".join(rows) + "\n\\end{tabular}\n"
+
+
+def _cells(lines: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells as text; what does not exist is empty."""
+    flat = lines.reset_index()
+    names = [c if isinstance(c, tuple) else (c,) for c in flat]
+    heads = [": ".join(str(p).split(",")[0] if p in (PUBLISHED, MEASURED) else str(p) for p in c if p) for c in names]
+    return heads, [[_text(v) for v in row] for row in flat.itertuples(index=False)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None or np.isnan(value) else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

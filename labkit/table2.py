@@ -1,0 +1,176 @@
+"""Table 2: the published ablations beside ours, and what becomes of the claims of section 5.3.
+
+An ablation is judged by differences between trainings that share a seed (initial weights, episodes, augmentation),
+with 95 % t-intervals over seeds: the interval over test episodes knows nothing of the next training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labkit import plotting
+from labkit.comparison import paired
+from labkit.experiments import TABLE2
+from labkit.tables import cell_of_table2
+
+PAPER = Path(__file__).parent / "results" / "paper_table2.csv"
+SHOTS = (1, 5)
+TITLES = {
+    "dynamic_sampling": "(a) dynamic sampling",
+    "last_pooling": "(b) last pooling",
+    "groups": "(c) groups, of 640 channels",
+    "align": "(d) alignments",
+}
+BASE = ("align", "ode")
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of section 5.3 as an inequality between two rows of Table 2.
+
+    Attributes:
+        text: what is claimed.
+        shot: at which number of shots.
+        better, worse: rows (factor, value).
+        said: the gain in points as the text has it; None where it names no number.
+    """
+
+    text: str
+    shot: int
+    better: Row
+    worse: Row
+    said: float | None = None
+
+
+CLAIMS = (
+    Claim("dynamic sampling helps", 1, BASE, ("dynamic_sampling", "off"), 1.03),
+    Claim("dynamic sampling helps", 5, BASE, ("dynamic_sampling", "off"), 1.50),
+    Claim("deleting the last pooling helps", 1, BASE, ("last_pooling", "on"), 0.64),
+    Claim("deleting the last pooling helps", 5, BASE, ("last_pooling", "on"), 1.16),
+    Claim("one group is worst", 1, BASE, ("groups", "1")),
+    Claim("one group is worst", 5, BASE, ("groups", "1")),
+    Claim("more than 64 groups lose", 1, ("groups", "64"), ("groups", "640")),
+    Claim("five shots need 160 groups, not 64", 5, ("groups", "160"), ("groups", "64")),
+    Claim("more than 160 groups lose", 5, ("groups", "160"), ("groups", "640")),
+    Claim("one alignment improves on none", 1, ("align", "1"), ("align", "0"), 1.28),
+    Claim("one alignment improves on none", 5, ("align", "1"), ("align", "0"), 0.77),
+    Claim("three alignments slightly improve on one", 1, ("align", "3"), ("align", "1")),
+    Claim("three alignments lose against one", 5, ("align", "1"), ("align", "3"), 0.95),
+    Claim("the ODE improves on one alignment", 1, BASE, ("align", "1")),
+    Claim("the ODE improves on one alignment", 5, BASE, ("align", "1")),
+)
+
+
+def published() -> dict[tuple[str, str, int], float]:
+    """Table 2 of the paper: accuracy in percent by factor, value and shots."""
+    table = pd.read_csv(PAPER, dtype={"value": str})
+    columns = ((1, "k1"), (5, "k5"))
+    names = list(zip(table["factor"], table["value"], strict=True))
+    return {(*name, k): float(v) for k, column in columns for name, v in zip(names, table[column], strict=True)}
+
+
+def by_seed(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> dict[int, float]:
+    """Accuracy on novel classes in percent of a row of Table 2, for every seed it was trained with."""
+    cell = cell_of_table2(*row, shot)
+    return {r["seed"]: r["novel"]["accuracy"] for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r}
+
+
+def difference(rows: Sequence[dict[str, Any]], better: Row, worse: Row, shot: int) -> tuple[float, float, list[float]]:
+    """`better` minus `worse` in points, paired by seed: mean, half width of the 95 % t-interval, single differences.
+
+    Mean and half width are NaN where nothing, or not enough, is trained.
+    """
+    a, b = by_seed(rows, better, shot), by_seed(rows, worse, shot)
+    single = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    return *paired(single), single
+
+
+def verdict(mean: float, half: float, seeds: int) -> str:
+    """What a paired interval says of the claim that the difference is positive."""
+    if seeds < 2:
+        return "not measured yet" if seeds == 0 else "not decidable (one seed)"
+    if abs(mean) <= half:
+        return "not decidable"
+    return "held" if mean > 0 else "not held"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Published and measured accuracies in percent, by part; measured ones are means over seeds, with their number."""
+    paper = published()
+    lines: dict[tuple[str, str], dict[tuple[str, str], Any]] = {}
+    for row in TABLE2:
+        line: dict[tuple[str, str], Any] = {}
+        for shot in SHOTS:
+            line["PUBLISHED, miniImageNet", f"{shot}-shot"] = paper[(*row, shot)]
+        for shot in SHOTS:
+            reached = list(by_seed(rows, row, shot).values())
+            line["MEASURED, glyphs-mini", f"{shot}-shot"] = np.mean(reached) if reached else np.nan
+            line["MEASURED, glyphs-mini", f"seeds, {shot}-shot"] = len(reached)
+        lines[TITLES[row[0]], row[1]] = line
+    return pd.DataFrame(lines).T.astype(float)
+
+
+def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Every claim of section 5.3: the gain in its text, in its Table 2, and here, with a verdict from our intervals."""
+    paper = published()
+    lines = []
+    for c in CLAIMS:
+        mean, half, single = difference(rows, c.better, c.worse, c.shot)
+        lines.append(
+            {
+                "claim": c.text,
+                "shots": c.shot,
+                "PUBLISHED, text": c.said,
+                "PUBLISHED, table": round(paper[(*c.better, c.shot)] - paper[(*c.worse, c.shot)], 2),
+                "MEASURED": mean,
+                "±": half,
+                "seeds": len(single),
+                "verdict": verdict(mean, half, len(single)),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def figure(rows: Sequence[dict[str, Any]], factor: str) -> Figure:
+    """A part of Table 2 as differences to its base: published, hollow diamonds; measured, discs with t-intervals.
+
+    Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed.
+    """
+    paper, values = published(), [value for own, value in TABLE2 if own == factor]
+    drawn, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
+    for ax, shot in zip(axes, SHOTS, strict=True):
+        places = np.arange(len(values))
+        gains = [paper[factor, v, shot] - paper[(*BASE, shot)] for v in values]
+        ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="PUBLISHED, miniImageNet")
+        label = "MEASURED, glyphs-mini (95 % t-interval over seeds)"
+        for place, value in zip(places, values, strict=True):
+            row, base = (factor, value), cell_of_table2(factor, value, shot) == "dmf"
+            mean, half, single = difference(rows, row, BASE, shot)
+            if base:
+                ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5)
+                ax.annotate("base", (place + 0.1, 0), (0, 7), textcoords="offset points", ha="center", fontsize=7)
+            elif not single:
+                where = ax.get_xaxis_transform()
+                ax.text(place, 0.01, "not trained\nyet", transform=where, ha="center", fontsize=7, color="0.45")
+            else:
+                ax.plot([place + 0.22] * len(single), single, ".", color=plotting.BLUE, markersize=4)
+                shown = None if np.isnan(half) else half
+                ax.errorbar(place + 0.1, mean, yerr=shown, fmt="o", color=plotting.BLUE, capsize=3, label=label)
+                label = "_"
+        ax.axhline(0, color=plotting.BLACK, linewidth=0.6)
+        ax.set_xticks(places, values)
+        ax.set(title=f"{shot}-shot", xlabel=TITLES[factor])
+    axes[0].margins(y=0.2)  # for what is written at the bottom
+    axes[0].set_ylabel("accuracy minus the base's, points")
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    return drawn

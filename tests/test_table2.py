@@ -1,0 +1,70 @@
+"""Table 2 beside ours: differences paired by seed, verdicts, and nothing made up for what is not trained."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labkit import table2
+from labkit.experiments import TABLE2
+from labkit.table2 import BASE
+
+
+def run(cell: str, shot: int, seed: int, accuracy: float) -> dict[str, Any]:
+    return {"cell": cell, "shot": shot, "seed": seed, "novel": {"accuracy": accuracy}}
+
+
+ROWS = [
+    *(run("dmf", 1, seed, v) for seed, v in enumerate((50.0, 52.0, 54.0))),
+    *(run("dynamic_sampling off", 1, seed, v) for seed, v in enumerate((48.0, 50.5, 52.0))),
+    *(run("align 1", 1, seed, v) for seed, v in enumerate((51.0, 53.5, 55.0))),
+    *(run("groups 1", 1, seed, v) for seed, v in enumerate((40.0, 52.0, 60.0))),
+    run("last_pooling on", 1, 2, 50.0),
+    {"cell": "align 3", "shot": 1, "seed": 0, "diverged": "the loss is nan"},
+]
+
+
+def test_every_claim_has_its_rows_and_the_papers_own_table_is_read_right() -> None:
+    said = table2.claims([])
+    assert set(said["verdict"]) == {"not measured yet"}
+    for claim in table2.CLAIMS:
+        assert {claim.better, claim.worse} <= set(TABLE2)
+    both = said.dropna(subset="PUBLISHED, text")
+    apart = both[(both["PUBLISHED, text"] - both["PUBLISHED, table"]).abs() > 0.011]
+    # The text and Table 2 (d) contradict each other on one alignment, and on nothing else.
+    assert list(apart["claim"].unique()) == ["one alignment improves on none"]
+    assert apart["PUBLISHED, table"].tolist() == [3.06, 1.90]
+    assert (said["PUBLISHED, table"] > 0).all()
+
+
+def test_verdicts_come_from_pairs_of_seeds() -> None:
+    said = table2.claims(ROWS).set_index(["claim", "shots"])
+    helps = said.loc["dynamic sampling helps", 1]
+    assert helps["MEASURED"] == pytest.approx((2 + 1.5 + 2) / 3)
+    assert helps["±"] == pytest.approx(4.302653 * np.std([2, 1.5, 2], ddof=1) / 3**0.5, rel=1e-5)
+    assert helps["verdict"] == "held"
+    assert said.loc["the ODE improves on one alignment", 1]["verdict"] == "not held"
+    assert said.loc["one group is worst", 1]["verdict"] == "not decidable"
+    assert said.loc["deleting the last pooling helps", 1]["verdict"] == "not decidable (one seed)"
+    assert said.loc["three alignments slightly improve on one", 1]["verdict"] == "not measured yet"  # it diverged
+    assert said.loc["dynamic sampling helps", 5]["verdict"] == "not measured yet"
+
+
+def test_the_table_has_published_and_measured_apart() -> None:
+    table = table2.table(ROWS)
+    assert len(table) == len(TABLE2)
+    assert set(table.columns.get_level_values(0)) == {"PUBLISHED, miniImageNet", "MEASURED, glyphs-mini"}
+    ode = table.loc["(d) alignments", "ode"]
+    assert ode["PUBLISHED, miniImageNet", "1-shot"] == 67.76
+    assert ode["MEASURED, glyphs-mini", "1-shot"] == pytest.approx(52)
+    assert np.isnan(table.loc["(d) alignments", "3"]["MEASURED, glyphs-mini", "1-shot"])
+
+
+@pytest.mark.parametrize("factor", table2.TITLES)
+def test_a_part_is_drawn_with_what_is_missing_said(factor: str) -> None:
+    left, right = table2.figure(ROWS, factor).axes
+    values = [v for f, v in TABLE2 if f == factor]
+    assert [t.get_text() for t in left.get_xticklabels()] == values
+    bases = [v for v in values if table2.difference(ROWS, (factor, v), BASE, 1)[2] == [0.0] * 3]
+    assert sum(t.get_text() == "base" for t in left.texts) == len(bases) == 1
+    assert sum("not trained" in t.get_text() for t in right.texts) == len(values) - 1
