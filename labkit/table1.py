@@ -100,7 +100,7 @@ def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int
     if not runs:
         missing = "not implemented" if system is None else "not trained yet"
         numbers = ("glyphs-mini, %", "± glyphs", "seeds", "mean of seeds, %", "weights", "training, CPU s")
-        blank = dict.fromkeys((*numbers, "test episode, ms", "peak, MiB", "settings tried"), np.nan)
+        blank = dict.fromkeys((*numbers, "test episode, CPU ms", "peak, MiB", "settings tried"), np.nan)
         return {"backbone": "", **blank, "setting": missing}
     first, e = runs[0], setting(runs[0]["cell"], shot)
     return {
@@ -111,7 +111,7 @@ def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int
         "mean of seeds, %": float(np.mean([r["novel"]["accuracy"] for r in runs])),
         "weights": first["weights"],
         "training, CPU s": np.nan if first["cpu_seconds"] is None else first["cpu_seconds"],
-        "test episode, ms": 1000 * first["test_seconds"],
+        "test episode, CPU ms": 1000 * first["test_seconds"],
         "peak, MiB": np.nan if first["peak_bytes"] is None else first["peak_bytes"] / 2**20,
         "settings tried": tried(rows, system or "", shot),
         "setting": first["cell"],
@@ -150,6 +150,8 @@ def pair_figure(compared: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys([*compared["system"], *compared["against"]]))
     wins = {n: (compared["system"] == n).sum() for n in names}
     names.sort(key=lambda n: -wins[n])
+    if not names:
+        return _empty("nothing trained yet, so nothing to compare")
     square = np.full((len(names), len(names)), np.nan)
     drawn, ax = plt.subplots(figsize=(1.0 + 0.72 * len(names), 0.8 + 0.5 * len(names)))
     for _, r in compared.iterrows():
@@ -170,6 +172,13 @@ def pair_figure(compared: pd.DataFrame) -> Figure:
     return drawn
 
 
+def _empty(text: str) -> Figure:
+    drawn, ax = plt.subplots(figsize=(5, 0.8))
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", color="0.45")
+    return drawn
+
+
 def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     """Published accuracies, hollow diamonds without a cost, and measured ones, discs, against two costs."""
     drawn, axes = plt.subplots(1, 3, figsize=(11, 4.4), width_ratios=[1, 1.4, 1.4])
@@ -183,7 +192,7 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     )
     axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
     ours = {s: _measured_line(rows, s, shot) for s in TABLE1 if measured(rows, s, shot)}
-    for ax, cost in zip(axes[1:], ("test episode, ms", "training, CPU s"), strict=True):
+    for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
         for system, line in ours.items():
             if np.isnan(line[cost]):
                 continue

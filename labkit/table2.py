@@ -113,10 +113,21 @@ def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
             line["PUBLISHED, miniImageNet", f"{shot}-shot"] = paper[(*row, shot)]
         for shot in SHOTS:
             reached = list(by_seed(rows, row, shot).values())
-            line["MEASURED, glyphs-mini", f"{shot}-shot"] = np.mean(reached) if reached else np.nan
+            line["MEASURED, glyphs-mini", f"{shot}-shot"] = float(np.mean(reached)) if reached else np.nan
             line["MEASURED, glyphs-mini", f"seeds, {shot}-shot"] = len(reached)
         lines[TITLES[row[0]], row[1]] = line
-    return pd.DataFrame(lines).T.astype(float)
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def shown(lines: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with two decimals, counts with none, and blanks where there is nothing."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return "" if value is None or np.isnan(value) else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    return lines.map(text)
 
 
 def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

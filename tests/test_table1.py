@@ -74,7 +74,9 @@ def test_pictures_name_every_system_and_do_without_any() -> None:
     assert {t.get_text() for t in time.texts} == {"DMF", "CAN", "FEAT"}
     assert "MEASURED" in time.get_title()
     assert table1.cost_figure([], 5).axes[1].texts[0].get_text() == "nothing trained yet"
-    assert table1.pairs(table1.per_episode([], 5)).empty
+    nothing = table1.pairs(table1.per_episode([], 5))
+    assert nothing.empty
+    assert "nothing trained yet" in table1.pair_figure(nothing).axes[0].texts[0].get_text()
 
 
 def test_the_table_leaves_as_markdown_and_latex() -> None:

@@ -58,6 +58,8 @@ def test_the_table_has_published_and_measured_apart() -> None:
     assert ode["PUBLISHED, miniImageNet", "1-shot"] == 67.76
     assert ode["MEASURED, glyphs-mini", "1-shot"] == pytest.approx(52)
     assert np.isnan(table.loc["(d) alignments", "3"]["MEASURED, glyphs-mini", "1-shot"])
+    printed = table2.shown(table).loc["(d) alignments", "ode"]["MEASURED, glyphs-mini"]
+    assert printed.tolist() == ["52.00", "3", "", "0"]
 
 
 @pytest.mark.parametrize("factor", table2.TITLES)

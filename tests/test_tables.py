@@ -125,7 +125,7 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def sweep(run: Any, runs: list[dict[str, Any]], *, folder: Path, version: int) -> None:
+    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, version: int) -> None:
         for p in runs:
             if p not in asked:
                 asked.append(p)
@@ -145,5 +145,5 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
     }
     monkeypatch.setattr("sys.argv", ["tables", str(tmp_path), "--gather"])
     tables.main()
-    assert tables.results() == rows  # from the lab's file alone
+    assert tables.results() == tables.fill(tmp_path / "none", 1, engine=None) == rows  # from the lab's file alone
     assert len(tables.fill(tmp_path, 2, (1,), (0,))) == len(rows) + 10  # the base is shared with Table 1
