@@ -96,8 +96,8 @@ def run_cell(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
     Returns:
         in JSON types: the parameters; validation (percent); novel (`Result.summary`); correct (right answers of every
         test episode, in one string); weights (their number); seconds and cpu_seconds of the training and peak_bytes
-        that it took, None where it was resumed; test_seconds of an episode, from images to scores (CPU seconds on a CPU); and what it ran on.
-        A loss that is not finite is a result too: ``diverged`` says when.
+        that it took, None where it was resumed; test_seconds of an episode, from images to scores (CPU seconds on a
+        CPU); and what it ran on. A loss that is not finite is a result too: ``diverged`` says when.
     """
     e = setting(parameters["cell"], parameters["shot"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
