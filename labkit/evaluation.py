@@ -110,7 +110,7 @@ def evaluate(
         with torch.inference_mode(), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
             for group in _groups(drawn, _feature_bytes(method, sampler, device)):
                 used = np.unique(np.concatenate([np.append(drawn[i][1], drawn[i][2]) for i in group]))
-                features = embed_images(method, sampler, used, device, bfloat16)
+                features = _embed(method, sampler, used, device, bfloat16)
                 for start in range(0, len(group), chunk):
                     part = group[start : start + chunk]
                     support, queries = (
@@ -168,19 +168,14 @@ def _class_interval(
     return float(low), float(high)
 
 
-def embed_images(
-    model: FewShotModel,
-    sampler: EpisodeSampler,
-    index: NDArray[np.int64],
-    device: torch.device | str = "cpu",
-    bfloat16: bool = False,
+def _embed(
+    model: FewShotModel, sampler: EpisodeSampler, index: NDArray[np.int64], device: torch.device, bfloat16: bool
 ) -> Tensor:
-    """Features [n, c, h, w] of the images at `index` of a sampler's `ImageSet`, as its episodes show them."""
     features = torch.empty(0)
     for start in range(0, len(index), 256):
         some = torch.from_numpy(index[start : start + 256])
         unit = sampler.preprocessing.to_unit(sampler.pixels[some].to(device))
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             part = model.embed(sampler.preprocessing.normalise(unit))
         if start == 0:  # filled in place: a list to be joined would take the memory twice
             features = part.new_empty(len(index), *part.shape[1:])
@@ -189,7 +184,7 @@ def embed_images(
 
 
 def _feature_bytes(model: FewShotModel, sampler: EpisodeSampler, device: torch.device) -> int:
-    feature = embed_images(model, sampler, np.zeros(1, dtype=np.int64), device, False)
+    feature = _embed(model, sampler, np.zeros(1, dtype=np.int64), device, False)
     return feature.numel() * feature.element_size()
 
 

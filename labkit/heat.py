@@ -31,7 +31,8 @@ from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
-from labkit.evaluation import embed_images, estimate
+from labkit.evaluation import estimate
+from labkit.features import embed_pictures, still
 from labkit.looking import cells_on_object
 from labkit.method import mean_of_shots
 from labkit.methods.can import CAN
@@ -150,8 +151,7 @@ def play(
     sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
     drawn = {i: sampler.indices(i) for i in episodes}
     used = np.unique(np.concatenate([np.append(support, asked) for _, support, asked, _ in drawn.values()]))
-    with torch.inference_mode():
-        features = embed_images(model, sampler, used)
+    features = embed_pictures(model, images.pixels[used])
     lines = {}
     for i, (_, support, asked, labels) in tqdm(drawn.items(), title, disable=not title):
         shown, x_q = (features[torch.from_numpy(np.searchsorted(used, index))][None] for index in (support, asked))
@@ -229,7 +229,7 @@ def line(
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
     heats = []
     for model in models.values():
-        with torch.inference_mode():
+        with still(model):
             features = model.embed_together(episode.support[None], episode.query[None])
         heats.append(heat(aligned_maps(model, *features, episode.query_labels)[AFTER]["feature"])[query])
     shown = {"support": images.pixels[shot], "query": images.pixels[asked], "mask": images.masks(asked)}

@@ -198,8 +198,8 @@ def measure(
 
     Returns:
         a row for every kind of points and of query positions: percent on the ink, the box and in the picture; with the
-        ink's differences from the grid and from another's object, over the same episodes. "... ci95" are half widths
-        of 95 % intervals.
+        ink's difference from the grid and, of the learned points, from another's object, over the same episodes.
+        "... ci95" are half widths of 95 % intervals.
     """
     played = list(tqdm(judged(model, images, episodes, seed, query), title, episodes, disable=not title))
     table = pd.DataFrame(played)
@@ -207,8 +207,9 @@ def measure(
     for name, position in dict.fromkeys((name, position) for name, position, _ in played[0]):
         row: dict[str, Any] = {"points": name, "query position": position}
         measured = {target: table[name, position, target] for target in ("ink", "box", "picture")}
-        for entry, other in {"minus grid": GRID, "minus another's": OTHER}.items():
-            measured[entry] = measured["ink"] - table[other, position, "ink"]
+        measured["minus grid"] = measured["ink"] - table[GRID, position, "ink"]
+        if name == LEARNED:
+            measured["minus another's"] = measured["ink"] - table[OTHER, position, "ink"]
         for entry, values in measured.items():
             row[entry], row[f"{entry} ci95"] = (round(v, 3) for v in estimate(values.to_numpy()))
         rows.append(row)
@@ -220,7 +221,7 @@ def table(rows: Sequence[Mapping[str, Any]], entries: Sequence[str] = ("ink", "m
     lines: dict[str, dict[tuple[str, str], str]] = {}
     for row in rows:
         for entry in entries:
-            cell = f"{row[entry]:z.1f} ± {row[f'{entry} ci95']:.1f}"
+            cell = "" if entry not in row else f"{row[entry]:z.1f} ± {row[f'{entry} ci95']:.1f}"
             lines.setdefault(row["points"], {})[row["query position"], entry] = cell
     return pd.DataFrame(lines).T
 
