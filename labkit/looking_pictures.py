@@ -77,6 +77,9 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Figure:
     """Figure 4: support, query, and the query's heat after each network's alignment, all on one scale.
 
+    The scale leaves out the coldest and the hottest 2 % of the cells, which take its last colours: one outlier would
+    dim all others. The hottest cell of every map is marked.
+
     Args:
         lines: with ``support`` and ``query``, pictures [size, size, 3], the query's ``mask`` [size, size], ``heats``,
             one [h, w] a network, and a ``name``.
@@ -84,7 +87,8 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     """
     columns = 2 + len(networks)
     values = np.stack([np.asarray(line["heats"]) for line in lines])
-    scale = Normalize(values.min(), values.max())
+    low, high = np.percentile(values, [2, 98])
+    scale = Normalize(low, high)
     size = (1.25 * columns + 1.3, 1.3 * len(lines) + 0.3)
     figure, axes = plt.subplots(len(lines), columns, figsize=size, squeeze=False)
     for row, line in zip(axes, lines, strict=True):
@@ -95,8 +99,8 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
         row[0].set_ylabel(line["name"], rotation=0, ha="right", va="center", fontsize=7)
     for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
         ax.set_title(title, fontsize=8)
-    bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, shrink=0.6, aspect=30)
-    bar.set_label("heat, 1: evenly spread")
+    bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, shrink=0.6, aspect=30, extend="both")
+    bar.set_label("heat (1: evenly spread; ×: the hottest cell)")
     return figure
 
 
@@ -109,6 +113,9 @@ def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale
     colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
     shade = 0.35 * (grey - grey.mean())  # around 0, so that a cell keeps the colour that its heat has on the bar
     plotting.show_image(ax, (colours + shade[..., None]).clip(0, 1))
+    top = np.unravel_index(np.asarray(heats).argmax(), (side, side))
+    y, x = (np.flatnonzero(cells == k).mean() for k in top)
+    ax.plot(x, y, "x", color=plotting.RED, markersize=5, markeredgewidth=1.6)
     ax.contour(np.asarray(mask), levels=[0.5], colors="white", linewidths=0.9)
 
 
