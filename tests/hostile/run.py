@@ -5,6 +5,7 @@ All in one process with little memory to spare; `tests/test_hostile_files.py` ho
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -52,7 +53,8 @@ def attempt(name: str) -> dict[str, Any]:
 def _memory(reset: bool = False) -> int:
     """Most bytes this process had in memory since the last reset."""
     if reset:
-        Path("/proc/self/clear_refs").write_text("5")
+        with contextlib.suppress(OSError):  # where that is forbidden, the most since the start will do
+            Path("/proc/self/clear_refs").write_text("5")
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
