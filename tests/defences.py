@@ -154,8 +154,6 @@ DEFENCES = [
     Defence("caches carry checksums", SUMS, "    if recorded != found:", "    if False:", "caches", BROKEN),
     Defence("files are compared with their first reading", "labkit/data/source.py", "    if changed:",
             "    if False:", "second", BROKEN),
-    Defence("npz: its checksum is read", NPZ, "            if member.read(1):", "            if False:",
-            "npz and images", BROKEN),
 ]  # fmt: skip
 
 
