@@ -236,7 +236,7 @@ TABLE1: dict[str, dict[str, dict[str, Any]]] = {
         "deepemd, global loss": {"method": "deepemd", "choices": {"global_weight": 1.0}},
     },
     "MAML": {
-        "maml, inner rate 0.01": {"method": "maml", "choices": {"steps": 3, "test_steps": 5, "inner_rate": 0.01}},
-        "maml, inner rate 0.1": {"method": "maml", "choices": {"steps": 3, "test_steps": 5, "inner_rate": 0.1}},
+        "maml, inner rate 0.01": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.01}},
+        "maml, inner rate 0.1": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.1}},
     },
 }

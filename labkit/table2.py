@@ -179,6 +179,7 @@ def figure(rows: Sequence[dict[str, Any]], factor: str) -> Figure:
                 label = "_"
         ax.axhline(0, color=plotting.BLACK, linewidth=0.6)
         ax.set_xticks(places, values)
+        ax.set_xlim(-0.6, len(values) - 0.4)
         ax.set(title=f"{shot}-shot", xlabel=TITLES[factor])
     axes[0].margins(y=0.2)  # for what is written at the bottom
     axes[0].set_ylabel("accuracy minus the base's, points")
