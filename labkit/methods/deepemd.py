@@ -73,7 +73,7 @@ class DeepEMD(Method):
         u, v = (F.normalize(x - x.mean(2, keepdim=True), dim=2) for x in (u, v))
         cost = 1 - torch.einsum("eqci,encj->eqnij", u, v)  # Eq. 5
         supply, demand = (w / w.sum(-1, keepdim=True) for w in (supply, demand))
-        moved: Tensor = _Transport.apply(cost, supply, demand)
+        moved: Tensor = transport_cost(cost, supply, demand)
         return self.temperature * (1 - moved)
 
     def structured_prototypes(self, support: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -132,10 +132,15 @@ def plans(cost: Tensor, supply: Tensor, demand: Tensor) -> tuple[Tensor, Tensor,
     return tuple(torch.from_numpy(x).to(cost) for x in (flows, of_supply, of_demand))  # type: ignore[return-value]
 
 
-class _Transport(torch.autograd.Function):
-    """The cost of the optimal transport [...], for supply and demand that sum to 1.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def transport_cost(cost: Tensor, supply: Tensor, demand: Tensor) -> Tensor:
+    """The cost of the cheapest `plans` [...], differentiable, for supply and demand that sum to 1."""
+    moved: Tensor = _Transport.apply(cost, supply, demand)
+    return moved
 
-    Its gradient by the cost is the flow, by supply and demand their prices (the envelope theorem): no derivative of
+
+class _Transport(torch.autograd.Function):
+    """The gradient by the cost is the flow, by supply and demand their prices (the envelope theorem): no derivative of
     the flow itself is needed.
     """
 

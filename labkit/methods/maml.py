@@ -65,6 +65,7 @@ class MAML(Method):
         """The images themselves: MAML has no features of a picture alone."""
         return images
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # derivatives of derivatives
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Outputs of the adapted learner: images [E, N, K, 3, H, W], [E, Q, 3, H, W] to [E, Q, N].
 
