@@ -1,9 +1,9 @@
-"""What a sweep or a training will cost, said before it starts: time, memory, disk."""
+"""What runs will cost, said before they start: time, memory, disk. `labkit.plan` says what a training costs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +37,22 @@ class Cost:
 def forecast(costs: Sequence[Cost], at_once: int) -> str:
     """What runs of these costs take, `at_once` at a time, in one line."""
     each = sum(c.seconds for c in costs) / len(costs)
-    wall = max(math.ceil(len(costs) / at_once) * each, *(c.seconds for c in costs), 0)
     memory = sum(sorted((c.memory for c in costs), reverse=True)[:at_once])
     sources = "; ".join(dict.fromkeys(c.source for c in costs))
-    return (
-        f"{len(costs)} runs, {at_once} at a time: about {duration(wall)} ({duration(each)} each), up to "
-        f"{memory / 2**30:.1f} GiB of memory, {sum(c.disk for c in costs) / 1e6:.0f} MB of disk, by {sources}."
+    wall = duration(wall_time([c.seconds for c in costs], at_once))
+    one, several = (
+        f"1 run: about {wall}",
+        f"{len(costs)} runs, {at_once} at a time: about {wall} ({duration(each)} each)",
     )
+    return f"{one if len(costs) == 1 else several}, up to {memory / 2**30:.1f} GiB of memory, {sum(c.disk for c in costs) / 1e6:.0f} MB of disk, by {sources}."
+
+
+def wall_time(seconds: Iterable[float], devices: int) -> float:
+    """Until the last of some runs ends, the longest begun first, each on whichever device is free."""
+    ends = [0.0] * devices
+    for length in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + length)
+    return max(ends)
 
 
 def duration(seconds: float) -> str:

@@ -142,7 +142,11 @@ def _work(experiment: Experiment, base: ImageSet, validation: ImageSet, folder: 
 def _loop(
     run: _Run, base: ImageSet, validation: ImageSet, compiler: str | None, until: int | None, progress: bool
 ) -> None:
+    from labkit.plan import announce  # here, or `python -m labkit.plan` would meet itself
+
     experiment, device = run.experiment, run.device
+    if progress and rank() == 0:
+        announce(experiment, device.type, world())
     run.resume()
     wait()  # for the last to have read what the first is about to write
     objective, sampler = _prepared(run, base, compiler)

@@ -1,0 +1,203 @@
+"""What trainings will cost before one has been done, and the plan of the paper's Table 1 in full.
+
+    python -m labkit.plan
+
+Work is counted, not guessed: floating-point operations, and the bytes that autograd keeps, of the backbone on torch's
+"meta" device, where nothing is computed. (The head adds 5 % to a step of DMF: `results/speed_cpu.json`.) How fast a
+device does that work is measured, where `labkit.speed` has been run on one of its kind. No GPU has been: until then
+every time on a GPU rests on `ASSUMED`, which each forecast quotes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from labkit.backbones import Conv4, ResNet12
+from labkit.experiments import Experiment, experiment
+from labkit.forecast import Cost, forecast, wall_time
+
+RESULTS = Path(__file__).parent / "results"
+# Images of the validation and of the novel classes, which evaluation embeds once each time.
+SPLITS = {"miniimagenet": (16 * 600, 20 * 600), "tieredimagenet": (124_261, 206_209)}
+TABLE1_PRESETS = ("mini-1shot", "mini-5shot", "tiered-1shot", "tiered-5shot")
+# Accuracies of these rows are of a network trained by others; here each is counted as one training of its backbone.
+TABLE1_BACKBONES = {"Conv4": "conv4", "WRN-28": "wrn28", "Res-12": "resnet12"}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How much work a device does: floating-point operations a second, and how that is known."""
+
+    flops: float
+    source: str
+
+
+ASSUMED = Rate(
+    0.1 * 989e12, "an assumption: a GPU at a tenth of the 989e12 flop/s that NVIDIA states for an H100 in bfloat16"
+)
+
+
+def training_cost(e: Experiment, rate: Rate | None = None, device: str = "cpu") -> Cost:
+    """A training with its validations and one look at the novel classes.
+
+    Memory is weights, gradient, momentum and what autograd keeps; a process takes about a quarter more (7.4 GB were
+    seen where 5.9 are counted, a step of mini-1shot in float32). A thin backbone does less work a second than the
+    paper's, on which the rate was measured or assumed: its time may be twice the forecast, and Conv-4's on a GPU more.
+
+    Args:
+        e: on miniImageNet or tieredImageNet; elsewhere evaluation is left out.
+        rate: of the device; by default the one of `measured`.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+    rate = rate or measured(device, e.bfloat16)
+    options = tuple(sorted(e.backbone_options.items()))
+    work, kept, weights = _of_an_image(e.backbone, options, e.size)
+    images = e.batch * e.way * (e.shot + e.query)
+    validation, novel = SPLITS.get(e.dataset, (0, 0))
+    looked_at = -(-e.steps // e.validate_every) * validation + novel
+    memory = kept * images * (0.5 if e.bfloat16 else 1) + 12 * weights  # weights, gradient, momentum
+    seconds = (e.steps * images * work + looked_at * work / 3) / rate.flops  # backward is twice forward
+    return Cost(seconds, memory, 12 * weights, rate.source)  # the best, the last and its momentum
+
+
+def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
+    """The rate of the kind of device on which `labkit.speed` was run for these results; else what is assumed."""
+    file = RESULTS / f"speed_{device}.json"
+    if not file.exists():
+        return ASSUMED
+    step = json.loads(file.read_text())["step"]
+    seconds = statistics.median(step["seconds"]["fast, bfloat16" if bfloat16 else "fast"])
+    e = experiment("mini-1shot")
+    work = _of_an_image(e.backbone, (), e.size)[0] * e.batch * e.way * (e.shot + e.query)
+    where = (
+        f"{step['made']['threads']} threads of {step['made']['device']}" if device == "cpu" else step["made"]["device"]
+    )
+    return Rate(work / seconds, f"a step of {seconds:.3g} s of mini-1shot, measured on {where}")
+
+
+@lru_cache
+def _of_an_image(backbone: str, options: tuple[tuple[str, Any], ...], size: int) -> tuple[float, float, int]:
+    """Operations of a training step and bytes that autograd keeps in float32, both for one image; and weights."""
+    kinds: dict[str, Any] = {"resnet12": ResNet12, "conv4": Conv4, "wrn28": _WideResNet}
+    with torch.device("meta"):
+        network = kinds[backbone](**dict(options))
+        images = torch.empty(2, 3, size, size)
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        alive.append(tensor)  # or another could be given its identity
+        kept[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            features = network(images)
+        features.sum().backward()
+    weights = sum(p.numel() for p in network.parameters())
+    return counter.get_total_flops() / 2, (sum(kept.values()) - 4 * weights) / 2, weights
+
+
+def announce(e: Experiment, device: str, devices: int = 1) -> None:
+    """Print what a training will cost, if it is a long one: more than an hour."""
+    cost = training_cost(e, device=device)
+    if cost.seconds / devices > 3600:
+        print(forecast([replace(cost, seconds=cost.seconds / devices)], 1), flush=True)
+
+
+class _WideResNet(nn.Sequential):
+    """WRN-28-10 (Zagoruyko and Komodakis, 2016) up to its last feature map: to be counted, never trained here."""
+
+    def __init__(self) -> None:
+        sizes = (16, 160, 320, 640)
+        blocks = [
+            _WideBlock(sizes[g] if i else sizes[g - 1], sizes[g], 2 if g > 1 and not i else 1)
+            for g in (1, 2, 3)
+            for i in range(4)
+        ]
+        super().__init__(nn.Conv2d(3, 16, 3, padding=1, bias=False), *blocks, nn.BatchNorm2d(640), nn.ReLU())
+
+
+class _WideBlock(nn.Module):
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        first = [nn.BatchNorm2d(inside), nn.ReLU(), nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)]
+        second = [nn.BatchNorm2d(outside), nn.ReLU(), nn.Conv2d(outside, outside, 3, padding=1, bias=False)]
+        self.body = nn.Sequential(*first, *second)
+        same = inside == outside
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inside, outside, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x) + self.shortcut(x)
+        return y
+
+
+def table1_plan(rate: Rate | None = None, seeds: int = 3, devices: Sequence[int] = (1, 8, 64)) -> pd.DataFrame:
+    """Table 1 in full: every row of the paper's, trained on both datasets, with one and five shots, on its schedule.
+
+    Args:
+        rate: of one GPU; by default the measured one, or `ASSUMED`.
+        seeds: trainings of each.
+        devices: numbers of GPUs for whose wall time the plan is asked.
+
+    Returns:
+        a line for each backbone and preset, and one for all: runs, hours of a run, GPU-hours, GiB of memory, GB of
+        disk, and days of wall time on so many GPUs; ``attrs["rate"]`` says what the times rest on.
+    """
+    with (RESULTS / "paper_table1.csv").open() as file:
+        rows = [TABLE1_BACKBONES[row["backbone"]] for row in csv.DictReader(file)]
+    rate = rate or measured("cuda", bfloat16=True)
+    lines, every = {}, []
+    for backbone in dict.fromkeys(TABLE1_BACKBONES.values()):
+        for preset in TABLE1_PRESETS:
+            cost = training_cost(replace(experiment(preset), backbone=backbone, bfloat16=True), rate)
+            runs = rows.count(backbone) * seeds
+            every += [cost] * runs
+            lines[backbone, preset] = _line([cost] * runs, devices)
+    lines["all", ""] = _line(every, devices)
+    table = pd.DataFrame(lines).T.astype({"runs": int})
+    table.attrs["rate"] = rate.source
+    return table
+
+
+def _line(costs: Sequence[Cost], devices: Sequence[int]) -> dict[str, float]:
+    seconds = [c.seconds for c in costs]
+    return {
+        "runs": len(costs),
+        "hours a run": sum(seconds) / len(costs) / 3600,
+        "GPU-hours": sum(seconds) / 3600,
+        "GiB of memory": max(c.memory for c in costs) / 2**30,
+        "GB of disk": sum(c.disk for c in costs) / 1e9,
+    } | {f"days on {n}": wall_time(seconds, n) / 86400 for n in devices}
+
+
+def main() -> None:
+    """``python -m labkit.plan``: print the plan of Table 1."""
+    parser = argparse.ArgumentParser(description="Plan the paper's Table 1 in full.")
+    parser.add_argument(
+        "--flops", type=float, help="a second, of one of your GPUs in training; else what is known here"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    plan = table1_plan(Rate(arguments.flops, "the rate you gave") if arguments.flops else None, arguments.seeds)
+    print(plan.round(2).to_string())
+    print(f"\nTimes rest on {plan.attrs['rate']}.")
+    one = training_cost(experiment("mini-1shot"))
+    print(f"One training of mini-1shot on a CPU, {forecast([one], 1)}")
+
+
+if __name__ == "__main__":
+    main()

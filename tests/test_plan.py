@@ -1,0 +1,72 @@
+"""Work counted on the meta device against numbers known otherwise, and the plan of Table 1."""
+
+import json
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from labkit import plan
+from labkit.backbones import ResNet12
+from labkit.experiments import experiment
+
+
+def test_work_of_a_backbone_is_what_real_tensors_need() -> None:
+    work, kept, weights = plan._of_an_image("resnet12", (("width", 0.25),), 40)
+    network = ResNet12(width=0.25)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.randn(3, 3, 40, 40)).sum().backward()
+    assert work == pytest.approx(counter.get_total_flops() / 3)
+    assert weights == sum(p.numel() for p in network.parameters())
+    assert kept > 4 * 16 * 40 * 40  # at the least the first convolution's output
+
+
+def test_the_paper_s_schedule_is_what_the_design_says() -> None:
+    """9e16 operations, worked out independently before any of this was written."""
+    e = experiment("mini-1shot", validate_every=10**9)
+    one = plan.training_cost(e, plan.Rate(1.0, "one a second"))
+    assert one.seconds == pytest.approx(9e16, rel=0.03)
+    five = plan.training_cost(experiment("mini-5shot", validate_every=10**9), plan.Rate(1.0, ""))
+    assert five.seconds / one.seconds == pytest.approx(55 / 35, rel=0.01)  # images an episode
+    assert plan.training_cost(experiment("mini-1shot"), plan.Rate(1.0, "")).seconds > one.seconds  # validation costs
+
+
+def test_wide_resnet_has_the_weights_and_the_work_that_are_published() -> None:
+    """36.5 million weights and 5.2e9 multiplications for a picture of 32 pixels (Zagoruyko and Komodakis, table 9)."""
+    work, _, weights = plan._of_an_image("wrn28", (), 32)
+    assert weights == pytest.approx(36.5e6, rel=0.01)
+    assert work / 6 == pytest.approx(5.2e9, rel=0.02)
+
+
+def test_a_cpu_is_measured_and_a_gpu_assumed_until_it_is(tmp_path, monkeypatch) -> None:
+    seconds = plan.measured("cpu").source
+    assert "measured on 2 threads of AMD EPYC" in seconds
+    monkeypatch.setattr(plan, "RESULTS", tmp_path)
+    assert plan.measured("cuda", bfloat16=True) is plan.ASSUMED
+    step = {"seconds": {"fast, bfloat16": [0.04, 0.05, 0.06]}, "made": {"device": "a GPU"}}
+    (tmp_path / "speed_cuda.json").write_text(json.dumps({"step": step}))
+    rate = plan.measured("cuda", bfloat16=True)
+    assert rate.flops * 0.05 * 28500 == pytest.approx(9e16, rel=0.03)
+    assert rate.source == "a step of 0.05 s of mini-1shot, measured on a GPU"
+
+
+def test_table_1_in_full() -> None:
+    table = plan.table1_plan(plan.Rate(1e14, "given"))
+    everything = table.loc[("all", "")]
+    assert everything["runs"] == 24 * 2 * 2 * 3
+    parts = table.iloc[:-1]
+    assert parts["runs"].sum() == 288
+    assert parts["GPU-hours"].sum() == pytest.approx(everything["GPU-hours"])
+    assert everything["days on 1"] * 24 == pytest.approx(everything["GPU-hours"])
+    longest = parts["hours a run"].max() / 24
+    for n in (8, 64):
+        at_best = max(everything["days on 1"] / n, longest)
+        assert at_best <= everything[f"days on {n}"] <= everything["days on 1"] / n + longest
+    assert table.attrs["rate"] == "given"
+
+
+def test_only_long_trainings_are_announced(capsys: pytest.CaptureFixture) -> None:
+    plan.announce(experiment("quick"), "cpu")
+    assert not capsys.readouterr().out
+    plan.announce(experiment("mini-1shot"), "cpu")
+    assert "1 run: about 11.1 days, up to 5.5 GiB" in capsys.readouterr().out
