@@ -150,7 +150,7 @@ def _end_with_parent() -> None:
 def on_ray(
     run: Run, *, address: str | None, cpus: int, gpus: float | None, workers: int | None
 ) -> Iterator[tuple[int, Do]]:
-    """A Ray cluster: the one at `address`, or, with None, one started on this machine, for this machine only.
+    """A Ray cluster: the one at `address` or $RAY_ADDRESS, or, without any, one started here, for this machine only.
 
     Ray itself and not joblib's backend for it: a run asks for a fraction of a GPU, one whose machine died is tried
     again on another, and one that fails does not end the batch. Every machine needs the same Python, Ray and lab. No
@@ -161,6 +161,7 @@ def on_ray(
         ValueError: no machine of the cluster has what a run asks for.
     """
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # the second, a warning
+    address = address or os.environ.get("RAY_ADDRESS")
     if address is None or address.startswith(("127.0.0.1:", "localhost:")):
         # Else Ray takes the loopback address to mean the machine's outer one, and listens there too.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

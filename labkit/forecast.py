@@ -39,12 +39,13 @@ def forecast(costs: Sequence[Cost], at_once: int) -> str:
     each = sum(c.seconds for c in costs) / len(costs)
     memory = sum(sorted((c.memory for c in costs), reverse=True)[:at_once])
     sources = "; ".join(dict.fromkeys(c.source for c in costs))
-    wall = duration(wall_time([c.seconds for c in costs], at_once))
-    one, several = (
-        f"1 run: about {wall}",
-        f"{len(costs)} runs, {at_once} at a time: about {wall} ({duration(each)} each)",
+    disk = sum(c.disk for c in costs)
+    several = f", {at_once} at a time" if len(costs) > 1 else ""
+    return (
+        f"{len(costs)} run{'s' if several else ''}{several}: about "
+        f"{duration(wall_time([c.seconds for c in costs], at_once))}{f' ({duration(each)} each)' if several else ''}, "
+        f"up to {memory / 2**30:.1f} GiB of memory, {disk / 1e6:.0f} MB of disk, by {sources}."
     )
-    return f"{one if len(costs) == 1 else several}, up to {memory / 2**30:.1f} GiB of memory, {sum(c.disk for c in costs) / 1e6:.0f} MB of disk, by {sources}."
 
 
 def wall_time(seconds: Iterable[float], devices: int) -> float:

@@ -179,7 +179,8 @@ def sweep(
         engine: ``"local"``, processes on this machine; ``"ray"``, a Ray cluster (``pip install labkit[cluster]``).
         folder: of the sweep; on a cluster a folder that all machines share, or no training is resumed elsewhere.
         version: of the experiment; results of another one do not count.
-        address: of the cluster, for example ``"10.0.0.1:6379"``; None starts Ray on this machine alone.
+        address: of the cluster, for example ``"10.0.0.1:6379"``; None takes $RAY_ADDRESS, as a job of ``slurm.sh``
+            has it, or starts Ray on this machine alone.
         cpus: threads of a run.
         gpus: GPUs of a run; 0.25 puts four runs on each. None means one, where there are any.
         workers: most runs at once; None fills the machine, or the cluster.
