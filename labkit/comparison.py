@@ -1,7 +1,7 @@
 """``python -m labkit.comparison RUNS``: train every cell of `labkit.experiments.PAPER_AND_CODE` with three seeds.
 
-Start it as often as there are cores to spare: every process takes the next training that none has taken. Stopped, it
-goes on where it was. ``--gather`` writes what is finished into the lab's results.
+A sweep (`labkit.sweeps`) on all cores of this machine: stopped, it goes on where it was. ``--gather`` writes what is
+finished into the lab's results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -25,50 +24,40 @@ from labkit.checkpoints import write_atomically
 from labkit.data import load_images
 from labkit.evaluation import evaluate
 from labkit.experiments import PAPER_AND_CODE, paper_and_code
+from labkit.sweeps import finished, sweep
 from labkit.training import train
 from labkit.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "paper_and_code.json"
 SEEDS = (0, 1, 2)
+VERSION = 1  # of what a cell means
 
 
-def run_cell(cell: str, seed: int, folder: Path) -> None:
-    """Train one cell with one seed, look once at the novel classes, and write ``folder/result.json``."""
-    e = paper_and_code(cell)
+def run_cell(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Train one cell with one seed, and look once at the novel classes."""
+    e = paper_and_code(parameters["cell"])
     images = {
         s: load_images(e.dataset, s, size=e.size, per_class=e.per_class, progress=False)
         for s in ("train", "val", "test")
     }
-    row: dict[str, Any] = {"cell": cell, "seed": seed, "steps": e.steps}
+    row: dict[str, Any] = parameters | {"steps": e.steps}
     started = time.perf_counter()
     try:
-        trained = train(e, images["train"], images["val"], folder, seed=seed, progress=False)
+        trained = train(e, images["train"], images["val"], folder, seed=parameters["seed"], progress=False)
         row["validation"] = round(trained.validation, 2)
         row["few_shot_loss"] = [m["few_shot"] for m in trained.metrics if "few_shot" in m][-1]
         novel = evaluate(trained.model, images["test"], e.way, e.shot, e.test_query, 2000, bfloat16=e.bfloat16)
         row["novel"] = novel.summary()
     except FloatingPointError as error:
         row["diverged"] = str(error)
-    row |= {"seconds": round(time.perf_counter() - started), "threads": torch.get_num_threads(), "versions": versions()}
-    write_atomically(folder / "result.json", json.dumps(row, indent=1).encode())
+    took = round(time.perf_counter() - started)
+    return row | {"seconds": took, "threads": torch.get_num_threads(), "versions": versions()}
 
 
-def work(runs: Path) -> None:
-    """Do every training that is neither finished, in `runs` or in the lab's results, nor in another process's hands."""
+def missing() -> list[dict[str, Any]]:
+    """The trainings that the lab's results do not have."""
     known = {(r["cell"], r["seed"]) for r in _results()}
-    for cell in PAPER_AND_CODE:
-        for seed in SEEDS:
-            if (cell, seed) in known:
-                continue
-            folder = runs / f"{cell.replace(' ', '-')}-seed{seed}"
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with FileLock(folder / "lock", timeout=0):
-                    if not (folder / "result.json").exists():
-                        print(f"{cell}, seed {seed} ...", flush=True)
-                        run_cell(cell, seed, folder)
-            except Timeout:
-                continue
+    return [{"cell": c, "seed": s} for c in PAPER_AND_CODE for s in SEEDS if (c, s) not in known]
 
 
 def _results() -> list[dict[str, Any]]:
@@ -78,7 +67,7 @@ def _results() -> list[dict[str, Any]]:
 
 def gather(runs: Path) -> None:
     """Add the finished trainings of `runs` to the lab's results."""
-    found = [*_results(), *(json.loads(file.read_text()) for file in sorted(runs.glob("*/result.json")))]
+    found = [*_results(), *(r["result"] for r in finished(runs, VERSION))]
     by_place = {(r["cell"], r["seed"]): r for r in found}
     rows = [by_place[cell, seed] for cell in PAPER_AND_CODE for seed in SEEDS if (cell, seed) in by_place]
     what = (
@@ -153,13 +142,14 @@ def figure(table: pd.DataFrame) -> Figure:
 
 
 if __name__ == "__main__":
+    from labkit import comparison  # whose function the sweep's processes import
+
     parser = argparse.ArgumentParser(description="Train paper, released code and every difference between them.")
     parser.add_argument("runs", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--gather", action="store_true", help="write what is finished into the lab's results")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     if arguments.gather:
         gather(arguments.runs)
     else:
-        work(arguments.runs)
+        sweep(comparison.run_cell, missing(), folder=arguments.runs, version=VERSION, cpus=arguments.threads)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from labkit import comparison
 from labkit.experiments import PAPER_AND_CODE, paper_and_code
+from labkit.sweeps import Task, key_of
 from labkit.training import build_model
 
 
@@ -55,26 +55,15 @@ def test_every_cell_is_a_model_that_differs_as_it_says(cell: str) -> None:
         assert changed == asked
 
 
-def test_work_is_done_once_and_not_what_another_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
-
-    def run_cell(cell: str, seed: int, folder: Path) -> None:
-        done.append((cell, seed))
-        (folder / "result.json").write_text(json.dumps(row(cell, seed, 50.0)))
-
-    monkeypatch.setattr(comparison, "run_cell", run_cell)
+def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "RESULTS", tmp_path / "all.json")
-    (tmp_path / "relu-seed1").mkdir()
-    with FileLock(tmp_path / "relu-seed1" / "lock"):
-        comparison.work(tmp_path)
-    assert len(done) == 3 * len(PAPER_AND_CODE) - 1
-    assert ("relu", 1) not in done
-    done.clear()
-    comparison.work(tmp_path)
-    assert done == [("relu", 1)]
+    every = comparison.missing()
+    assert len(every) == 3 * len(PAPER_AND_CODE)
+    for p in every[::-1]:
+        if p != {"cell": "relu", "seed": 1}:
+            task = Task(key_of(p, comparison.VERSION), p, tmp_path, comparison.VERSION, None)
+            task.keep(task.record(result=row(**p, novel=50.0)))
     comparison.gather(tmp_path)
     rows = json.loads((tmp_path / "all.json").read_text())["runs"]
-    assert [(r["cell"], r["seed"]) for r in rows] == [(c, s) for c in PAPER_AND_CODE for s in (0, 1, 2)]
-    done.clear()
-    comparison.work(tmp_path / "another")  # what the lab's results hold is not trained again elsewhere
-    assert not done
+    assert rows == [row(**p, novel=50.0) for p in every if p != {"cell": "relu", "seed": 1}]
+    assert comparison.missing() == [{"cell": "relu", "seed": 1}]
