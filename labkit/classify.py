@@ -33,7 +33,7 @@ from labkit.reading import Fit, Pictures, class_folders, read
 if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     import pandas as pd
 
-    from labkit.explorer import Task  # and this needs the notebooks' packages
+    from labkit.explorer_data import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
 
@@ -96,7 +96,7 @@ class Classified:
 
     def task(self, title: str = "your pictures") -> Task:
         """The same pictures for `labkit.explorer.explore`, which shows why."""
-        from labkit.explorer import Task
+        from labkit.explorer_data import Task
 
         s = self.support
         return Task(title, s.names, s.pictures, self.pictures, s.shots)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.dmf import DMF
-from labkit.explorer import MODES, Explorer, Task, explore, points_of
+from labkit.explorer import Explorer, explore
+from labkit.explorer_data import MODES, Task, points_of
 from labkit.methods.can import CAN
 from labkit.preprocessing import Preprocessing
 

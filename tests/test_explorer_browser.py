@@ -26,7 +26,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 import labkit
-from labkit.explorer import Explorer, tasks_of
+from labkit.explorer import Explorer
+from labkit.explorer_data import tasks_of
 from tests.browser import FLAGS, ensure
 
 ROOT = Path(__file__).parents[1]

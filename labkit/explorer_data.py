@@ -1,0 +1,276 @@
+"""What the explorer shows, as numbers: pictures, where networks look in them, filters and scores, in one buffer.
+
+At k = 1 the alignment is a gain for each group and position. So the browser needs, for every pair of query and class,
+the filter and each group's share of the dot product with the class weight, and can draw any time t from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from labkit import plotting
+from labkit.data.imageset import ImageSet
+from labkit.dmf import DMF
+from labkit.episodes import EpisodeSampler
+from labkit.features import embed_pictures
+from labkit.method import mean_of_shots
+from labkit.sampling import to_pixels
+
+MODES = ("trained", "untrained", "zero")  # of the offsets; all else is the trained network's
+FAR = -1e6  # feature cells: a point so far outside reads zeros, and so is none
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pictures to look at: a support set and queries.
+
+    Attributes:
+        title: shown where tasks are chosen.
+        names: of the N classes.
+        support: uint8 [N, K, size, size, 3].
+        query: uint8 [Q, size, size, 3].
+        shots: how many of the K pictures each class has, N numbers.
+        labels: true class of each query, Q numbers, or None where nobody knows.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    support: NDArray[np.uint8]
+    query: NDArray[np.uint8]
+    shots: tuple[int, ...]
+    labels: tuple[int, ...] | None = None
+
+
+def tasks_of(
+    images: ImageSet,
+    episodes: Sequence[int],
+    way: int = 5,
+    shots: Sequence[int] = (1,),
+    query: int = 1,
+    seed: int = 0,
+) -> list[Task]:
+    """Episodes of an `ImageSet`, once for every number of shots; `query` pictures a class, in the order of classes."""
+    tasks = []
+    for number in episodes:
+        for shot in shots:
+            classes, support, queries, labels = EpisodeSampler(images, way, shot, query, seed).indices(number)
+            order = np.argsort(labels, kind="stable")
+            tasks.append(
+                Task(
+                    f"episode {number}, {way}-way {shot}-shot",
+                    tuple(plotting.readable(images.class_names[c]) for c in classes),
+                    images.pixels[support],
+                    images.pixels[queries[order]],
+                    (shot,) * way,
+                    tuple(int(v) for v in labels[order]),
+                )
+            )
+    return tasks
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network makes of a task's pictures: X_supp [1, N, c, h, w] and X_q [1, Q, c, h, w]."""
+
+    x_supp: Tensor
+    x_q: Tensor
+
+
+def check(models: Mapping[str, DMF], tasks: Sequence[Task]) -> None:
+    """Whether the explorer can show these tasks by these networks.
+
+    Raises:
+        ValueError: no model or no task, a model that is not a DMF network with kernel 1 and its own preprocessing, or
+            pictures of another size than that.
+    """
+    if not models or not tasks:
+        raise ValueError("the explorer needs at least one model and one task")
+    for name, model in models.items():
+        if not isinstance(model, DMF) or model.choices.kernel != 1:
+            kind = f"kernel {model.choices.kernel}" if isinstance(model, DMF) else type(model).__name__
+            raise ValueError(f"{name!r} is of {kind}: the explorer shows DMF networks with kernel 1")
+        if model.preprocessing is None:
+            raise ValueError(f"{name!r} does not say how its images were prepared: load or train it, or set it")
+        for task in tasks:
+            if task.query.shape[1] != model.preprocessing.size:
+                raise ValueError(
+                    f"{name!r} was trained on {model.preprocessing.size} px images, and the pictures of "
+                    f"{task.title!r} have {task.query.shape[1]} px"
+                )
+
+
+def precompute(
+    models: Sequence[DMF], tasks: Sequence[Task]
+) -> tuple[dict[str, Any], bytes, dict[tuple[int, int], Features]]:
+    """All that a browser needs to draw any view of these tasks by these networks.
+
+    Returns:
+        a header in JSON types that says where in the buffer, in bytes, each array lies; the buffer; and the features
+        of every pair of numbers (task, network).
+    """
+    buffer = _Buffer()
+    features = {(t, m): embed(model, task) for t, task in enumerate(tasks) for m, model in enumerate(models)}
+    with torch.inference_mode():
+        blocks = [
+            [_block(model, task, features[t, m], buffer) for m, model in enumerate(models)]
+            for t, task in enumerate(tasks)
+        ]
+    header = {
+        "modes": MODES,
+        "tasks": [
+            {
+                "title": task.title,
+                "names": task.names,
+                "labels": task.labels,
+                "shots": task.shots,
+                "queries": len(task.query),
+                "size": task.query.shape[1],
+                "support": buffer.add(task.support),
+                "query": buffer.add(task.query),
+                "pictures": task.support.shape[1],
+            }
+            for task in tasks
+        ],
+        "blocks": blocks,
+        "palette": [mpl.colors.to_hex(c) for c in mpl.colormaps[plotting.HEAT](np.linspace(0, 1, 64))],
+    }
+    return header, buffer.bytes(), features
+
+
+def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[str, Any]:
+    """What one network makes of one task: sizes, and where its arrays lie in the buffer."""
+    x_supp, x_q = features.x_supp, features.x_q
+    points = [points_of(model, mode, x_supp, x_q) for mode in MODES]
+    filters = [model.filters(x_supp, x_q, p)[0, :, :, :, 0] for p in points]
+    stride = stride_of(model, task, x_q)
+    grouped = x_q[0].unflatten(1, (model.groups, -1))  # [Q, g, c / g, h, w]
+    growing = grouped.relu() if model.choices.relu else grouped
+    weights = model.class_weights(x_supp)[0].unflatten(1, (model.groups, -1))
+    normal = [F.normalize(x[0].flatten(-2), dim=1) for x in (x_q, x_supp)]
+    still = grouped - growing  # what a ReLU keeps from growing; zero without one
+    arrays = {
+        "dots": torch.einsum("qgdhw,ngd->qnghw", growing, weights),
+        "rest": torch.einsum("qgdhw,ngd->qnhw", still, weights),
+        "energy": growing.square().sum(2),
+        "restEnergy": still.square().sum((1, 2)),
+        "similarity": torch.einsum("qcr,ncp->qnrp", *normal),
+    }
+    h, w = x_q.shape[-2:]
+    border = 2 * model.choices.border
+    return {
+        "h": h,
+        "w": w,
+        "groups": model.groups,
+        "stride": stride,
+        "rule": model.rule.name,
+        "steps": model.rule.steps,
+        "scale": model.choices.score_scale,
+        "cells": (h + border) * (w + border),
+        "points": [buffer.add(to_pixels(p[0], stride)) for p in points],
+        "filters": [buffer.add(f) for f in filters],
+    } | {name: buffer.add(value) for name, value in arrays.items()}
+
+
+def embed(model: DMF, task: Task) -> Features:
+    """The features of a task's pictures, the mean over the shots that a class has."""
+    n, k = task.support.shape[:2]
+    support = embed_pictures(model, task.support.reshape(n * k, *task.support.shape[2:])).unflatten(0, (n, k))
+    mask = torch.arange(k, device=support.device) < torch.tensor(task.shots, device=support.device)[:, None]
+    return Features(mean_of_shots(support[None], mask[None]), embed_pictures(model, task.query)[None])
+
+
+def points_of(model: DMF, mode: str, x_supp: Tensor, x_q: Tensor) -> Tensor:
+    """Where a network looks, (y, x) in feature cells [1, Q, N, 9, 2, h, w], with its offsets as `mode` says.
+
+    ``"untrained"``: by an offset convolution that was never trained (drawn with seed 0), on trained features;
+    ``"zero"``: none, the regular grid around where sampling starts.
+    """
+    starts = model.starts(x_supp, x_q)
+    if mode == "zero" or not model.choices.sampling:
+        shape = (1, x_q.shape[1], x_supp.shape[1], *starts.shape[3:])
+        return starts.expand(shape).clone()
+    if mode == "untrained":
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            first = torch.empty_like(model.offset_conv.weight)
+            torch.nn.init.kaiming_uniform_(first, a=5**0.5)  # as nn.Conv2d does
+        model = copy.copy(model)
+        model._modules = dict(model._modules)
+        model.offset_conv = copy.deepcopy(model.offset_conv)
+        model.offset_conv.weight.data = first * model.choices.offset_scale
+    return starts + model.offsets(x_supp, x_q)
+
+
+def stride_of(model: DMF, task: Task, x_q: Tensor) -> float:
+    """Pixels a feature cell."""
+    return float(getattr(model.backbone, "stride", None) or task.query.shape[1] / x_q.shape[-1])
+
+
+def effects(model: DMF, task: Task) -> dict[str, float]:
+    """What the explorer's toggles change in one task whose labels are known, as means over its pairs.
+
+    Returns:
+        shares (0 to 1) of points outside the picture, of answers that are the same without alignment, and of right
+        answers with trained, untrained and zero offsets and without alignment; how far zero offsets move a score, how
+        far taking the first point of the middle position away does, and the standard deviation of scores.
+    """
+    size = task.query.shape[1]
+    features = embed(model, task)
+    x_supp, x_q = features.x_supp, features.x_q
+    with torch.inference_mode():
+        points = {mode: points_of(model, mode, x_supp, x_q) for mode in MODES}
+        px = to_pixels(points["trained"], stride_of(model, task, x_q))
+        one_less = points["trained"].clone()
+        one_less[..., 0, :, px.shape[-2] // 2, px.shape[-1] // 2] = FAR
+        scores = {
+            which: model.score_maps(x_supp, x_q, model.filters(x_supp, x_q, where)).mean((-2, -1))[0]
+            for which, where in (points | {"one less": one_less}).items()
+        }
+        scores["no alignment"] = model.score_maps(x_supp, x_q, None).mean((-2, -1))[0]
+    answers = {which: s.argmax(-1) for which, s in scores.items()}
+    right = {which: (a == torch.tensor(task.labels)).float().mean() for which, a in answers.items()}
+    trained = scores["trained"]
+    found = {
+        "points outside the picture": ((px < -0.5) | (px > size - 0.5)).any(4).float().mean(),
+        "same answer without alignment": (answers["no alignment"] == answers["trained"]).float().mean(),
+        "right, trained offsets": right["trained"],
+        "right, untrained offsets": right["untrained"],
+        "right, zero offsets": right["zero"],
+        "right, no alignment": right["no alignment"],
+        "score moved by zero offsets": (scores["zero"] - trained).abs().mean(),
+        "score moved by one point less": (scores["one less"] - trained).abs().mean(),
+        "standard deviation of scores": trained.std(),
+    }
+    return {name: float(value) for name, value in found.items()}
+
+
+class _Buffer:
+    """Arrays one after the other, each on a multiple of four bytes; float32, or uint8 as they are."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.length = 0
+
+    def add(self, values: Tensor | NDArray[Any]) -> int:
+        """Append an array in row order; where it begins, in bytes."""
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().numpy()
+        content = np.ascontiguousarray(values, None if values.dtype == np.uint8 else np.float32).tobytes()
+        content += bytes(-len(content) % 4)
+        start = self.length
+        self.parts.append(content)
+        self.length += len(content)
+        return start
+
+    def bytes(self) -> bytes:
+        return b"".join(self.parts)
