@@ -1,7 +1,7 @@
 // Draws the explorer from one precomputed buffer (see explorer.py). No library, nothing fetched.
 // A state is the widget's model; `view` turns it into one SVG, which is also what is exported.
 
-const SIDE = 250, GREEN = "#009E73", RED = "#D55E00", BLUE = "#0072B2", GREY = "#888888";
+const WIDTH = 920, HEIGHT = 510, SIDE = 250, GREEN = "#009E73", RED = "#D55E00", BLUE = "#0072B2", GREY = "#888888";
 const CHOICES = ["checkpoint", "mode", "task", "query", "support_class", "picture", "overlay"];
 const OVERLAYS = ["none", "offset length", "score", "similarity", "filter norm"];
 const STATE = [...CHOICES, "row", "column", "locked", "time"];
@@ -54,6 +54,7 @@ function look(data, s) {
   const cell = row * b.w + column;
   const of = (start, size, c) => data.floats(start + 4 * size * (q * N + c), size);
   const points = of(b.points[s.mode], 18 * hw, n);
+  const looks = (c) => { const p = of(b.points[s.mode], 18 * hw, c); return Array.from({ length: 9 }, (_, tap) => [p[2 * tap * hw + cell], p[(2 * tap + 1) * hw + cell]]); };
   const filters = (c) => of(b.filters[s.mode], b.groups * hw, c);
   const whatIf = s.whatIf && s.whatIf.key === keyOf(s) ? s.whatIf : null;
   const gains = (c, k, t) => {
@@ -72,10 +73,8 @@ function look(data, s) {
   const energy = data.floats(b.energy + 4 * b.groups * hw * q, b.groups * hw);
   const still = data.floats(b.restEnergy + 4 * hw * q, hw);
   return {
-    task, b, q, n, N, hw, row, column, cell, whatIf, filters, scoreMap,
-    score: (c, t) => scoreMap(c, t).reduce((a, v) => a + v, 0) / b.cells,
-    dot: (tap) => [points[2 * tap * hw + cell], points[(2 * tap + 1) * hw + cell]],
-    shown: (tap) => (whatIf ? whatIf.points[tap] : [points[2 * tap * hw + cell], points[(2 * tap + 1) * hw + cell]]),
+    task, b, q, n, N, hw, row, column, cell, whatIf, filters, scoreMap, looks,
+    shown: (c) => (whatIf && c === n ? whatIf.points : looks(c)),
     ghost: (tap) => [row + Math.floor(tap / 3) - 1, column + (tap % 3) - 1].map((v) => b.stride * v + (b.stride - 1) / 2),
     lengths: () => Array.from({ length: hw }, (_, k) => {
       let sum = 0;
@@ -103,21 +102,42 @@ function colour(palette, v, low, high) {
 
 function heat(palette, values, h, w, x, y, side, low, high, opacity = 1) {
   const cw = side / w, ch = side / h;
-  return values.map((v, k) => `<rect x="${fixed(x + (k % w) * cw)}" y="${fixed(y + Math.floor(k / w) * ch)}" width="${fixed(cw + 0.3)}" height="${fixed(ch + 0.3)}" fill="${colour(palette, v, low, high)}" fill-opacity="${opacity}"/>`).join("");
+  const cells = values.map((v, k) => `<rect x="${fixed(x + (k % w) * cw)}" y="${fixed(y + Math.floor(k / w) * ch)}" width="${fixed(cw)}" height="${fixed(ch)}" fill="${colour(palette, v, low, high)}"/>`);
+  return `<g shape-rendering="crispEdges" fill-opacity="${opacity}">${cells.join("")}</g>`;
+}
+
+// A colour bar under a map with its ends and, on it, the value at the position.
+function scale(palette, x, y, side, low, high, here, digits, what = "here") {
+  const strip = palette.map((c, k) => `<rect x="${fixed(x + (k * side) / palette.length)}" y="${y}" width="${fixed(side / palette.length)}" height="6" fill="${c}"/>`);
+  const at = x + clamp((here - low) / (high - low || 1), 0, 1) * side;
+  return `<g shape-rendering="crispEdges">${strip.join("")}</g><path d="M${fixed(at)},${y + 5}l4,6h-8z" fill="${GREEN}" stroke="white" stroke-width="0.8"/>`
+    + label(x, y + 22, fixed(low, digits), 'class="small"') + label(x + side, y + 22, fixed(high, digits), 'class="small" text-anchor="end"')
+    + label(x + side / 2, y + 22, `${what} ${fixed(here, digits)}`, 'class="small" text-anchor="middle"');
+}
+
+// From the regular grid to where the network looks: white with a dark edge, to be seen on any picture.
+function arrow([x0, y0], [x1, y1], gap) {
+  const long = Math.hypot(x1 - x0, y1 - y0);
+  if (long < gap + 2) return "";
+  const [u, v] = [(x1 - x0) / long, (y1 - y0) / long], [tx, ty] = [x1 - gap * u, y1 - gap * v], back = Math.min(8, long - gap);
+  const [bx, by] = [tx - back * u, ty - back * v];
+  const head = [[tx, ty], [bx - 3.4 * v, by + 3.4 * u], [bx + 3.4 * v, by - 3.4 * u]].map((p) => p.map((z) => fixed(z)).join()).join(" ");
+  const line = (colour, width, more) => `<line x1="${fixed(x0)}" y1="${fixed(y0)}" x2="${fixed(bx)}" y2="${fixed(by)}" stroke="${colour}" stroke-width="${width}" ${more}/>`;
+  return `${line("#000", 3, 'stroke-opacity="0.4"')}${line("white", 1.4, 'class="arrow"')}<polygon points="${head}" fill="white" stroke="#000" stroke-opacity="0.4" stroke-width="0.8"/>`;
 }
 
 const label = (x, y, text, more = "") => `<text x="${x}" y="${y}" ${more}>${escaped(text)}</text>`;
 
-// A small map with its title above and its range below.
-function tile(palette, values, l, x, y, side, title, low, high, digits = 1) {
+// A small map with its title above and its colour bar below.
+function tile(palette, values, l, x, y, side, title, low, high, digits = 1, what = "here") {
   const mark = `<rect x="${x + (l.column * side) / l.b.w}" y="${y + (l.row * side) / l.b.h}" width="${side / l.b.w}" height="${side / l.b.h}" fill="none" stroke="${GREEN}" stroke-width="2.5"/>`;
   return label(x, y - 7, title) + heat(palette, values, l.b.h, l.b.w, x, y, side, low, high) + mark
-    + label(x, y + side + 15, `${fixed(low, digits)} to ${fixed(high, digits)}; here ${fixed(values[l.cell], digits)}`, 'class="small"');
+    + scale(palette, x, y + side + 5, side, low, high, values[l.cell], digits, what);
 }
 
 function view(data, s) {
   const l = look(data, s), { b, task } = l, palette = data.header.palette, t = s.time, out = [];
-  const scores = task.names.map((_, c) => l.score(c, t)), best = scores.indexOf(Math.max(...scores));
+  const maps = task.names.map((_, c) => l.scoreMap(c, t)), scores = maps.map((m) => m.reduce((a, v) => a + v, 0) / b.cells), best = scores.indexOf(Math.max(...scores));
   const truth = task.labels ? task.labels[l.q] : null;
   const Y = 26, QX = 2, SX = 2 + SIDE + 26, CX = SX + SIDE + 34, px = SIDE / task.size;
   const place = ([y, x], x0) => [x0 + (x + 0.5) * px, Y + (y + 0.5) * px];
@@ -129,13 +149,13 @@ function view(data, s) {
   if (overlays[s.overlay]) {
     const values = overlays[s.overlay](), low = Math.min(...values), high = Math.max(...values);
     out.push(heat(palette, values, b.h, b.w, QX, Y, SIDE, low, high, 0.62));
-    out.push(label(QX, Y + SIDE + 16, `${s.overlay}: ${fixed(low, 1)} to ${fixed(high, 1)}${s.overlay === "offset length" ? " px" : ""}; here ${fixed(values[l.cell], 1)}`, 'class="small"'));
+    out.push(scale(palette, QX, Y + SIDE + 4, SIDE, low, high, values[l.cell], 1, s.overlay === "offset length" ? "offset length, px:" : `${s.overlay}:`));
   }
   const [qx, qy] = place([4, 5].map((_, i) => b.stride * [l.row, l.column][i] + (b.stride - 1) / 2), QX);
   out.push(`<circle class="position" cx="${fixed(qx)}" cy="${fixed(qy)}" r="8" fill="${GREEN}" stroke="white" stroke-width="2"/>`);
 
   // Support, with the nine points.
-  const k = clamp(s.picture, 0, task.shots[l.n] - 1);
+  const k = clamp(s.picture, 0, task.shots[l.n] - 1), shown = l.shown(l.n);
   out.push(label(SX, 16, `Support: ${task.names[l.n]}`.slice(0, 34), 'class="title"'), image(l.supportStart(l.n, k), SX, Y, SIDE));
   if (s.overlay === "similarity") {
     const values = l.similarity();
@@ -144,35 +164,40 @@ function view(data, s) {
   let outside = 0, unread = 0;
   const ghosts = [], arrows = [], dots = [];
   for (let tap = 0; tap < 9; tap++) {
-    const at = l.shown(tap), [gx, gy] = place(l.ghost(tap), SX);
-    ghosts.push(`<circle class="ghost" cx="${fixed(clamp(gx, SX, SX + SIDE))}" cy="${fixed(clamp(gy, Y, Y + SIDE))}" r="4" fill="white" fill-opacity="0.75" stroke="#333" stroke-width="0.8"/>`);
+    const at = shown[tap], [gx, gy] = place(l.ghost(tap), SX).map((v, i) => clamp(v, [SX, Y][i], [SX, Y][i] + SIDE));
+    ghosts.push(`<circle class="ghost" cx="${fixed(gx)}" cy="${fixed(gy)}" r="4" fill="white" fill-opacity="0.75" stroke="#333" stroke-width="0.8"/>`);
     if (!at) { unread++; continue; }
     const far = at.some((v) => v < -0.5 || v > task.size - 0.5);
     outside += far;
     const [x, y] = place(at, SX), dx = clamp(x, SX, SX + SIDE), dy = clamp(y, Y, Y + SIDE);
-    arrows.push(`<line x1="${fixed(clamp(gx, SX, SX + SIDE))}" y1="${fixed(clamp(gy, Y, Y + SIDE))}" x2="${fixed(dx)}" y2="${fixed(dy)}" stroke="white" stroke-opacity="0.8" stroke-width="1.3"/>`);
+    arrows.push(arrow([gx, gy], [dx, dy], 9));
     dots.push(`<g class="dot" data-tap="${tap}" data-y="${fixed(at[0], 3)}" data-x="${fixed(at[1], 3)}" data-outside="${far}"><circle cx="${fixed(dx)}" cy="${fixed(dy)}" r="8.5" fill="${far ? "white" : RED}" stroke="${far ? RED : "white"}" stroke-width="1.6"/><text x="${fixed(dx)}" y="${fixed(dy + 3.6)}" text-anchor="middle" class="number" fill="${far ? RED : "white"}">${tap + 1}</text></g>`);
   }
   out.push(...ghosts, ...arrows, ...dots);
   const away = unread ? `, ${unread} taken away` : "";
   out.push(label(SX, Y + SIDE + 16, `${outside} of 9 points outside the picture${away}`, 'class="small outside"'));
-  if (outside) out.push(label(SX, Y + SIDE + 31, "(hollow, drawn on its edge): they read zeros", 'class="small"'));
+  if (outside) out.push(label(SX, Y + SIDE + 31, "(hollow, on its edge): zeros are read there, or in part", 'class="small"'));
 
   // All classes, with their scores.
-  const most = Math.max(...scores.map(Math.abs), 1e-9), high = Math.min(52, 260 / l.N), thumb = high - 6;
-  out.push(label(CX, 16, `Scores at t = ${fixed(t)}`, 'class="title"'));
+  const most = Math.max(...scores.map(Math.abs), 1e-9), high = Math.min(52, 260 / l.N), thumb = high - 6, MX = WIDTH - 12 - thumb;
+  const all = maps.flat(), least = Math.min(...all), largest = Math.max(...all);
+  out.push(label(CX, 16, `Scores at t = ${fixed(t)}`, 'class="title"'), label(MX + thumb, 16, "score maps", 'class="small" text-anchor="end"'));
   task.names.forEach((name, c) => {
-    const y = Y + c * high, x = CX + thumb + 8, length = Math.max(1, (Math.max(0, scores[c]) / most) * 190);
-    const notes = [c === truth ? "true" : "", c === best ? "predicted" : ""].filter(Boolean).join(", ");
-    out.push(`<g class="class" data-class="${c}" data-score="${scores[c]}"><rect x="${CX - 4}" y="${y - 3}" width="330" height="${high}" rx="5" fill="${c === l.n ? BLUE : "transparent"}" fill-opacity="0.16"/>`,
+    const y = Y + c * high, x = CX + thumb + 8, length = Math.max(1, (Math.max(0, scores[c]) / most) * 160), tight = high < 36;
+    const notes = [c === truth ? "true" : "", c === best ? "predicted" : ""].filter(Boolean).join(", "), room = (tight ? 34 : 40) - notes.length;
+    const shown = (name.length > room ? `${name.slice(0, room - 1)}…` : name) + (notes ? ` (${notes})` : "");
+    out.push(`<g class="class" data-class="${c}" data-score="${scores[c]}"><rect x="${CX - 4}" y="${y - 3}" width="${WIDTH - 4 - CX}" height="${high}" rx="5" fill="${c === l.n ? BLUE : "transparent"}" fill-opacity="0.16"/>`,
       image(l.supportStart(c, clamp(k, 0, task.shots[c] - 1)), CX, y, thumb),
-      label(x, y + 13, name.slice(0, 28) + (notes ? ` (${notes})` : ""), c === best ? 'class="best"' : ""),
-      `<rect x="${x}" y="${y + 20}" width="${fixed(length)}" height="12" fill="${c === truth ? GREEN : GREY}"/>`,
-      label(fixed(x + length + 6), y + 30, fixed(scores[c])), "</g>");
+      ...l.shown(c).filter(Boolean).map(([v, u]) => [((u + 0.5) * thumb) / task.size, ((v + 0.5) * thumb) / task.size].map((z) => clamp(z, 0, thumb)))
+        .map(([u, v]) => `<circle cx="${fixed(CX + u)}" cy="${fixed(y + v)}" r="${tight ? 1.2 : 2.2}" fill="${RED}" stroke="white" stroke-width="${tight ? 0.4 : 0.7}"/>`),
+      heat(palette, maps[c], b.h, b.w, MX, y, thumb, least, largest),
+      `<rect x="${x}" y="${tight ? y : y + 20}" width="${fixed(length)}" height="${tight ? thumb : 12}" fill="${c === truth ? GREEN : GREY}" fill-opacity="${tight ? 0.4 : 1}"/>`,
+      label(x + (tight ? 3 : 0), tight ? y + thumb / 2 + 4 : y + 13, shown, c === best ? 'class="best"' : ""),
+      tight ? label(MX - 8, y + thumb / 2 + 4, fixed(scores[c]), 'text-anchor="end"') : label(fixed(x + length + 6), y + 30, fixed(scores[c])), "</g>");
   });
   if (l.whatIf && l.whatIf.answer) {
     const a = l.whatIf.answer;
-    out.push(label(CX, Y + SIDE + 31, `What if, at t = 1: ${fixed(a.score, 3)} instead of ${fixed(a.was, 3)}`, 'class="what-if"'));
+    out.push(label(CX, Y + SIDE + 31, `What if, at t = 1: ${fixed(a.score, 3)} instead of ${fixed(a.was, 3)}`, `class="what-if" data-serial="${a.serial}"`));
   }
 
   // Alignment: query, score maps, filter.
@@ -180,7 +205,7 @@ function view(data, s) {
   const start = l.aligned(0), grown = l.aligned(t), full = l.aligned(1), top = Math.max(...start, ...full);
   const before = l.scoreMap(l.n, 0), after = l.scoreMap(l.n, t), whole = [...before, ...l.scoreMap(l.n, 1)];
   const low = Math.min(...whole), up = Math.max(...whole);
-  out.push(tile(palette, grown, l, QX, TY, side, `Aligned, t = ${fixed(t)}`, 0, top));
+  out.push(tile(palette, grown, l, QX, TY, side, `Aligned query, t = ${fixed(t)}`, 0, top, 1, "norm"));
   out.push(tile(palette, before, l, QX + side + gap, TY, side, "Score map before", low, up, 2));
   out.push(tile(palette, after, l, QX + 2 * (side + gap), TY, side, `Score map, t = ${fixed(t)}`, low, up, 2));
   const FX = QX + 3 * (side + gap) + 26, width = 910 - FX, f = l.filters(l.n), bar = width / b.groups;
@@ -193,13 +218,13 @@ function view(data, s) {
     if (own) out.push(`<line x1="${fixed(FX + g * bar)}" x2="${fixed(FX + (g + 1) * bar)}" y1="${fixed(TY + side * (1 - old))}" y2="${fixed(TY + side * (1 - old))}" stroke="${RED}" stroke-width="2"/>`);
   }
   out.push(label(FX, TY + side + 15, b.groups > 1 ? `group 1 to ${b.groups}` : "one group", 'class="small"'));
+  const moved = l.whatIf && l.whatIf.answer ? ` With the moved points ${task.names[l.n]} scores ${fixed(l.whatIf.answer.score, 3)} instead of ${fixed(l.whatIf.answer.was, 3)}.` : "";
   const answer = truth === null ? "" : best === truth ? ", right" : ", wrong";
-  const spoken = `Query ${l.q + 1}, row ${l.row}, column ${l.column}: ${outside} of 9 points outside. Predicted ${task.names[best]}${answer}.`;
+  const spoken = `Query ${l.q + 1}, row ${l.row}, column ${l.column}: ${outside} of 9 points outside. Predicted ${task.names[best]}, ${fixed(scores[best])}${answer}.${moved}`;
   return { svg: out.join(""), spoken, layout: { QX, SX, CX, Y, px, high, TY }, l };
 }
 
 const STYLE = "text{font:12px system-ui,sans-serif;fill:currentColor}.title,.best{font-weight:600}.small{font-size:11px;opacity:.85}.number{font-size:10px;font-weight:700}.what-if{font-weight:600}.dot{cursor:grab}.number[fill=white]{fill:#fff}.number:not([fill=white]){fill:#D55E00}";
-const WIDTH = 920, HEIGHT = 498;
 
 function render({ model, el }) {
   let data = new Data(model.get("header"), model.get("buffer"));
@@ -303,7 +328,7 @@ function render({ model, el }) {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     const { b, row, column } = current.l;
     if (step && event.shiftKey && chosen !== null) {
-      const at = current.l.shown(chosen) || current.l.ghost(chosen);
+      const at = current.l.shown(current.l.n)[chosen] || current.l.ghost(chosen);
       move(chosen, at.map((v, i) => v + step[i]));
     } else if (step) put({ row: clamp(row + step[0], 0, b.h - 1), column: clamp(column + step[1], 0, b.w - 1) });
     else if (/^[1-9]$/.test(event.key)) { chosen = Number(event.key) - 1; said.textContent = `Point ${event.key} chosen.`; }
@@ -319,7 +344,7 @@ function render({ model, el }) {
   let waiting = false, pending = false;
   function move(tap, at) {
     const s = state(), key = keyOf(s);
-    if (!whatIf) whatIf = { key, points: Array.from({ length: 9 }, (_, i) => current.l.dot(i)), answer: null };
+    if (!whatIf) whatIf = { key, points: current.l.looks(current.l.n), answer: null };
     whatIf.points[tap] = at;
     draw();
     ask();

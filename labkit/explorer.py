@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,14 +18,17 @@ from typing import Any
 
 import anywidget
 import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import traitlets
 from torch import Tensor
 
+from labkit import plotting
 from labkit.checkpoints import write_atomically
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
-from labkit.explorer_data import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
+from labkit.explorer_data import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of, to_px
 from labkit.versions import versions
 
 EXPORT_BYTES = 20 * 2**20
@@ -142,12 +146,43 @@ class Explorer(anywidget.AnyWidget):
             answer = {"kind": "error", "text": f"{type(error).__name__}: {error}"}
         self.send(answer)
 
+    def picture_of_start(self) -> bytes:
+        """A PNG of the first view, for readers of a notebook whose widgets do not run: the query with its position,
+        and where the first network looks in up to five classes."""
+        model, task, known = next(iter(self.models.values())), self.tasks[0], self.features[0, 0]
+        stride, (i, j) = stride_of(model, task, known.x_q), (self.row, self.column)
+        with torch.inference_mode():
+            points = to_px(points_of(model, MODES[0], known.x_supp, known.x_q)[0, 0], stride)[..., i, j]
+            scores = model.score(known.x_supp[:, :, None], known.x_q)[0, 0]
+        shown = min(5, len(task.names))
+        figure, axes = plt.subplots(1, 1 + shown, figsize=(1.7 * (1 + shown), 2.3))
+        plotting.show_image(axes[0], task.query[0], "query")
+        y, x = (stride * v + (stride - 1) / 2 for v in (i, j))
+        axes[0].plot(x, y, "o", color=plotting.GREEN, markersize=8, markeredgecolor="white")
+        grid = np.stack(np.meshgrid([y - stride, y, y + stride], [x - stride, x, x + stride], indexing="ij"), 2)
+        for n, ax in enumerate(axes[1:]):
+            plotting.show_image(ax, task.support[n, 0], task.names[n])
+            plotting.show_points(ax, task.support.shape[2], points[n].cpu().numpy(), grid.reshape(9, 2))
+            ax.set_xlabel(f"score {scores[n]:.2f}")
+        content = io.BytesIO()
+        figure.savefig(content, format="png", bbox_inches="tight")
+        plt.close(figure)
+        return content.getvalue()
+
     @staticmethod
     def _index(request: Mapping[str, Any], name: str, size: int) -> int:
         value = request.get(name)
         if not isinstance(value, int) or not 0 <= value < size:
             raise ValueError(f"{name} must be a whole number from 0 to {size - 1}, got {value!r}")
         return value
+
+
+class Panel(ipywidgets.VBox):  # type: ignore[misc]  # has no types
+    """An `Explorer`, the last of its children, with a picture in its output for readers whose widgets do not run."""
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super()._repr_mimebundle_(**options)
+        return found | {"image/png": base64.b64encode(self.children[-1].picture_of_start()).decode()}
 
 
 def explore(
@@ -161,7 +196,7 @@ def explore(
     query: int = 1,
     seed: int = 0,
     folder: Path | str = "../runs",
-) -> ipywidgets.VBox:
+) -> Panel:
     """An `Explorer` under two sliders, row and column of the query position, linked with it in the browser.
 
     Args:
@@ -174,15 +209,14 @@ def explore(
             raise ValueError("explore needs images or tasks")
         tasks = tasks_of(images, episodes, way, shots, query, seed)
     explorer = Explorer(models, tasks, folder)
-    block = explorer.header["blocks"][0][0]
+    blocks = [block for of_task in explorer.header["blocks"] for block in of_task]
     sliders = []
-    for name, last in (("row", block["h"] - 1), ("column", block["w"] - 1)):
-        slider = ipywidgets.IntSlider(
-            value=getattr(explorer, name), min=0, max=last, description=name, continuous_update=True
-        )
+    for name, side in (("row", "h"), ("column", "w")):
+        last = max(block[side] for block in blocks) - 1
+        slider = ipywidgets.IntSlider(value=getattr(explorer, name), min=0, max=last, description=name)
         ipywidgets.jslink((slider, "value"), (explorer, name))
         sliders.append(slider)
-    return ipywidgets.VBox([ipywidgets.HBox(sliders), explorer])
+    return Panel([ipywidgets.HBox(sliders), explorer])
 
 
 def _asked_points(points: Any, stride: float) -> Tensor:

@@ -230,18 +230,22 @@ def show_sampling(
         grid: the regular 3 x 3 grid, [9, 2], drawn as ghosts.
     """
     show_image(axes[0], query, "query position")
-    show_image(axes[1], support, "sampled points")
-    side = np.asarray(support).shape[0]
     axes[0].plot(position[1], position[0], "o", color=GREEN, markersize=8, markeredgecolor="white")
+    show_image(axes[1], support, "sampled points")
+    show_points(axes[1], np.asarray(support).shape[0], points, grid)
+
+
+def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None:
+    """The nine points of `show_sampling` over a support picture that is shown already, `side` pixels wide and high."""
     where, ghosts = np.asarray(points), np.asarray(grid)
     inside = ((where >= -0.5) & (where <= side - 0.5)).all(1)
     drawn = where.clip(0, side - 1)
-    axes[1].plot(ghosts[:, 1], ghosts[:, 0], "o", color="white", alpha=0.55, markersize=4, clip_on=False)
+    ax.plot(ghosts[:, 1], ghosts[:, 0], "o", color="white", alpha=0.55, markersize=4, clip_on=False)
     for (y0, x0), (y1, x1) in zip(ghosts, drawn, strict=True):
-        axes[1].plot([x0, x1], [y0, y1], color="white", alpha=0.5, linewidth=0.8)
-    axes[1].plot(drawn[inside, 1], drawn[inside, 0], "o", color=RED, markersize=6, markeredgecolor="white")
-    axes[1].plot(drawn[~inside, 1], drawn[~inside, 0], "o", color=RED, markersize=6, fillstyle="none", clip_on=False)
-    axes[1].set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
+        ax.plot([x0, x1], [y0, y1], color="white", alpha=0.5, linewidth=0.8)
+    ax.plot(drawn[inside, 1], drawn[inside, 0], "o", color=RED, markersize=6, markeredgecolor="white")
+    ax.plot(drawn[~inside, 1], drawn[~inside, 0], "o", color=RED, markersize=6, fillstyle="none", clip_on=False)
+    ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
 
 
 def learning_curves(metrics: Sequence[Mapping[str, Any]], chance: float) -> Figure:

@@ -1,6 +1,7 @@
 """What the explorer sends to the browser is what the network computes, and what it asks of Python is answered."""
 
 import base64
+import io
 import json
 import xml.dom.minidom
 from functools import cache
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from labkit.dmf import DMF
 from labkit.explorer import Explorer, explore
@@ -195,6 +197,15 @@ def test_what_it_cannot_show_is_named(task: Task) -> None:
         Explorer({"bare": bare}, [task])
     with pytest.raises(ValueError, match="needs images or tasks"):
         explore({"x": network()})
+
+
+def test_where_no_widget_runs_its_output_is_a_picture(task: Task) -> None:
+    box = explore({"x": network(), "y": network(start="match")}, tasks=[task])
+    shown = box._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(shown)
+    width, height = Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))).size
+    assert width > (1 + WAY) * height / 2, "a query and every class, side by side"
+    assert [(s.description, s.max) for s in box.children[0].children] == [("row", 2), ("column", 2)]
 
 
 @cache
