@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     from labkit.explorer_data import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +91,15 @@ class Classified:
         return pd.DataFrame({"file": self.files, "answer": self.answers} | columns | rest)
 
     def to_csv(self, path: Path | str) -> Path:
-        """Write `table`, all digits kept; whoever reads the file finds all of it."""
-        write_atomically(Path(path), self.table().to_csv(index=False).encode())
+        """Write `table`, all digits kept; whoever reads the file finds all of it.
+
+        File and class names come from strangers, and a spreadsheet would run one that begins like a formula: such a
+        name gets an apostrophe in front, as OWASP recommends.
+        """
+        table = self.table()
+        for column in ("file", "answer"):
+            table[column] = [f"'{name}" if name.startswith(FORMULA) else name for name in table[column]]
+        write_atomically(Path(path), table.to_csv(index=False).encode())
         return Path(path)
 
     def task(self, title: str = "your pictures") -> Task:

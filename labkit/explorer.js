@@ -176,7 +176,7 @@ function view(data, s) {
   out.push(...ghosts, ...arrows, ...dots);
   const away = unread ? `, ${unread} taken away` : "";
   out.push(label(SX, Y + SIDE + 16, `${outside} of 9 points outside the picture${away}`, 'class="small outside"'));
-  if (outside) out.push(label(SX, Y + SIDE + 31, "(hollow, on its edge): zeros are read there, or in part", 'class="small"'));
+  if (outside) out.push(label(SX, Y + SIDE + 31, "(hollow, on its edge): they read zeros, or partly", 'class="small"'));
 
   // All classes, with their scores.
   const most = Math.max(...scores.map(Math.abs), 1e-9), high = Math.min(52, 260 / l.N), thumb = high - 6, MX = WIDTH - 12 - thumb;

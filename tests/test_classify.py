@@ -239,6 +239,16 @@ def test_csv_round_trip_and_html(drawn: SupportSet, tmp_path: Path) -> None:
     assert "<b>.png" not in found.to_html()
 
 
+def test_a_name_that_is_a_formula_is_text_in_the_csv(model: Method, tmp_path: Path) -> None:
+    support = {"=1+1": noise(1), "@b": noise(2)}
+    found = labkit.classify(model, support, {"=cmd|' /C calc'!A0.png": noise(1), "b-2.png": noise(2)}, refuse=0)
+    table = pd.read_csv(found.to_csv(tmp_path / "answers.csv"))
+    assert list(table["file"]) == ["'=cmd|' /C calc'!A0.png", "b-2.png"]
+    assert list(table["answer"]) == [f"'{answer}" for answer in found.answers]
+    assert not [c for c in table.columns if c.startswith(("=", "+", "-", "@"))]
+    assert set(found.answers) <= set(support)
+
+
 def test_none_of_these_is_an_answer(drawn: SupportSet) -> None:
     queries = [*drawn.pictures[:, 0], noise(1)]
     never, often = (drawn.classify(queries, refuse=refuse) for refuse in (0, 0.5))

@@ -263,6 +263,23 @@ def test_in_jupyterlab(folder: Path, expected: Explorer) -> None:
         page.keyboard.press("Escape")
         expect(page.locator(".what-if")).to_have_count(0)
 
+        # Or dragged: the eighth point, to 20 units of the drawing to the right and 30 up.
+        grip = np.array(
+            page.eval_on_selector(".dot[data-tap='7'] circle", "e => [e.cx, e.cy].map(v => v.baseVal.value)")
+        )
+        page.mouse.move(*centre(page, *grip))
+        page.mouse.down()
+        page.mouse.move(*centre(page, *(grip + np.array([20, -30]))), steps=4)
+        page.mouse.up()
+        page.locator(".what-if").wait_for()
+        expect(page.locator(".dmf-said")).to_contain_text("With the moved points")
+        dragged = of_buffer(expected, 0, 0, 0, 0, truth, 2, 2) + [
+            [-4.8 * (tap == 7), 3.2 * (tap == 7)] for tap in range(9)
+        ]
+        np.testing.assert_allclose(dots(page), dragged, atol=0.1)
+        page.locator("button[name=reset]").click()
+        expect(page.locator(".what-if")).to_have_count(0)
+
         # Export.
         page.locator("button[name=export]").click()
         expect(page.locator(".dmf-said")).to_contain_text("Written: figures/explorer-")
