@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from labkit import limits
+from labkit import limits, limits_pictures
 from labkit.data.glyph_scene import DEFAULT, Difficulty
 from labkit.dmf import DMF
 
@@ -110,7 +110,7 @@ def test_differences_are_paired_by_episode() -> None:
     assert row["accuracy ci95"] > 20 * row["gain ci95"]
     assert all(r["gain"] == r["fall beyond"] == 0 for r in rows if r["method"] == limits.BASELINE)
     assert "apart" not in next(r for r in rows if r["study"] == "together")
-    assert limits.table(rows, "apart").loc[limits.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
+    assert limits_pictures.table(rows, "apart").loc[limits.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
         *limits.estimate(base[far])
     )
     with pytest.raises(KeyError, match="nobody"):
@@ -132,7 +132,7 @@ def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> Non
     assert study["plan"]["query"] == 15
     found = {(r["study"], r["level"], r["method"]) for r in study["rows"]}
     assert found == {(level.study, level.value, m) for level in limits.levels() for m in limits.METHODS}
-    figure = limits.figure(study["rows"])
+    figure = limits_pictures.figure(study["rows"])
     colours = {c.get_color() for c in figure.axes[0].get_lines() if c.get_label() != "_nolegend_"}
     assert {colour for *_, colour in limits.METHODS.values()} <= colours
     plt.close(figure)
