@@ -11,6 +11,8 @@ objects are small, 0.4 to 0.5 of the image's side, or there would be nowhere to 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -73,6 +75,10 @@ class Level:
     query: tuple[Difficulty, ...]
 
 
+Study = tuple[dict[Level, NDArray[np.float64]], dict[Level, float]]
+"""Of every level, the accuracy of every episode; and of some, where the samples land. See `study`."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The images and the episodes, the same at every level.
@@ -90,7 +96,7 @@ class Plan:
     shot: int = 1
     query: int = 15
     seed: int = 0
-    episodes: int = 600
+    episodes: int = 500
 
     def images(self, difficulty: Difficulty) -> ImageSet:
         """The same scenes at any difficulty, but for what the difficulty says."""
@@ -264,9 +270,7 @@ def _within(points: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np
     return found
 
 
-def study(
-    model: FewShotModel, wanted: Sequence[Level], plan: Plan, title: str = ""
-) -> tuple[dict[Level, NDArray[np.float64]], dict[Level, float]]:
+def study(model: FewShotModel, wanted: Sequence[Level], plan: Plan, title: str = "") -> Study:
     """Play `wanted` with one method, under a progress bar where there is a title.
 
     Returns:
@@ -282,6 +286,30 @@ def study(
     return played, landed
 
 
+def kept_study(name: str, model: Any, wanted: Sequence[Level], plan: Plan, folder: Path) -> Study:
+    """The `study` of a method, or what an earlier run of it, with these weights and this plan, left in `folder`."""
+    about = [digest(model), METHODS[name][1], asdict(plan), [asdict(level) for level in wanted]]
+    file = folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npz"
+    if not file.exists():
+        played, landed = study(model, wanted, plan, name)
+        content = io.BytesIO()
+        lands = [landed.get(level, np.nan) for level in wanted]
+        np.savez(content, played=[played[level] for level in wanted], landed=lands)
+        write_atomically(file, content.getvalue())
+    with np.load(file) as known:
+        values, lands = known["played"], known["landed"]
+    where = {level: float(v) for level, v in zip(wanted, lands, strict=True) if np.isfinite(v)}
+    return dict(zip(wanted, values, strict=True)), where
+
+
+def digest(model: torch.nn.Module) -> str:
+    """sha256 (first 16 hex digits) of the names and values of a model's weights; in what file is all the same."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(name.encode() + value.cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
 def load_method(name: str, weights: Path | None = None) -> Any:
     """A model of `METHODS`, shipped with the lab or, as NAME.safetensors, in the folder `weights`.
 
@@ -295,10 +323,8 @@ def load_method(name: str, weights: Path | None = None) -> Any:
     return model.variant(**changes) if changes else model
 
 
-def gather(
-    studies: Mapping[str, tuple[dict[Level, NDArray[np.float64]], dict[Level, float]]], plan: Plan
-) -> dict[str, Any]:
-    """What is written into `RESULTS`, from the `study` of every method; "remedy" compares it with DMF."""
+def gather(studies: Mapping[str, Study], digests: Mapping[str, str], plan: Plan) -> dict[str, Any]:
+    """What is written into `RESULTS`, from the `study` and `digest` of every method; "remedy" compares it with DMF."""
     played = {name: own for name, (own, _) in studies.items()}
     wanted = list(played[BASELINE])
     return {
@@ -307,7 +333,9 @@ def gather(
         "date": str(date.today()),
         "versions": versions(),
         "plan": asdict(plan),
-        "methods": {name: {"weights": METHODS[name][0], **METHODS[name][1]} for name in studies},
+        "methods": {
+            name: {"weights": METHODS[name][0], "digest": digests[name]} | METHODS[name][1] for name in studies
+        },
         "travel": [
             {"study": level.study, "level": level.value, "share of the side": round(travel(level, plan), 3)}
             for level in wanted
@@ -324,15 +352,18 @@ def gather(
 
 
 def main() -> None:
-    """Measure everything and write `RESULTS`."""
+    """Measure what is not measured yet, a method at a time, and write `RESULTS`."""
     parser = argparse.ArgumentParser(description="Accuracy against displacement, clutter and contrast.")
     parser.add_argument("--weights", type=Path, help="a folder with models that are not shipped, NAME.safetensors")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--kept", type=Path, default=Path("runs/limits"), help="where finished methods are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plan, wanted = Plan(), levels()
-    studies = {name: study(load_method(name, arguments.weights), wanted, plan, name) for name in METHODS}
-    write_atomically(arguments.out, (json.dumps(gather(studies, plan), indent=1) + "\n").encode())
+    models = {name: load_method(name, arguments.weights) for name in METHODS}
+    studies = {name: kept_study(name, model, wanted, plan, arguments.kept) for name, model in models.items()}
+    found = gather(studies, {name: digest(model) for name, model in models.items()}, plan)
+    write_atomically(arguments.out, (json.dumps(found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

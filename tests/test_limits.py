@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -126,10 +128,37 @@ def test_the_regular_grid_lands_on_the_object_where_it_stays_and_misses_it_where
     assert shares[1] < 10
 
 
+def test_a_finished_method_is_not_measured_twice_and_other_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = DMF("conv4", 4, backbone_options={"width": 8}).eval()
+    wanted = [limits.placed(0.0, True), limits.levels()[-1]]
+    plan = dataclasses.replace(PLAN, episodes=4)
+    measured, landed = limits.kept_study("DMF", model, wanted, plan, tmp_path)
+    assert list(landed) == wanted[:1], "where contrast varies, no place is given"
+    limits.kept_study(limits.REMEDY, model, wanted, dataclasses.replace(plan, episodes=5), tmp_path)
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+
+    def refuse(*_: object) -> limits.Study:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(limits, "study", refuse)
+    again, also = limits.kept_study("DMF", model, wanted, plan, tmp_path)
+    assert also == landed
+    assert [again[level].tolist() for level in wanted] == [measured[level].tolist() for level in wanted]
+    with torch.no_grad():
+        model.filter_conv.weight[0, 0, 0, 0] += 1e-3
+    with pytest.raises(AssertionError, match="measured again"):
+        limits.kept_study("DMF", model, wanted, plan, tmp_path)
+
+
 def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> None:
     study = json.loads(limits.RESULTS.read_text())
     assert study["plan"]["episodes"] >= 500
     assert study["plan"]["query"] == 15
+    digests = {name: about["digest"] for name, about in study["methods"].items()}
+    assert digests == {name: limits.digest(limits.load_method(name)) for name in limits.METHODS}, "other weights"
     found = {(r["study"], r["level"], r["method"]) for r in study["rows"]}
     assert found == {(level.study, level.value, m) for level in limits.levels() for m in limits.METHODS}
     figure = limits_pictures.figure(study["rows"])
