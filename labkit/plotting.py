@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -240,9 +241,10 @@ def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None
     where, ghosts = np.asarray(points), np.asarray(grid)
     inside = ((where >= -0.5) & (where <= side - 0.5)).all(1)
     drawn = where.clip(0, side - 1)
-    ax.plot(ghosts[:, 1], ghosts[:, 0], "o", color="white", alpha=0.55, markersize=4, clip_on=False)
+    edge = [patheffects.withStroke(linewidth=2, foreground=BLACK, alpha=0.35)]  # white is seen on any picture then
+    ax.plot(ghosts[:, 1], ghosts[:, 0], "o", color="white", alpha=0.7, markersize=4, clip_on=False, path_effects=edge)
     for (y0, x0), (y1, x1) in zip(ghosts, drawn, strict=True):
-        ax.plot([x0, x1], [y0, y1], color="white", alpha=0.5, linewidth=0.8)
+        ax.plot([x0, x1], [y0, y1], color="white", alpha=0.7, linewidth=0.9, path_effects=edge)
     ax.plot(drawn[inside, 1], drawn[inside, 0], "o", color=RED, markersize=6, markeredgecolor="white")
     ax.plot(drawn[~inside, 1], drawn[~inside, 0], "o", color=RED, markersize=6, fillstyle="none", clip_on=False)
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
