@@ -37,6 +37,8 @@ def figure(
 ) -> Figure:
     """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
 
+    Dashed is what was switched in a network trained without the change.
+
     Bars are 95 % intervals over episodes: those above hold how much episodes differ from one another, those below only
     how much the two methods do.
     """
@@ -47,13 +49,15 @@ def figure(
         part = [row for row in rows if row["study"] == own]
         for k, name in enumerate(names):
             line = [row for row in part if row["method"] == name]
+            _, changes, colour = limits.METHODS.get(name, ("", {}, None))
             shift = (k - (len(names) - 1) / 2) * 0.012  # of the axis, lest bars hide one another
             for ax, entry in zip(column, ("accuracy", "gain"), strict=True):
                 ax.errorbar(
                     [place + shift * (len(line) - 1) for place in range(len(line))],
                     [row[entry] for row in line],
                     [row[f"{entry} ci95"] for row in line],
-                    color=limits.METHODS[name][2] if name in limits.METHODS else None,
+                    color=colour,
+                    linestyle="--" if changes else "-",
                     marker="o",
                     markersize=3,
                     linewidth=1.2,
