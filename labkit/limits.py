@@ -99,7 +99,7 @@ class Plan:
     shot: int = 1
     query: int = 15
     seed: int = 0
-    episodes: int = 400
+    episodes: int = 200
 
     def images(self, difficulty: Difficulty) -> ImageSet:
         """The same scenes at any difficulty, but for what the difficulty says."""

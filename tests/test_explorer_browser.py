@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ from tests.browser import FLAGS, ensure
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "runs" / "browser"
 PATIENCE = 120_000  # ms; for a machine that does other things too
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +179,7 @@ def test_in_jupyterlab(folder: Path, expected: Explorer) -> None:
             " await c.sessionContext.ready; await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
         )
         stage = page.locator(".dmf-stage")
-        expect(page.locator(".dot")).to_have_count(9, timeout=PATIENCE)
+        expect(page.locator(".dot")).to_have_count(9)
         stage.scroll_into_view_if_needed()
 
         # The points drawn are those of the network, and the scores too.
@@ -318,6 +320,14 @@ def test_in_jupyterlab(folder: Path, expected: Explorer) -> None:
         assert min(shade[:3]) > 150, f"text is {shade} on a dark page"
         page.screenshot(path=KEPT / "dark.png")
 
+        # Somebody else's notebook, as it was saved and not trusted: a picture of the first view.
+        shutil.copy(ROOT / "notebooks" / "08_explorer.ipynb", folder / "saved.ipynb")
+        page.goto(f"{at}/lab/tree/saved.ipynb?reset&token={token}")
+        picture = page.locator(".jp-OutputArea-output img").first
+        expect(picture).to_be_visible()
+        assert picture.evaluate("e => e.naturalWidth") > 500
+        expect(page.locator(".dmf-stage")).to_have_count(0)
+
 
 # From a key's event to the drawing that shows its effect, and to the moment after the frame that holds it was painted.
 KEY_TO_PICTURE = """async () => {
@@ -359,7 +369,7 @@ def test_in_voila(folder: Path) -> None:
     command = ["voila", str(folder / "explorer.ipynb"), *options]
     with server(command, f"{at}/voila/static/favicon.ico?token={token}", folder), chromium(folder) as page:
         page.goto(f"{at}/?token={token}")
-        expect(page.locator(".dot")).to_have_count(9, timeout=PATIENCE)
+        expect(page.locator(".dot")).to_have_count(9)
         assert page.locator(".jp-CodeMirrorEditor, .jp-InputArea-editor").count() == 0  # no code is shown
         page.locator(".dmf-stage").focus()
         page.keyboard.press("ArrowRight")
