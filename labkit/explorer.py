@@ -28,7 +28,8 @@ from labkit import plotting
 from labkit.checkpoints import write_atomically
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
-from labkit.explorer_data import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of, to_px
+from labkit.explorer_data import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
+from labkit.sampling import to_pixels
 from labkit.versions import versions
 
 EXPORT_BYTES = 20 * 2**20
@@ -152,12 +153,12 @@ class Explorer(anywidget.AnyWidget):
         model, task, known = next(iter(self.models.values())), self.tasks[0], self.features[0, 0]
         stride, (i, j) = stride_of(model, task, known.x_q), (self.row, self.column)
         with torch.inference_mode():
-            points = to_px(points_of(model, MODES[0], known.x_supp, known.x_q)[0, 0], stride)[..., i, j]
+            points = to_pixels(points_of(model, MODES[0], known.x_supp, known.x_q)[0, 0], stride)[..., i, j]
             scores = model.score(known.x_supp[:, :, None], known.x_q)[0, 0]
         shown = min(5, len(task.names))
         figure, axes = plt.subplots(1, 1 + shown, figsize=(1.7 * (1 + shown), 2.3))
         plotting.show_image(axes[0], task.query[0], "query")
-        y, x = (stride * v + (stride - 1) / 2 for v in (i, j))
+        y, x = to_pixels(np.array([i, j], dtype=float), stride)
         axes[0].plot(x, y, "o", color=plotting.GREEN, markersize=8, markeredgecolor="white")
         grid = np.stack(np.meshgrid([y - stride, y, y + stride], [x - stride, x, x + stride], indexing="ij"), 2)
         for n, ax in enumerate(axes[1:]):
