@@ -66,7 +66,7 @@ def figure(
         column[0].axhline(100 / way, color=plotting.BLACK, linewidth=0.8, linestyle=":")
         column[0].set_title(own.capitalize())
         column[1].set_xticks(range(len(line)), [f"{row['level']:g}" for row in line])
-        column[1].set_xlabel(AXES.get(own.split(",")[0], own))
+        column[1].set_xlabel(AXES.get(own, own))
     axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(0, 100))
     axes[1, 0].set_ylabel(f"minus {baseline}, points")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
