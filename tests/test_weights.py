@@ -1,7 +1,9 @@
 """The shipped weights are what they say they are."""
 
 import json
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from labkit.checkpoints import WEIGHTS, load_model, read_header
 from labkit.data import load_images
 from labkit.evaluation import evaluate
 
+ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))
 
 
@@ -29,6 +32,14 @@ def test_they_reach_the_accuracy_that_is_written_in_them(file) -> None:  # type:
         pytest.skip("another release of the fonts or of Pillow renders other images")
     result = evaluate(load_model(file), novel, shot=settings["shot"], episodes=500)
     assert result.accuracy == pytest.approx(about["shipped"]["accuracy"], abs=1.5)  # two intervals of 500 episodes
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
+def test_the_readme_shows_the_accuracy_that_is_written_in_them(file) -> None:  # type: ignore[no-untyped-def]
+    shipped = read_header(file)["about"]["shipped"]
+    row = re.search(rf"\| `{file.stem}` \| \**([\d.]+ ± [\d.]+)", (ROOT / "README.md").read_text())
+    assert row, f"the README has no row for {file.stem}"
+    assert row[1] == f"{shipped['accuracy']:.1f} ± {shipped['ci95']:.1f}"
 
 
 def test_quick_has_three_seeds_above_sixty_percent_and_its_baseline() -> None:
