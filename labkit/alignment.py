@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from labkit import checks
+
 Field = Callable[[Tensor], Tensor]
 
 STEPPED = ("recurrent", "euler")
@@ -47,16 +49,18 @@ def parse_rule(text: str, rtol: float = 1e-5, atol: float = 1e-5) -> Rule:
     """Read an alignment's name, for example ``"recurrent(2)"``.
 
     Raises:
-        ValueError: unknown name, steps below 1 or above `MOST_STEPS`, or a tolerance that is not positive.
+        ValueError: unknown name, steps below 1 or above `MOST_STEPS`, or a tolerance that is not positive and finite.
+        TypeError: not a name, or a tolerance that is no number.
     """
+    checks.kind("alignment", text, str, "a name such as 'rk4' or 'euler(2)'")
     match = re.fullmatch(r"(\w+)(?:\((\d+)\))?", text.strip())
     name, steps = match.groups() if match else ("", None)
     right = name in STEPPED + PLAIN and (name in STEPPED) == (steps is not None)
     if not (right and 1 <= int(steps or 1) <= MOST_STEPS):
         known = [f"{n}(T)" for n in STEPPED] + list(PLAIN)
         raise ValueError(f"alignment {text!r} is not one of {', '.join(known)}, with T from 1 to {MOST_STEPS}")
-    if not (rtol > 0 and atol > 0):
-        raise ValueError(f"dopri5's tolerances must be positive, got rtol={rtol}, atol={atol}")
+    checks.finite("dopri5's rtol", rtol, above=0)
+    checks.finite("dopri5's atol", atol, above=0)
     return Rule(name, int(steps or 1), rtol, atol)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit import checks
 from labkit.noise import Noise
 
 
@@ -113,6 +114,7 @@ class ResNet12(nn.Module):
         self, width: float = 1.0, last_pool: bool = False, drop: float = 0.1, block: int = 5, ramp: int = 40_000
     ) -> None:
         super().__init__()
+        checks.finite("width", width, above=0)
         sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
         self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
         self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
@@ -138,6 +140,7 @@ class Conv4(nn.Module):
 
     def __init__(self, width: int = 64, last_pool: bool = False) -> None:
         super().__init__()
+        checks.whole("width", width)
         layers: list[nn.Module] = []
         for i in range(4):
             layers += [nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
@@ -149,5 +152,7 @@ class Conv4(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, h, w] to features [B, width, h // stride, w // stride]."""
+        if min(images.shape[-2:]) < self.stride:
+            raise ValueError(f"images must be of {self.stride} px at least, got {list(images.shape[-2:])}")
         y: Tensor = self.layers(images)
         return y

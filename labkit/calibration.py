@@ -31,11 +31,12 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
-from labkit.checkpoints import load_model, read_header, write_atomically
+from labkit.checkpoints import load_model, read_header
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.episodes import EpisodeSampler
 from labkit.features import compare, embed_pictures, preprocessing_of
+from labkit.files import write_atomically
 from labkit.method import Method
 from labkit.versions import versions
 

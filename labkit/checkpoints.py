@@ -9,8 +9,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +19,9 @@ import safetensors.torch
 import torch
 from torch.overrides import TorchFunctionMode
 
+from labkit import checks
+from labkit.devices import available
+from labkit.files import write_atomically
 from labkit.method import Method
 from labkit.methods import METHODS, name_of
 from labkit.preprocessing import Preprocessing
@@ -32,22 +33,6 @@ SEAL = b"labkit sha256 "  # begins the state of a training
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` at once: whoever reads it finds the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)  # mkstemp gives 0o600, which would hide shared results
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-
-
 def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = None, half: bool = False) -> None:
     """Write a model with how to build it (`Method.recipe`), its preprocessing and where it came from.
 
@@ -57,6 +42,9 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         about: JSON types: the command, versions and metrics that made it.
         half: store floats as float16, as shipped weights are.
     """
+    checks.kind("model", model, Method, "a method of labkit, such as labkit.DMF")
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
@@ -100,7 +88,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
             model.preprocessing = Preprocessing(**kept | {"mean": tuple(kept["mean"]), "std": tuple(kept["std"])})
     except Exception as error:  # a wrong recipe can raise nearly anything
         raise ValueError(f"{file}: its tensors do not fit the model it describes: {f'{error}':.2000}") from None
-    return model.to(device).eval()
+    return model.to(available(device)).eval()
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from labkit import alignment
+from labkit import alignment, checks
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,18 @@ class Choices:
     offset_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        checks.kind("loss_weights", self.loss_weights, (tuple, list), "two numbers")
         object.__setattr__(self, "loss_weights", tuple(self.loss_weights))  # a list, when read from a file
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
+        if len(self.loss_weights) != 2:
+            raise ValueError(f"loss_weights must be two numbers, few-shot and global, got {self.loss_weights}")
+        for weight in self.loss_weights:
+            checks.finite("a loss weight", weight, least=0)
+        checks.finite("score_scale", self.score_scale, above=0)
+        checks.finite("offset_scale", self.offset_scale, least=0)
+        for name in ("sampling", "relu", "border"):
+            checks.kind(name, getattr(self, name), bool, "True or False")
+        if checks.whole("kernel", self.kernel) % 2 == 0:
+            raise ValueError(f"kernel must be odd, got {self.kernel}")
         rule = alignment.parse_rule(self.alignment, self.rtol, self.atol)
         if rule.name == "closed" and self.kernel > 1:
             raise ValueError("alignment 'closed' exists at kernel 1 only; use 'dopri5' or 'rk4'")

@@ -24,9 +24,10 @@ from PIL import Image
 from scipy.special import softmax
 from torch import Tensor
 
+from labkit import checks
 from labkit.calibration import REFUSE, Calibration, shipped_calibration
-from labkit.checkpoints import write_atomically
 from labkit.features import compare, embed_pictures, preprocessing_of
+from labkit.files import write_atomically
 from labkit.method import Method
 from labkit.reading import Fit, Pictures, class_folders, read
 
@@ -200,6 +201,8 @@ def enrol(
     """
     if fit not in ("letterbox", "crop"):
         raise ValueError(f"fit must be 'letterbox' or 'crop', got {fit!r}")
+    checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
+    checks.kind("support", support, (Mapping, str, Path), "pictures by class, {'cat': [...], ...}, or a folder")
     kept, classes = (
         preprocessing_of(model),
         class_folders(support) if isinstance(support, str | Path) else dict(support),

@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from labkit import plotting
-from labkit.checkpoints import write_atomically
 from labkit.data import load_images
 from labkit.evaluation import evaluate
 from labkit.experiments import PAPER_AND_CODE, paper_and_code
+from labkit.files import write_atomically
 from labkit.sweeps import finished, sweep
 from labkit.training import train
 from labkit.versions import versions

@@ -41,6 +41,22 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def available(device: torch.device | str) -> torch.device:
+    """A device by its name, if this machine has it.
+
+    Raises:
+        ValueError: it has not, or there is no such name.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:1', got {device!r} ({error})") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        there = f"only {torch.cuda.device_count()}" if torch.cuda.is_available() else "no GPU"
+        raise ValueError(f"device {str(device)!r} was asked for, and PyTorch finds {there} here: pass device='cpu'")
+    return found
+
+
 @contextmanager
 def joined(device: torch.device, devices: int, nodes: int) -> Iterator[torch.device]:
     """Meet the other processes, if there are any, for the time of the block; gives this process's own device.

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit import alignment
+from labkit import alignment, checks
 from labkit.choices import PRESETS, replace_choices
 from labkit.method import Losses, Method, at_every_position, mean_of_shots
 from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample, to_pixels
@@ -65,7 +65,7 @@ class DMF(Method):
         self.choices, self.preset = choices, preset
         self.rule = alignment.parse_rule(self.choices.alignment, self.choices.rtol, self.choices.atol)
         c = self.channels
-        if groups < 1 or c % groups:
+        if c % checks.whole("groups", groups):
             divisors = [d for d in range(1, c + 1) if c % d == 0]
             raise ValueError(f"groups must divide the backbone's {c} channels: one of {divisors}, got {groups}")
         self.groups = groups
@@ -98,6 +98,7 @@ class DMF(Method):
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """See `Method.score`."""
+        checks.features(support, query, self.channels)
         with torch.autocast(support.device.type, enabled=False):
             x_supp = mean_of_shots(support, support_mask)
             parts = query.split(self._queries_at_once(x_supp, query), dim=1)
@@ -118,6 +119,8 @@ class DMF(Method):
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """Eq. 10; see `Method.loss`."""
         with_shots, x_q = self.embed_together(support, query)
+        checks.labels("labels", labels, query.shape[:2], support.shape[1])
+        checks.labels("base_labels", base_labels, query.shape[:2], self.classes)
         with torch.autocast(query.device.type, enabled=False):
             x_supp = mean_of_shots(with_shots)
             filters = self._filters_if_used(x_supp, x_q)
@@ -163,6 +166,8 @@ class DMF(Method):
         the learned ones, (y, x) in feature cells [E, Q, N, 9, 2, h, w], answer what would be if it looked elsewhere.
         """
         e, n, c, h, w = x_supp.shape
+        if points is not None:
+            checks.points(points, (TAPS, 2, h, w))
         psi = self.filter_conv.weight
         if points is None and not self.choices.sampling:
             responses = F.conv2d(x_supp.flatten(0, 1), psi, padding=1).view(e, 1, n, -1, h, w)
@@ -243,6 +248,7 @@ class DMF(Method):
     def trace(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Trace:
         """Run `forward` and keep everything; see `Trace`. Images as `forward` takes them."""
         with_shots, x_q = self.embed_together(support, query)
+        checks.mask(support_mask, support)
         x_supp = mean_of_shots(with_shots, support_mask)
         offsets = self.offsets(x_supp, x_q)
         points = self.starts(x_supp, x_q) + offsets

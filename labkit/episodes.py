@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labkit import checks
 from labkit.augment import Augment
 from labkit.data.imageset import ImageSet
-from labkit.devices import put
+from labkit.devices import available, put
 from labkit.preprocessing import Preprocessing
 
 
@@ -53,7 +54,8 @@ class EpisodeSampler:
         augment: applied before normalisation, as a function of (seed, i) too; training gives one.
 
     Raises:
-        ValueError: more classes or images asked for than there are.
+        ValueError: more classes or images asked for than there are, or no such device.
+        TypeError: `images` is no `ImageSet`, or a count no whole number.
     """
 
     def __init__(
@@ -68,9 +70,9 @@ class EpisodeSampler:
         preprocessing: Preprocessing | None = None,
         augment: Augment | None = None,
     ) -> None:
-        for name, value in (("way", way), ("shot", shot), ("query", query)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
+        for name, value, least in (("way", way, 1), ("shot", shot, 1), ("query", query, 1), ("seed", seed, 0)):
+            checks.whole(name, value, least)
         if way > len(images.class_names):
             raise ValueError(f"way={way}, but {images!r} has only {len(images.class_names)} classes")
         smallest = min(range(len(images.class_names)), key=lambda c: len(images.class_indices[c]))
@@ -79,16 +81,14 @@ class EpisodeSampler:
                 f"shot + query = {shot + query} images of a class, but class {images.class_names[smallest]!r} of "
                 f"{images!r} has only {len(images.class_indices[smallest])}"
             )
-        if seed < 0:
-            raise ValueError(f"seed must not be negative, got {seed}")
         self.images, self.way, self.shot, self.query, self.seed = images, way, shot, query, seed
         self.preprocessing = preprocessing or Preprocessing.of(images)
         self.augment = augment
-        self.pixels = images.tensor(device)
+        self.pixels = images.tensor(available(device))
 
     def indices(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Classes [N], support_index [N, K], query_index [Q] and query_labels [Q] of episode i, without its images."""
-        if i < 0:
+        if checks.whole("the number of an episode", i, -(2**63)) < 0:
             raise IndexError(f"episodes are numbered from 0, got {i}")
         rng = np.random.default_rng((self.seed, i))
         # Ranks of uniform draws: plain, and unlike Generator.choice the same in every NumPy release.
@@ -106,6 +106,8 @@ class EpisodeSampler:
     def batch(self, episodes: Iterable[int]) -> Episode:
         """Several episodes at once, gathered by index where the pixels are; every field gains a leading E."""
         numbers = list(episodes)
+        if not numbers:
+            raise ValueError("a batch must hold at least one episode, got none")
         drawn = [self.indices(i) for i in numbers]
         classes, support, query, labels = (put(np.stack(part), self.pixels.device) for part in zip(*drawn, strict=True))
         e, shots = len(numbers), self.way * self.shot

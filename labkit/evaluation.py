@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from labkit import checks
 from labkit.data.imageset import ImageSet
 from labkit.episodes import EpisodeSampler
 from labkit.preprocessing import Preprocessing
 
+BROKEN = "the model's weights are broken, or were trained on images of another kind"
 FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this
 
 
@@ -92,9 +94,14 @@ def evaluate(
 
     Raises:
         ValueError: fewer than 2 episodes, images prepared otherwise, or more asked of a class than it has.
+        TypeError: a model without `embed` and `score`, or images that are no `ImageSet`.
+        FloatingPointError: scores that are not numbers, of which the largest would be the first class by chance.
     """
-    if episodes < 2:
-        raise ValueError(f"an interval needs at least 2 episodes, got {episodes}")
+    if not (isinstance(model, torch.nn.Module) and hasattr(model, "embed") and hasattr(model, "score")):
+        raise TypeError(f"model must be a module with embed and score, as labkit.DMF is, got a {type(model).__name__}")
+    checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
+    checks.whole("episodes, for an interval,", episodes, least=2)
+    checks.whole("chunk", 1 if chunk is None else chunk)
     method = cast(FewShotModel, model)
     preprocessing: Preprocessing | None = getattr(model, "preprocessing", None)
     if preprocessing is not None and strict:
@@ -117,7 +124,10 @@ def evaluate(
                         features[torch.from_numpy(np.searchsorted(used, np.stack([drawn[i][j] for i in part])))]
                         for j in (1, 2)
                     )
-                    predicted = method.score(support, queries).argmax(-1).cpu().numpy()
+                    scores = method.score(support, queries)
+                    if scores.isnan().any():
+                        raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")
+                    predicted = scores.argmax(-1).cpu().numpy()
                     for i, guess in zip(part, predicted, strict=True):
                         labels = drawn[i][3]
                         correct[i] = np.bincount(labels, guess == labels, minlength=way) / query

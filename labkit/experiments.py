@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from labkit import checks
 from labkit.augment import Augment
 
 
@@ -55,6 +56,19 @@ class Experiment:
     test_query: int = 15
     augment: Augment = Augment()  # noqa: RUF009  (frozen)
     bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
+            checks.whole(name, getattr(self, name))
+        checks.whole("warmup", self.warmup, least=0)
+        checks.whole("validation_episodes", self.validation_episodes, least=2)
+        checks.finite("learning_rate", self.learning_rate, above=0)
+        checks.finite("momentum", self.momentum, above=0, below=1)
+        checks.finite("weight_decay", self.weight_decay, least=0)
+        for name in ("clip", "per_class"):  # None is without
+            checks.finite(name, 1 if getattr(self, name) is None else getattr(self, name), above=0)
+        for name in ("choices", "backbone_options"):
+            checks.kind(name, getattr(self, name), dict, "a dict of options")
 
     def to_json(self) -> dict[str, Any]:
         """All settings in JSON types."""
@@ -126,12 +140,15 @@ def experiment(name: str, **changes: Any) -> Experiment:
     """A preset by name, with some fields changed; `choices` and `backbone_options` are added to the preset's own.
 
     Raises:
-        ValueError: unknown name.
-        TypeError: unknown field.
+        ValueError: unknown name, or a value that cannot be.
+        TypeError: unknown field, or a value of the wrong kind.
     """
     if name not in PRESETS:
         raise ValueError(f"there is no experiment {name!r}; there are {sorted(PRESETS)}")
     preset = PRESETS[name]
+    checks.options("an experiment", Experiment, changes)
+    for k in ("choices", "backbone_options"):
+        checks.kind(k, changes.get(k, {}), dict, "a dict of options")
     added = {k: getattr(preset, k) | changes[k] for k in ("choices", "backbone_options") if k in changes}
     return replace(preset, **changes | added)
 

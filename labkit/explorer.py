@@ -25,10 +25,10 @@ import traitlets
 from torch import Tensor
 
 from labkit import plotting
-from labkit.checkpoints import write_atomically
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.explorer_data import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
+from labkit.files import write_atomically
 from labkit.sampling import to_pixels
 from labkit.versions import versions
 

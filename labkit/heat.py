@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import load_model, write_atomically
+from labkit.checkpoints import load_model
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import estimate
 from labkit.features import embed_pictures, still
+from labkit.files import write_atomically
 from labkit.looking import cells_on_object
 from labkit.method import mean_of_shots
 from labkit.methods.can import CAN

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.checkpoints import write_atomically
+from labkit.files import write_atomically
 from labkit.versions import versions
 
 if TYPE_CHECKING:  # slow to import

@@ -28,13 +28,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit import plotting
-from labkit.checkpoints import load_model, write_atomically
+from labkit.checkpoints import load_model
 from labkit.data import load_images
 from labkit.data.glyph_scene import DEFAULT, Difficulty
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import FewShotModel, estimate
+from labkit.files import write_atomically
 from labkit.looking import own_points
 from labkit.preprocessing import Preprocessing
 from labkit.sampling import to_pixels

@@ -25,13 +25,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import load_model, write_atomically
+from labkit.checkpoints import load_model
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import Episode, EpisodeSampler
 from labkit.evaluation import estimate
 from labkit.experiments import experiment
+from labkit.files import write_atomically
 from labkit.method import mean_of_shots
 from labkit.sampling import TAPS, corners, regular_grid, to_pixels
 from labkit.training import build_model

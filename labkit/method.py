@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit import checks
 from labkit.backbones import Conv4, ResNet12
 from labkit.preprocessing import Preprocessing
 
@@ -44,7 +45,7 @@ class Method(nn.Module):
         self.backbone_name = backbone if isinstance(backbone, str) else None
         self.backbone_options = dict(backbone_options or {})
         self.backbone = _make_backbone(backbone, self.backbone_options)
-        self.channels, self.classes = channels_of(self.backbone), classes
+        self.channels, self.classes = channels_of(self.backbone), checks.whole("classes", classes)
         self.preprocessing: Preprocessing | None = None
 
     def recipe(self) -> dict[str, Any]:
@@ -85,11 +86,17 @@ class Method(nn.Module):
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
 
         `support_mask`, bool [E, N, K], marks the shots that exist where classes have unequal numbers.
+
+        Raises:
+            ValueError: images or mask of another shape or type, or a class without a shot.
         """
-        return self.score(*self.embed_together(support, query), support_mask)
+        embedded = self.embed_together(support, query)
+        checks.mask(support_mask, support)
+        return self.score(*embedded, support_mask)
 
     def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
+        checks.images(support, query, None if self.backbone_name is None else 3)
         n, k = support.shape[1:3]
         features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
         of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
@@ -137,4 +144,5 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
     known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4}
     if backbone not in known:
         raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
+    checks.options(f"the backbone {backbone!r}", known[backbone], options)
     return known[backbone](**options)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from labkit import checks
 from labkit.data.decode import RESAMPLINGS, explain, read_rgb, to_rgb
 from labkit.preprocessing import Preprocessing
 
@@ -28,8 +29,10 @@ def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArr
         Exception: nearly anything; decoders of broken files are like that.
     """
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8:
-            raise ValueError(f"pixels must be uint8, got {source.dtype}")
+        colours = source.shape[2:] in ((), (3,), (4,))
+        if source.dtype != np.uint8 or source.ndim < 2 or not colours or 0 in source.shape:
+            expected = "uint8 [h, w], [h, w, 3] or [h, w, 4]"
+            raise ValueError(f"pixels must be {expected}, got {source.dtype} {list(source.shape)}")
         source = Image.fromarray(source)
     image = to_rgb(source) if isinstance(source, Image.Image) else read_rgb(source)
     # Rendered images were never resized, and say so; Lanczos is what resembles them most.
@@ -96,6 +99,8 @@ def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
         return list(pictures.items())
     if isinstance(pictures, str | Path) and Path(pictures).is_dir():
         pictures = _visible(pictures)
+    if not isinstance(pictures, Image.Image):
+        checks.kind(what, pictures, Iterable, "a picture or several: paths, bytes, Pillow images or arrays")
     several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image) else list(pictures)
     names = [Path(p).name if isinstance(p, str | Path) else f"{what} {i + 1}" for i, p in enumerate(several)]
     if len(set(names)) < len(names):  # files of one name from several folders

@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checkpoints import shapes_only, write_atomically
+from labkit.checkpoints import shapes_only
 from labkit.choices import PRESETS
+from labkit.devices import available
 from labkit.dmf import DMF
+from labkit.files import write_atomically
 from labkit.preprocessing import Preprocessing
 from labkit.torch_files import read_torch
 
@@ -79,7 +81,7 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
     if groups != rows:
         expected["dw_gen.kernel_conv.weight"][0] = f"a divisor of {channels}"
     _check(theirs, expected, file)
-    model.to_empty(device=device)
+    model.to_empty(device=available(device))
     model.load_state_dict({name: theirs[_their_name(name)] for name in model.state_dict()})
     model.preprocessing = Preprocessing(SIZE, None)
     return model.eval()

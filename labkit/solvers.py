@@ -26,12 +26,13 @@ from torchdiffeq import odeint
 
 from labkit import alignment
 from labkit.alignment import Rule, integrate, parse_rule
-from labkit.checkpoints import load_model, write_atomically
+from labkit.checkpoints import load_model
 from labkit.data import load_images
 from labkit.data.glyph_scene import Difficulty
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
+from labkit.files import write_atomically
 from labkit.method import mean_of_shots
 from labkit.sampling import dynamic_convolution
 from labkit.speed import alternate

@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 
 from labkit import kernels, sampling
-from labkit.checkpoints import load_model, write_atomically
+from labkit.checkpoints import load_model
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf import DMF
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import experiment
+from labkit.files import write_atomically
 from labkit.literal import LiteralDMF
 from labkit.preprocessing import Preprocessing
 from labkit.training import timed_steps

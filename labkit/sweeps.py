@@ -37,7 +37,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import write_atomically
+from labkit.files import write_atomically
 from labkit.forecast import Cost, forecast
 from labkit.versions import versions
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from labkit.checkpoints import write_atomically
 from labkit.data import ImageSet, load_images
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import BASE_GROUPS, TABLE1, TABLE2, TABLES, Experiment
+from labkit.files import write_atomically
 from labkit.forecast import Cost
 from labkit.speed import peak_bytes, seconds
 from labkit.sweeps import finished, sweep

@@ -15,8 +15,10 @@ import math
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -24,19 +26,25 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import load_model, load_state, save_model, save_state, write_atomically
+from labkit import checks
+from labkit.checkpoints import load_model, load_state, save_model, save_state
 from labkit.data import ImageSet, load_images
-from labkit.devices import joined, launch, mean, rank, replicated, under_torchrun, wait, world
+from labkit.devices import available, joined, launch, mean, rank, replicated, under_torchrun, wait, world
+from labkit.divergence import Watch, check_finite
 from labkit.episodes import EpisodeSampler
 from labkit.evaluation import evaluate
 from labkit.experiments import Experiment
 from labkit.experiments import experiment as experiment_named
+from labkit.files import alone_in, append, write_atomically
+from labkit.interrupts import held_back
 from labkit.method import Losses, Method
 from labkit.methods import METHODS
 from labkit.noise import set_keys
 from labkit.preprocessing import Preprocessing
 
 GROUP = 25  # steps that share a line of metrics
+KEPT = "The last good checkpoint is {file}, of step {step}."
+FILES = ("metrics.jsonl", "best.safetensors", "last.pt")
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,13 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> Any:
         ValueError: unknown method, or choices that the method refuses.
     """
     e = experiment
+    checks.kind("experiment", e, Experiment, "a labkit.Experiment, as labkit.experiment gives")
+    checks.whole("seed", seed, least=0)
     if e.method not in METHODS:
         raise ValueError(f"there is no method {e.method!r}; there are {sorted(METHODS)}")
     own = e.choices | ({"groups": e.groups, "preset": e.preset} if e.method == "dmf" else {})
+    if e.method != "dmf":  # which knows its choices itself
+        checks.options(f"the method {e.method!r}", METHODS[e.method], own)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return METHODS[e.method](e.backbone, classes=classes, backbone_options=e.backbone_options, **own)
@@ -112,11 +124,21 @@ def train(
 
     Raises:
         ValueError: `folder` holds another experiment or seed, or the processes cannot share a step evenly.
-        FloatingPointError: the loss is not finite.
+        ValueError: there is no such device.
+        FloatingPointError: the loss or a gradient is not finite; says at which step, in which episodes and layers.
+            Nothing broken is written.
+        BlockingIOError: another process trains in `folder`.
+        OSError: `folder` cannot be written; what it held stays good to go on from.
+        KeyboardInterrupt: of a single process only once the step is done and saved, so that the same call goes on from
+            there; a second interrupt does not wait. Several processes go on from their last validation.
     """
     started = time.perf_counter()
-    folder, device = Path(folder), torch.device(device)
-    if experiment.batch % (devices * nodes):
+    folder, device = Path(folder), available(device)
+    checks.kind("experiment", experiment, Experiment, "a labkit.Experiment, as labkit.experiment gives")
+    for name, images in (("base", base), ("validation", validation)):
+        checks.kind(name, images, ImageSet, "an ImageSet, as labkit.load_images gives")
+    checks.whole("until", experiment.steps if until is None else until)
+    if experiment.batch % (checks.whole("devices", devices) * checks.whole("nodes", nodes)):
         raise ValueError(f"{experiment.batch} episodes a step cannot be shared evenly by {devices} x {nodes} devices")
     if devices * nodes > 1 and not under_torchrun():
         if nodes > 1:
@@ -128,7 +150,8 @@ def train(
     else:
         with joined(device, devices, nodes) as device:
             run = _Run(experiment, base, seed, device, folder)
-            _loop(run, base, validation, compiler, until, progress)
+            with alone_in(folder, FILES) if rank() == 0 else nullcontext():
+                _loop(run, base, validation, compiler, until, progress)
     file = folder / "best.safetensors"
     best = load_model(file, run.device) if file.exists() else run.model.eval()
     return Trained(best, run.best, run.metrics, folder, time.perf_counter() - started)
@@ -150,9 +173,11 @@ def _loop(
     run.resume()
     wait()  # for the last to have read what the first is about to write
     objective, sampler = _prepared(run, base, compiler)
+    EpisodeSampler(validation, experiment.way, experiment.shot, experiment.test_query)  # refuses now, not hours later
     last = experiment.steps if until is None else min(until, experiment.steps)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        held_back() if world() == 1 else nullcontext(Event()) as interrupted,
         tqdm(
             total=last * experiment.batch,
             initial=run.step * experiment.batch,
@@ -172,8 +197,13 @@ def _loop(
             if run.step % experiment.validate_every == 0 or finished:
                 run.validate(validation)
                 run.save()
-            elif run.step == last:
+            elif run.step == last or interrupted.is_set():
                 run.save()
+            if interrupted.is_set():
+                raise KeyboardInterrupt(
+                    f"interrupted after step {run.step} of {experiment.steps}, which is saved in {run.folder}: "
+                    "the same call goes on from there, to the same bits"
+                )
     wait()  # for the first to have written all that the others return
     if world() > 1:
         run.resume()
@@ -239,6 +269,9 @@ def _step(run: _Run, objective: nn.Module, sampler: EpisodeSampler) -> Tensor:
         losses: Losses = objective(batch.support, batch.query, batch.query_labels, base_labels)
     run.optimiser.zero_grad()
     losses.total.backward()
+    run.watch.note(run.step + 1, losses.total, losses.scores)
+    if run.device.type == "cpu":
+        run.check()  # before the weights change; elsewhere with the step-group, where it makes nobody wait
     if experiment.clip is not None:
         nn.utils.clip_grad_norm_(run.model.parameters(), experiment.clip)
     run.optimiser.step()
@@ -264,21 +297,21 @@ class _Run:
             fused=device.type == "cuda",
         )
         self.step, self.best = 0, 0.0
+        self.watch, self.kept = Watch(self.model, experiment.batch // world(), device), "There is no checkpoint yet."
         # Loss, its two parts and accuracy since the last line of metrics, of this process's episodes.
         self.totals = torch.zeros(4, device=device)
         self.metrics: list[dict[str, Any]] = []
         self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed, "digest": base.provenance.digest})
 
-    def finite_totals(self) -> Tensor:
-        """`totals`, averaged over the processes. Stops before a broken number is written anywhere."""
-        totals = mean(self.totals)
-        if not math.isfinite(loss := float(totals[0])):
-            raise FloatingPointError(f"the loss is {loss} in the steps before {self.step} (seed {self.seed})")
-        return totals
+    def check(self) -> None:
+        """Stops, at the latest before anything is written, if a step so far was not finite."""
+        batch = self.experiment.batch
+        self.watch.check(self.seed, batch, rank() * batch // world(), self.kept)
 
     def log_group(self) -> tuple[float, float]:
         """A line of means over the step-group that ends here; its loss and accuracy."""
-        loss, few_shot, globally, accuracy = (self.finite_totals() / ((self.step - 1) % GROUP + 1)).tolist()
+        self.check()
+        loss, few_shot, globally, accuracy = (mean(self.totals) / ((self.step - 1) % GROUP + 1)).tolist()
         self.totals.zero_()
         rate = learning_rate_at(self.step - 1, self.experiment)
         self.log(step=self.step, loss=loss, few_shot=few_shot, globally=globally, accuracy=accuracy, rate=rate)
@@ -288,14 +321,15 @@ class _Run:
         self.metrics.append({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()})
         if rank() > 0:
             return
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(self.metrics[-1]) + "\n")
+        append(self.folder / "metrics.jsonl", (json.dumps(self.metrics[-1]) + "\n").encode())
 
     def validate(self, images: ImageSet) -> None:
         """By the first process, which keeps the best weights; the others wait for it in their next step."""
+        self.check()
         if rank() > 0:
             return
         e = self.experiment
+        check_finite(self.model.state_dict(), self.step, self.kept)
         result = evaluate(self.model, images, e.way, e.shot, e.test_query, e.validation_episodes, bfloat16=e.bfloat16)
         self.log(step=self.step, validation=result.accuracy, ci95=result.ci95)
         if result.accuracy > self.best:
@@ -305,9 +339,11 @@ class _Run:
 
     def save(self) -> None:
         """Everything that `resume` needs, last: what it counts on is on the disk already."""
-        totals = self.finite_totals()
+        self.check()
+        totals = mean(self.totals)
         if rank() > 0:
             return
+        check_finite(self.model.state_dict(), self.step, self.kept)
         state = {
             "identity": self.identity,
             "step": self.step,
@@ -318,10 +354,10 @@ class _Run:
             "optimiser": self.optimiser.state_dict(),
         }
         save_state(state, self.folder / "last.pt")
+        self.kept = KEPT.format(file=self.folder / "last.pt", step=self.step)
 
     def resume(self) -> None:
         """Go back to the last checkpoint, if there is one; metrics written after it are dropped."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "last.pt"
         if file.exists():
             state = load_state(file)
@@ -331,6 +367,7 @@ class _Run:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.best, self.metrics = state["step"], state["best"], json.loads(state["metrics"])
             self.totals = state["totals"].to(self.device)
+            self.kept = KEPT.format(file=file, step=self.step)
         if rank() > 0:
             return
         text = "".join(json.dumps(line) + "\n" for line in self.metrics)

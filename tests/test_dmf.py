@@ -245,7 +245,7 @@ def test_any_module_that_gives_maps_is_a_backbone() -> None:
     ("arguments", "said"),
     [
         ({"groups": 7}, "must divide the backbone's 8 channels: one of \\[1, 2, 4, 8\\]"),
-        ({"groups": 0}, "must divide"),
+        ({"groups": 0}, "groups must be at least 1, got 0"),
         ({"preset": "ours"}, "'paper', 'released'"),
         ({"kernel": 2}, "odd"),
         ({"kernel": 3, "alignment": "closed"}, "kernel 1 only"),

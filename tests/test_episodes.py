@@ -80,7 +80,7 @@ def test_every_class_is_drawn_equally_often() -> None:
         ({"way": 8}, "only 7 classes"),
         ({"shot": 6, "query": 7}, "has only 12"),
         ({"way": 0}, "way must be at least 1"),
-        ({"seed": -1, "query": 5}, "seed must not be negative"),
+        ({"seed": -1, "query": 5}, "seed must be at least 0, got -1"),
     ],
 )
 def test_asking_for_more_than_there_is_says_what_there_is(asked: dict[str, int], said: str) -> None:

@@ -108,3 +108,10 @@ def test_refuses_images_prepared_otherwise() -> None:
 def test_one_episode_has_no_interval() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         evaluate(tiny(), IMAGES, episodes=1)
+
+
+def test_scores_that_are_no_numbers_are_not_taken_for_the_first_class() -> None:
+    model = tiny()
+    model.filter_conv.weight.data[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite in episodes 0 to 0: the model's weights are broken"):
+        evaluate(model, IMAGES, episodes=2, query=3)

@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from labkit.checkpoints import load_state
+from labkit.divergence import Watch
+from labkit.episodes import Episode, EpisodeSampler
 from labkit.experiments import PRESETS, Experiment, experiment
 from labkit.training import learning_rate_at, train
 from tests.toys import toy_images
@@ -78,9 +82,75 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         train(replace(TINY, steps=2), BASE, VALIDATION, tmp_path, seed=1, progress=False)
 
 
-def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="the loss is"):
-        train(replace(TINY, learning_rate=1e20, warmup=0), BASE, VALIDATION, tmp_path, progress=False)
+def poisoned(monkeypatch: pytest.MonkeyPatch, step: int, episode: int, value: float = math.nan) -> None:
+    """From `step` on (counted from 1), one episode's pixels are `value`."""
+    draw = EpisodeSampler.batch
+
+    def batch(self: EpisodeSampler, episodes: range) -> Episode:
+        drawn = draw(self, episodes)
+        if episodes[0] == TINY.batch * (step - 1):
+            drawn.query[episode] = value
+        return drawn
+
+    monkeypatch.setattr(EpisodeSampler, "batch", batch)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_bad_number_stops_training_at_its_step(value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names step, episodes, the layers and the checkpoint; the files are those of a run that stopped before."""
+    train(TINY, BASE, VALIDATION, tmp_path / "good", until=6, progress=False)
+    poisoned(monkeypatch, step=9, episode=1, value=value)
+    said = (
+        r"the loss of (nan|inf) is not finite at step 9 \(seed 0, episodes 16, 17; scores are not finite in .*17\)\. "
+        r"Largest gradients there: backbone\..* nan, .* \(20 of 20 are not finite\); one step before: [a-z]+\S+ \d.*\. "
+        r"The last good checkpoint is .*last\.pt, of step 6\. .* lower learning_rate or set clip"
+    )
+    with pytest.raises(FloatingPointError, match=said):
+        train(TINY, BASE, VALIDATION, tmp_path / "bad", progress=False)
+    for file in (tmp_path / "good").iterdir():
+        assert file.read_bytes() == (tmp_path / "bad" / file.name).read_bytes() or file.name == "last.pt"
+    a, b = (load_state(tmp_path / n / "last.pt")["model"] for n in ("good", "bad"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_without_a_look_at_every_step_the_first_bad_one_is_still_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where a look is a wait: weights have long been broken when the step-group ends."""
+    poisoned(monkeypatch, step=3, episode=0)
+    check, looks = Watch.check, []
+
+    def seldom(self: Watch, *arguments: Any) -> None:
+        looks.append(1)
+        if len(looks) > TINY.steps // 2:
+            check(self, *arguments)
+
+    monkeypatch.setattr(Watch, "check", seldom)
+    with pytest.raises(FloatingPointError, match=r"step 3 \(seed 0, episodes 4, 5.*one step before: [a-z]+\S+ \d"):
+        train(TINY, BASE, VALIDATION, tmp_path, progress=False)
+    assert not (tmp_path / "last.pt").exists()
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_training_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = Watch.note
+
+    def overflown(self: Watch, step: int, *rest: Any) -> None:
+        if step == 2:
+            self.parameters["filter_conv.weight"].grad[0, 0, 0, 0] = math.inf  # type: ignore[index]
+        note(self, step, *rest)
+
+    monkeypatch.setattr(Watch, "note", overflown)
+    said = r"the gradient of a loss of \d.* not finite at step 2 .* there: filter_conv\.weight inf, .*\(1 of 20 are"
+    with pytest.raises(FloatingPointError, match=said):
+        train(TINY, BASE, VALIDATION, tmp_path, progress=False)
+
+
+def test_weights_broken_by_the_step_itself_are_not_written(tmp_path: Path) -> None:
+    far = replace(TINY, learning_rate=1e38, warmup=0, weight_decay=1e4)
+    with pytest.raises(FloatingPointError, match=r"after step 1 weights are not finite: .* There is no checkpoint yet"):
+        train(far, BASE, VALIDATION, tmp_path, until=1, progress=False)
+    assert [p.name for p in tmp_path.iterdir() if p.name != ".lock"] == ["metrics.jsonl"]
 
 
 def test_the_rate_rises_linearly_and_falls_to_zero() -> None:

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from labkit import checks
 from labkit.data import glyphs
 from labkit.data.errors import DataError
 from labkit.data.imageset import ImageSet, Provenance
+from labkit.data.source import MAX_SIZE
 
 __all__ = ["DataError", "ImageSet", "Provenance", "load_images"]
 
@@ -32,12 +34,19 @@ def load_images(
 
     Raises:
         ValueError: an unknown name, or an argument the source cannot take.
+        TypeError: an option that the source does not have, or a number that is none.
         DataError: files that are missing, damaged or not what they should be, named.
     """
+    checks.whole("size", size, most=MAX_SIZE)
+    checks.whole("seed", seed, least=0, most=2**64 - 1)
     if name in glyphs.DATASETS:
+        if root is not None:
+            raise ValueError(f"{name} is rendered here and read from no folder, got root={str(root)!r}")
+        checks.options(name, glyphs.load_glyphs, options)
         return glyphs.load_glyphs(name, split, size=size, seed=seed, **options)
     if name not in (*REAL, "folder"):
         raise ValueError(f"no dataset {name!r}; there are {', '.join((*glyphs.DATASETS, *REAL, 'folder'))}")
+    checks.kind("root", root, (str, Path, type(None)), "the path of a folder")
     place = root or os.environ.get("LABKIT_DATA")
     if not place:
         raise DataError(f"{name} needs the folder its files lie in: pass root=... or set $LABKIT_DATA")
@@ -45,7 +54,9 @@ def load_images(
     if name == "folder":
         from labkit.data.own import load_folder
 
+        checks.options(name, load_folder, options)
         return load_folder(Path(place), split, size=size, seed=seed, **options)
     from labkit.data.real import load_real
 
+    checks.options(name, load_real, options)
     return load_real(name, split, Path(place), size=size, **options)

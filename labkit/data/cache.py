@@ -15,6 +15,7 @@ import platformdirs
 from filelock import FileLock
 
 from labkit.data.sums import SUMS, check_sums, write_sums
+from labkit.files import explained, remove_scratch, scratch_prefix
 
 
 def cache_root() -> Path:
@@ -36,6 +37,7 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
 
     Raises:
         DataError: the cache is damaged; names the file, and the folder to delete.
+        OSError: the cache cannot be written; what else it holds is untouched.
     """
     text = json.dumps(recipe, sort_keys=True)
     root = cache_root()
@@ -43,10 +45,17 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
     if (folder / SUMS).is_file():
         check_sums(folder)
         return folder
-    root.mkdir(parents=True, exist_ok=True)
+    with explained(folder, ", or set $LABKIT_CACHE to another folder"):
+        root.mkdir(parents=True, exist_ok=True)
+        _build(folder, text, build)
+    return folder
+
+
+def _build(folder: Path, text: str, build: Callable[[Path], None]) -> None:
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
+            remove_scratch(folder)  # of builders that were killed: a living one would hold the lock
+            scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix(folder), dir=folder.parent))
             try:
                 build(scratch)
                 (scratch / "recipe.json").write_text(text)
@@ -59,7 +68,6 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
                 shutil.rmtree(scratch, ignore_errors=True)
         elif not (folder / SUMS).is_file():
             write_sums(folder)  # a cache of an older lab: whole when it was renamed, checked from now on
-    return folder
 
 
 def digest_of(file: Path) -> str:

@@ -19,10 +19,12 @@ import numpy as np
 import PIL
 from tqdm.auto import tqdm
 
+from labkit import checks
 from labkit.data.cache import build_once, digest_of
 from labkit.data.glyph_classes import GlyphClass, font_digests, read_table
 from labkit.data.glyph_scene import DEFAULT, Difficulty, render
 from labkit.data.imageset import ImageSet, Provenance, read_arrays, write_arrays
+from labkit.data.source import MAX_SIZE
 
 __all__ = ["DATASETS", "DEFAULT", "SPLITS", "Difficulty", "classes_of", "load_glyphs", "render"]
 
@@ -76,14 +78,12 @@ def load_glyphs(
         ValueError: unknown name or split, or a size, seed or number of images that cannot be.
     """
     classes = classes_of(name, split)
-    if size < 16:
-        raise ValueError(f"size must be 16 pixels or more, got {size}")
-    if not 0 <= seed < 1 << 64:
-        raise ValueError(f"seed must be from 0 to 2^64 - 1, got {seed}")
+    checks.whole("size", size, least=16, most=MAX_SIZE)
+    checks.whole("seed", seed, least=0, most=2**64 - 1)
+    checks.kind("difficulty", difficulty, Difficulty, "a labkit.data.glyphs.Difficulty")
     if per_class is None:
         per_class = 600 if name == "glyphs-mini" else _tiered_per_class(size)
-    if per_class < 1:
-        raise ValueError(f"per_class must be 1 or more, got {per_class}")
+    checks.whole("per_class", per_class)
     drawn = check_release()
     details = {"seed": seed, "per_class": per_class, "difficulty": asdict(difficulty), "sample": drawn}
 
@@ -149,6 +149,8 @@ def _render_all(
     n = len(classes) * per_class
     for file, shape in (("pixels.npy", (n, size, size, 3)), ("masks.npy", (n, size, (size + 7) // 8))):
         np.lib.format.open_memmap(folder / file, mode="w+", dtype=np.uint8, shape=shape).flush()
+        with (folder / file).open("r+b") as handle:  # mapped, a full disk would be a SIGBUS; asked for here, an error
+            os.posix_fallocate(handle.fileno(), 0, (folder / file).stat().st_size)
     jobs = [(folder, row, k * per_class, per_class, size, seed, difficulty) for k, row in enumerate(classes)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(len(jobs), cores)

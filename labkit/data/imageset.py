@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labkit import checks
 from labkit.devices import by_reference
 
 
@@ -61,13 +62,21 @@ class ImageSet:
     packed_masks: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("pixels", self.pixels), ("labels", self.labels)):
+            checks.kind(name, value, np.ndarray, "a NumPy array")
         n = len(self.labels)
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] != 3:
             raise ValueError(f"pixels must be uint8 [n, h, w, 3], got {self.pixels.dtype} {list(self.pixels.shape)}")
+        if self.pixels.shape[1] != self.pixels.shape[2]:
+            raise ValueError(f"images must be square, got {list(self.pixels.shape)}: labkit.load_images resizes them")
+        if self.labels.ndim != 1 or not np.issubdtype(self.labels.dtype, np.integer):
+            raise ValueError(f"labels must be whole numbers [n], got {self.labels.dtype} {list(self.labels.shape)}")
         if len(self.pixels) != n:
             raise ValueError(f"{len(self.pixels)} images but {n} labels")
         if n == 0:
             raise ValueError(f"the {self.provenance.split} split of {self.provenance.dataset} holds no image")
+        if int(self.labels.min()) < 0:
+            raise ValueError(f"labels must be from 0 to {len(self.class_names) - 1}, got {int(self.labels.min())}")
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         if len(counts) > len(self.class_names):
             raise ValueError(f"label {int(self.labels.max())} but only {len(self.class_names)} class names")
@@ -75,6 +84,9 @@ class ImageSet:
             raise ValueError(f"class {self.class_names[int(counts.argmin())]!r} holds no image")
         if self.categories is not None and len(self.categories) != len(self.class_names):
             raise ValueError(f"{len(self.categories)} categories for {len(self.class_names)} classes")
+        packed = (n, self.size, (self.size + 7) // 8)
+        if self.packed_masks is not None and self.packed_masks.shape != packed:
+            raise ValueError(f"packed_masks must be {list(packed)}, a bit a pixel, got {list(self.packed_masks.shape)}")
 
     def __len__(self) -> int:
         return len(self.labels)

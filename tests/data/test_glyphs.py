@@ -111,8 +111,8 @@ def test_tiered_has_categories_of_its_own_in_every_split_and_a_cache_of_3_gb():
     [
         ({"name": "glyphs-huge"}, "glyphs-mini, glyphs-tiered"),
         ({"split": "novel"}, "train, val, test"),
-        ({"size": 15}, "size must be 16"),
-        ({"per_class": 0}, "per_class must be 1"),
+        ({"size": 15}, "size must be from 16 to 1024, got 15"),
+        ({"per_class": 0}, "per_class must be at least 1, got 0"),
         ({"seed": -1}, "seed must be from 0"),
     ],
 )

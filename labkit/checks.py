@@ -1,0 +1,114 @@
+"""What a public function asks of its arguments, said in one form: what was expected, and what came.
+
+A wrong kind of thing is a TypeError, a wrong value of the right kind a ValueError.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """A whole number from `least` to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        limit = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {limit}, got {number}")
+    return number
+
+
+def finite(name: str, value: Any, above: float = -math.inf, least: float = -math.inf, below: float = math.inf) -> float:
+    """A number that is neither NaN nor infinite: greater than `above`, at least `least`, less than `below`."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and number > above and least <= number < below):
+        limits = {"above": above, "at least": least, "below": below}
+        said = " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if math.isfinite(limit))
+        raise ValueError(f"{name} must be a finite number{f' {said}' if said else ''}, got {value}")
+    return number
+
+
+def kind(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Something of a kind, described in `expected`."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {expected}, got {_described(value)}")
+
+
+def options(what: str, function: Callable[..., Any], given: Iterable[str]) -> None:
+    """Keyword arguments that `function` has."""
+    there = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    unknown = sorted(set(given) - set(there))
+    if unknown:
+        raise TypeError(f"{what} has no option {', '.join(map(repr, unknown))}; there are {', '.join(sorted(there))}")
+
+
+def images(support: Tensor, query: Tensor, channels: int | None) -> None:
+    """Images as `labkit.DMF` takes them: support [E, N, K, 3, H, W] and query [E, Q, 3, H, W], normalised."""
+    for name, value, shape in (("support", support, "[E, N, K, 3, H, W]"), ("query", query, "[E, Q, 3, H, W]")):
+        kind(name, value, Tensor, f"a tensor {shape} of normalised images")
+        if value.ndim != shape.count(",") + 1 or not value.is_floating_point() or 0 in value.shape:
+            raise ValueError(f"{name} must be normalised images {shape}, floating point, got {_described(value)}")
+    if support.shape[0] != query.shape[0] or support.shape[-3:] != query.shape[-3:]:
+        raise ValueError(
+            f"support and query must have as many episodes E and images of one shape, got support "
+            f"{list(support.shape)} and query {list(query.shape)}"
+        )
+    if channels is not None and query.shape[-3] != channels:
+        raise ValueError(f"images must have {channels} channels, got {query.shape[-3]}: query {list(query.shape)}")
+
+
+def features(support: Tensor, query: Tensor, channels: int) -> None:
+    """Feature maps as `labkit.DMF.score` takes them: support [E, N, K, c, h, w] and query [E, Q, c, h, w]."""
+    told = (tuple(support.shape[:1]), *support.shape[3:]), (tuple(query.shape[:1]), *query.shape[2:])
+    if support.ndim != 6 or query.ndim != 5 or told[0] != told[1] or support.shape[3] != channels:
+        raise ValueError(
+            f"features must be support [E, N, K, c, h, w] and query [E, Q, c, h, w] with c = {channels}, got "
+            f"{list(support.shape)} and {list(query.shape)}"
+        )
+
+
+def points(value: Tensor, shape: tuple[int, ...]) -> None:
+    """Points at which a filter reads; any finite number will do, since beyond the map there are zeros."""
+    well = bool(value.isfinite().all())
+    if tuple(value.shape[-len(shape) :]) != shape or not well:
+        expected = f"finite (y, x) [E, Q, N, {', '.join(map(str, shape))}]"
+        came = f"{list(value.shape)}{'' if well else ' with numbers that are not finite'}"
+        raise ValueError(f"points must be {expected}, got {came}")
+
+
+def mask(support_mask: Tensor | None, support: Tensor) -> None:
+    """A mask of the shots that exist, bool [E, N, K], with at least one a class."""
+    if support_mask is None:
+        return
+    kind("support_mask", support_mask, Tensor, "a bool tensor [E, N, K]")
+    if support_mask.dtype != torch.bool or support_mask.shape != support.shape[:3]:
+        expected = list(support.shape[:3])
+        raise ValueError(f"support_mask must be bool [E, N, K] = {expected}, got {_described(support_mask)}")
+    if not support_mask.any(-1).all():
+        raise ValueError("support_mask must leave every class at least one shot, got a class without any")
+
+
+def labels(name: str, value: Tensor, shape: torch.Size, count: int) -> None:
+    """Labels int64 [E, Q] from 0 to `count` - 1; on a GPU only their shape is looked at, since a look is a wait."""
+    if value.dtype != torch.int64 or value.shape != shape:
+        raise ValueError(f"{name} must be int64 [E, Q] = {list(shape)}, got {_described(value)}")
+    if value.device.type == "cpu" and not (int(value.min()) >= 0 and int(value.max()) < count):
+        raise ValueError(f"{name} must be from 0 to {count - 1}, got {int(value.min())} to {int(value.max())}")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor) or hasattr(value, "dtype"):
+        return f"{type(value).__name__} {str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, list | tuple | Mapping) else "")

@@ -1,0 +1,97 @@
+"""A training that diverges stops at the step where it does, and says which step, episodes and layers it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+LISTED = 4  # gradients that the message names
+
+
+class Watch:
+    """Whether loss and gradients are finite, kept on the device: no step makes the host wait for a GPU.
+
+    `note` belongs into every step, `check` wherever the host may wait: on a CPU in every step, before weights change;
+    on a GPU where a step-group ends, and the first bad step is still the one that is named.
+    """
+
+    def __init__(self, model: nn.Module, episodes: int, device: torch.device) -> None:
+        self.parameters = dict(model.named_parameters())
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=device)  # counted from 1; 0 while all is well
+        self.loss = torch.zeros((), device=device)
+        self.bad_episodes = torch.zeros(episodes, dtype=torch.bool, device=device)  # of the step
+        self.norms = torch.zeros(2, len(self.parameters), device=device)  # of the step before, of this step
+
+    @torch.no_grad()
+    def note(self, step: int, loss: Tensor, scores: Tensor) -> None:
+        """Keep loss, scores [E, Q, N] and the gradients' norms of step number `step`, unless an earlier one was bad."""
+        zero = torch.zeros((), device=loss.device)
+        some = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        found = dict(zip(some, torch._foreach_norm(list(some.values())), strict=True))
+        norms = torch.stack([found.get(name, zero).float() for name in self.parameters])
+        well = self.bad_step == 0
+        now = {
+            "loss": loss.detach().float(),
+            "bad_episodes": ~scores.detach().isfinite().flatten(1).all(1),
+            "norms": torch.stack([self.norms[1], norms]),
+        }
+        for name, value in now.items():
+            setattr(self, name, torch.where(well, value, getattr(self, name)))
+        fine = loss.isfinite() & norms.isfinite().all()
+        self.bad_step = torch.where(well & ~fine, step, self.bad_step)
+
+    def check(self, seed: int, batch: int, first: int, kept: str) -> None:
+        """Stop if a noted step was bad.
+
+        Args:
+            seed: of the run, for the message.
+            batch: episodes in a step, of all processes.
+            first: place in the step of this process's first episode.
+            kept: the last good checkpoint, in words.
+
+        Raises:
+            FloatingPointError: loss or gradients were not finite.
+        """
+        step = int(self.bad_step)
+        if step == 0:
+            return
+        loss, before, at = float(self.loss), *self.norms.cpu()
+        episodes = [(step - 1) * batch + first + i for i in range(len(self.bad_episodes))]
+        guilty = [e for e, bad in zip(episodes, self.bad_episodes.tolist(), strict=True) if bad]
+        what = f"the gradient of a loss of {loss}" if math.isfinite(loss) else f"the loss of {loss}"
+        raise FloatingPointError(
+            f"{what} is not finite at step {step} (seed {seed}, episodes {_listed(episodes)}"
+            + (f"; scores are not finite in {_listed(guilty)}" if guilty else "")
+            + f"). Largest gradients there: {self._largest(at)}; one step before: {self._largest(before)}. {kept} "
+            "The same call comes to the same end: lower learning_rate or set clip, and give the run another folder"
+        )
+
+    def _largest(self, norms: Tensor) -> str:
+        order = norms.nan_to_num(torch.inf, torch.inf).argsort(descending=True, stable=True)[:LISTED].tolist()
+        names = list(self.parameters)
+        lost = int((~norms.isfinite()).sum())
+        more = f" ({lost} of {len(names)} are not finite)" if lost else ""
+        return ", ".join(f"{names[i]} {float(norms[i]):.3g}" for i in order) + more
+
+
+def check_finite(state: Mapping[str, Tensor], step: int, kept: str) -> None:
+    """Before weights are written.
+
+    Raises:
+        FloatingPointError: one of them is not finite; a step may break weights though its own loss was fine.
+    """
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
+        raise FloatingPointError(
+            f"after step {step} weights are not finite: {', '.join(broken[:LISTED])}{more}; nothing was written. {kept}"
+        )
+
+
+def _listed(numbers: list[int]) -> str:
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))

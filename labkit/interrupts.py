@@ -1,0 +1,32 @@
+"""Ctrl-C, and a notebook's stop button, held back until stopping leaves nothing half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def held_back() -> Iterator[threading.Event]:
+    """The first interrupt inside the block only sets the event, which the block looks at; the second one interrupts.
+
+    Outside the main thread, where no interrupt arrives, and where interrupts are ignored, the event stays unset.
+    """
+    asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield asked
+        return
+
+    def note(_: int, __: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
