@@ -29,7 +29,8 @@ from labkit.data.cache import digest_of
 from labkit.data.imageset import read_arrays
 from labkit.episodes import EpisodeSampler
 from labkit.experiments import Experiment
-from labkit.files import write_atomically
+from labkit.sweeps import Task
+from labkit.sweeps import attempt as attempt_run
 
 NIGHT = Experiment(
     "night",
@@ -53,15 +54,16 @@ Moment = tuple[str, int, float]  # what happens, how many times, and seconds unt
 
 
 def work(folder: Path, steps: int) -> None:
-    """Render, train, evaluate, write the result: the same whether it begins or goes on."""
+    """Render, train, evaluate as a run of a sweep: the same whether it begins or goes on."""
     night = replace(NIGHT, steps=steps)
     os.environ["LABKIT_CACHE"] = str(folder / "cache")
     source = {"size": NIGHT.size, "per_class": NIGHT.per_class, "progress": False}
     base, validation = (labkit.load_images(NIGHT.dataset, split, **source) for split in ("train", "val"))
     trained = training.train(night, base, validation, folder / "run", progress=False)
     novel = labkit.load_images(NIGHT.dataset, "test", **source)
-    result = labkit.evaluate(trained.model, novel, 3, 1, 2, episodes=20)
-    write_atomically(folder / "result.json", json.dumps(result.summary()).encode())
+    task = Task("result", {}, folder / "sweep", 1, None)
+    task.folder.mkdir(exist_ok=True)
+    attempt_run(lambda *_: labkit.evaluate(trained.model, novel, 3, 1, 2, episodes=20).summary(), task)
 
 
 def plan(kills: int, seed: int = 0) -> list[Moment]:
@@ -194,8 +196,8 @@ def check_whole(folder: Path) -> None:
         text = lines.read_text()
         assert text == "" or text.endswith("\n")
         assert all("step" in json.loads(line) for line in text.splitlines())
-    if (folder / "result.json").exists():
-        assert "accuracy" in json.loads((folder / "result.json").read_text())
+    for result in folder.glob("sweep/result.json"):
+        assert "accuracy" in json.loads(result.read_text())["result"]
     for cached in folder.glob("cache/[!.]*/"):
         images = read_arrays(cached)
         assert images.provenance.digest == digest_of(cached / "pixels.npy")
@@ -205,10 +207,11 @@ def check_whole(folder: Path) -> None:
 def content(folder: Path) -> dict[str, bytes]:
     """Every file that is left, by name; a state of tensors is compared tensor by tensor, as bytes.
 
-    What a killed writer leaves of a result has a hidden name and is nobody's result; all else must have gone.
+    Of a sweep's run the result is compared; its record and its log tell the time.
     """
     files = {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
-    files = {name: f for name, f in files.items() if not name.startswith(".result.json-")}
+    assert files.pop("sweep/result.log").endswith(b"\n")
+    files["sweep/result.json"] = json.dumps(json.loads(files["sweep/result.json"])["result"]).encode()
     state = load_state(folder / "run" / "last.pt")
     momenta = {f"momentum {i}": s["momentum_buffer"] for i, s in state["optimiser"]["state"].items()}
     tensors = state["model"] | momenta | {"totals": state["totals"]}
