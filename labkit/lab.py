@@ -29,6 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     notebooks = sorted(arguments.notebooks.glob("[0-9]*.ipynb"))
@@ -52,6 +53,9 @@ def main() -> int:
         except PapermillExecutionError as error:
             failed.append(notebook.name)
             print(f"      failed in cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+        except (CellTimeoutError, DeadKernelError) as error:  # a hung cell, a kernel that ran out of memory
+            failed.append(notebook.name)
+            print(f"      stopped: {error}", file=sys.stderr)
         print(f"      {time.perf_counter() - started:.0f} s", flush=True)
     report(arguments.runs)
     for name in failed:

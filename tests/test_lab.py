@@ -60,3 +60,21 @@ def test_a_run_is_kept_with_its_versions_and_read_back_by_promote_and_report(tmp
     assert (kept["seed"], kept["validation"]) == (0, 71.5)
     assert {"torch", "numpy", "python"} <= set(kept["versions"])
     assert "70.0,19.6" in (tmp_path / "quick-seed0" / "accuracies.csv").read_text()
+
+
+def test_a_hung_notebook_is_stopped_and_the_next_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notebooks").mkdir()
+    write_notebook(tmp_path / "notebooks" / "01_hangs.ipynb", "import time; time.sleep(600)")
+    write_notebook(tmp_path / "notebooks" / "02_dies.ipynb", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    write_notebook(tmp_path / "notebooks" / "03_runs.ipynb", "print('here')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lab, "CELL_SECONDS", 4)
+    monkeypatch.setattr(sys, "argv", ["lab"])
+    assert lab.main() == 2
+    said = capfd.readouterr()
+    assert "stopped: A cell timed out" in said.err
+    assert "stopped: Kernel died" in said.err
+    assert "01_hangs.ipynb failed" in said.err
+    assert "here" in (tmp_path / "runs" / "03_runs.ipynb").read_text()
