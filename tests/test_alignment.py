@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from labkit.alignment import gain, integrate, parse_rule
 
@@ -25,6 +27,58 @@ def test_gain_is_the_polynomial_or_the_exponential(rule: str, expected: torch.Te
     torch.testing.assert_close(got, expected, atol=tolerance, rtol=0)
     steps = {"none": 0, "closed": 0, "rk4": 4, "recurrent(1)": 1, "recurrent(3)": 3, "euler(3)": 3}
     assert nfe == [steps.get(rule, nfe[0])]
+
+
+@settings(max_examples=300)
+@given(
+    values=st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    steps=st.integers(1, 6),
+    tolerance=st.sampled_from([1e-3, 1e-5, 1e-8]),
+)
+def test_every_rule_lies_between_one_step_and_the_exponential(
+    values: list[float], steps: int, tolerance: float
+) -> None:
+    """And grows with the filter, whatever the others in the map are; Euler from below, more steps closer."""
+    f = torch.tensor([sorted(values)], dtype=torch.float64)
+    exact = f.exp()
+    rules = (f"euler({steps})", f"euler({2 * steps})", f"recurrent({steps})", "rk4")
+    euler, finer, recurrent, rk4 = (gain(f, parse_rule(rule))[0] for rule in rules)
+    torch.testing.assert_close(euler, (1 + f / steps) ** steps)
+    torch.testing.assert_close(recurrent, (1 + f) ** steps)
+    assert (1 + f <= euler + 1e-12).all()
+    assert (euler <= finer + 1e-12).all()
+    assert (finer <= exact + 1e-12).all()
+    assert (rk4 <= exact + 1e-12).all()
+    assert (exact - rk4 <= f**5 / 30).all()  # Lagrange's remainder, f^5 e / 5!
+    dopri5, nfe = gain(f, parse_rule("dopri5", tolerance, tolerance))
+    assert (dopri5 - exact).abs().max() < 30 * tolerance
+    assert nfe[0] >= 14
+    for found in (euler, recurrent, rk4, dopri5):
+        assert (found.diff() >= -tolerance).all()
+
+
+@settings(max_examples=200)
+@given(
+    size=st.integers(1, 4), steps=st.integers(1, 5), scale=st.sampled_from([0.1, 1.0, 3.0]), seed=st.integers(0, 2**31)
+)
+def test_on_a_field_that_mixes_every_fixed_rule_is_its_matrix_polynomial(
+    size: int, steps: int, scale: float, seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    a = scale * torch.randn(size, size, dtype=torch.float64, generator=random)
+    x = torch.randn(size, dtype=torch.float64, generator=random)
+    one = torch.eye(size, dtype=torch.float64)
+    power = torch.linalg.matrix_power
+    taylor = one + a + power(a, 2) / 2 + power(a, 3) / 6 + power(a, 4) / 24
+    for rule, matrix, evaluations in (
+        ("none", one, 0),
+        (f"recurrent({steps})", power(one + a, steps), steps),
+        (f"euler({steps})", power(one + a / steps, steps), steps),
+        ("rk4", taylor, 4),
+    ):
+        found, nfe = integrate(lambda v: a @ v, x, parse_rule(rule))
+        torch.testing.assert_close(found, matrix @ x, rtol=1e-9, atol=1e-9)
+        assert nfe == evaluations
 
 
 def test_dopri5_evaluates_twenty_times_at_1e_5_and_solves_each_episode_by_itself() -> None:

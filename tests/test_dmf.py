@@ -70,7 +70,7 @@ cases = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=80)
 @given(cases)
 def test_fast_form_is_the_literal_form_in_value_and_gradient(case: dict) -> None:
     case = dict(case)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.augment import Augment
@@ -16,6 +16,7 @@ from tests.toys import toy_images
 IMAGES = toy_images(classes=7, per_class=12)
 
 
+@settings(max_examples=700)
 @given(
     way=st.integers(1, 7),
     shot=st.integers(1, 6),
