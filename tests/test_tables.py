@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_is_a_result(tmp_path: Path, monkeypatch: pyte
     hot = replace(TINY, learning_rate=1e9, steps=60)
     monkeypatch.setattr(tables, "setting", lambda cell, shot: hot)
     row = tables.run_cell({"cell": "dmf", "shot": 1, "seed": 0}, tmp_path)
-    assert "the loss is" in row["diverged"]
+    assert "the loss of nan is not finite at step" in row["diverged"]
     assert "novel" not in row
 
 
