@@ -25,6 +25,9 @@ from labkit.sweeps import Record, Run, Task, attempt
 
 Do = Callable[[Iterable[Task]], Iterator[tuple[Task, Record | None]]]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# For Ray's nodes: a worker may take longer than a minute to start on a busy machine or a slow file system, and a driver
+# that waits for the first ones would then wait for ever.
+PATIENCE = {"RAY_prestart_worker_first_driver": "0", "RAY_worker_register_timeout_seconds": "600"}
 RETRIES = 3  # of a run whose machine or process died, on Ray
 
 
@@ -161,6 +164,7 @@ def on_ray(
         ValueError: no machine of the cluster has what a run asks for.
     """
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # the second, a warning
+    os.environ |= PATIENCE  # for a cluster started here; `slurm.sh` says the same
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None or address.startswith(("127.0.0.1:", "localhost:")):
         # Else Ray takes the loopback address to mean the machine's outer one, and listens there too.

@@ -26,6 +26,7 @@ one=(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" --overlap)
 ip=$("${one[@]}" hostname --ip-address | awk '{ print $1 }')
 export RAY_ADDRESS="$ip:$((20000 + SLURM_JOB_ID % 10000))"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_prestart_worker_first_driver=0 RAY_worker_register_timeout_seconds=600 # see labkit/engines.py
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
 

@@ -32,6 +32,8 @@ def cluster() -> Iterator[tuple[Any, list[Any]]]:
     common = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(ROOT))
+        for name, value in engines.PATIENCE.items():
+            patched.setenv(name, value)
         started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **common})
         try:
             yield started, [started.add_node(num_cpus=1, num_gpus=gpus, **common) for gpus in (0, 2)]
