@@ -56,7 +56,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (y, x), from query to support
 SMALL = (0.4, 0.5)
-DISTANCES = (0.0, 0.5, 1.0)
+DISTANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CLUTTERS = (0, 4, 16)
 CONTRASTS = (0.9, 0.5, 0.1)
 
