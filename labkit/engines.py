@@ -172,7 +172,7 @@ def on_ray(
     try:
         import ray
     except ImportError as error:
-        raise ImportError("engine='ray' needs Ray: pip install 'labkit[cluster]'") from error
+        raise ImportError("engine='ray' needs Ray: pip install -e '.[cluster]' in the lab's folder") from error
     own = not ray.is_initialized()
     if own:
         start = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}

@@ -176,7 +176,7 @@ def sweep(
         run: from parameters, and a folder of this run's own, to a result. A module's function, not a notebook's. It
             sees as many GPUs as it was given and no others, so ``"cuda"`` is right wherever it runs.
         grid: a list of values for each parameter, of which every combination is run; or the combinations themselves.
-        engine: ``"local"``, processes on this machine; ``"ray"``, a Ray cluster (``pip install labkit[cluster]``).
+        engine: ``"local"``, processes on this machine; ``"ray"``, a Ray cluster (``pip install -e '.[cluster]'``).
         folder: of the sweep; on a cluster a folder that all machines share, or no training is resumed elsewhere.
         version: of the experiment; results of another one do not count.
         address: of the cluster, for example ``"10.0.0.1:6379"``; None takes $RAY_ADDRESS, as a job of ``slurm.sh``
