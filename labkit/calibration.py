@@ -5,8 +5,8 @@ episode of N classes another class is drawn whose queries are the outsiders: no 
 
 * A temperature T divides the scores before the softmax. It minimises the cross-entropy of the queries that belong.
 * Likeness is the cosine between a query's feature map and the mean map of the class most like it. It tells outsiders
-  better than the scores do, whose length depends on the picture: the results hold the AUROC
-  of both. A query less like its class than nearly all validation queries were is refused.
+  better than the scores do, whose length depends on the picture: the results hold the AUROC of both. A query less like
+  its class than nearly all validation queries were is refused.
 
 Both move with the number of shots, since a mean of several maps is shorter and cleaner than one map; likeness moves
 with the number of classes too, being a maximum over them. So they are fitted on a grid and interpolated, in 1/shots
@@ -264,7 +264,7 @@ def fingerprint(model: Method) -> list[float]:
 
 
 def report(name: str, episodes: int, seed: int) -> dict[str, Any]:
-    """Fitted a shipped model on validation classes and measure it on novel ones, in JSON types."""
+    """Fit a shipped model on validation classes and measure it on novel ones, in JSON types."""
     model = load_model(name)
     about = read_header(name)["about"]["experiment"]
     options = {"size": about["size"], "per_class": about["per_class"], "progress": False}
@@ -292,7 +292,7 @@ def report(name: str, episodes: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Fitted, measure and write `RESULTS`."""
+    """Fit, measure and write `RESULTS`."""
     parser = argparse.ArgumentParser(description="Calibrate shipped models.")
     parser.add_argument("names", nargs="+")
     parser.add_argument("--episodes", type=int, default=400)
