@@ -75,7 +75,7 @@ def training_cost(e: Experiment, rate: Rate | None = None, device: str = "cpu") 
 
 def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
     """The rate of the kind of device on which `labkit.speed` was run for these results; else what is assumed."""
-    file = RESULTS / f"speed_{device}.json"
+    file = RESULTS / f"speed_{'gpu' if device == 'cuda' else device}.json"  # as notebook 10 calls them
     if not file.exists():
         return ASSUMED
     step = json.loads(file.read_text())["step"]

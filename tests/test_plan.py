@@ -44,7 +44,7 @@ def test_a_cpu_is_measured_and_a_gpu_assumed_until_it_is(tmp_path, monkeypatch) 
     monkeypatch.setattr(plan, "RESULTS", tmp_path)
     assert plan.measured("cuda", bfloat16=True) is plan.ASSUMED
     step = {"seconds": {"fast, bfloat16": [0.04, 0.05, 0.06]}, "made": {"device": "a GPU"}}
-    (tmp_path / "speed_cuda.json").write_text(json.dumps({"step": step}))
+    (tmp_path / "speed_gpu.json").write_text(json.dumps({"step": step}))
     rate = plan.measured("cuda", bfloat16=True)
     assert rate.flops * 0.05 * 28500 == pytest.approx(9e16, rel=0.03)
     assert rate.source == "a step of 0.05 s of mini-1shot, measured on a GPU"
@@ -65,7 +65,10 @@ def test_table_1_in_full() -> None:
     assert table.attrs["rate"] == "given"
 
 
-def test_only_long_trainings_are_announced(capsys: pytest.CaptureFixture) -> None:
+def test_only_long_trainings_are_announced(tmp_path, monkeypatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(plan, "RESULTS", tmp_path)
+    step = {"seconds": {"fast": [31.2, 31.4, 31.3]}, "made": {"device": "a CPU", "threads": 2}}
+    (tmp_path / "speed_cpu.json").write_text(json.dumps({"step": step}))
     plan.announce(experiment("quick"), "cpu")
     assert not capsys.readouterr().out
     plan.announce(experiment("mini-1shot"), "cpu")
