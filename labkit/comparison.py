@@ -1,14 +1,16 @@
 """``python -m labkit.comparison RUNS``: train every cell of `labkit.experiments.PAPER_AND_CODE` with three seeds.
 
-A sweep (`labkit.sweeps`) on all cores of this machine: stopped, it goes on where it was. ``--gather`` writes what is
-finished into the lab's results.
+A sweep (`labkit.sweeps`) on all cores of this machine: stopped, it goes on where it was, and what the lab's results
+have is not trained again. ``--gather`` writes what is finished into them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,10 @@ def run_cell(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
     return row | {"seconds": took, "threads": torch.get_num_threads(), "versions": versions()}
 
 
-def missing() -> list[dict[str, Any]]:
-    """The trainings that the lab's results do not have."""
+def missing(cells: Iterable[str] = tuple(PAPER_AND_CODE), seeds: Iterable[int] = SEEDS) -> list[dict[str, Any]]:
+    """Of these trainings, those that the lab's results do not have."""
     known = {(r["cell"], r["seed"]) for r in _results()}
-    return [{"cell": c, "seed": s} for c in PAPER_AND_CODE for s in SEEDS if (c, s) not in known]
+    return [{"cell": c, "seed": s} for c, s in itertools.product(cells, seeds) if (c, s) not in known]
 
 
 def _results() -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ def gather(runs: Path) -> None:
     """Add the finished trainings of `runs` to the lab's results."""
     found = [*_results(), *(r["result"] for r in finished(runs, VERSION))]
     by_place = {(r["cell"], r["seed"]): r for r in found}
-    rows = [by_place[cell, seed] for cell in PAPER_AND_CODE for seed in SEEDS if (cell, seed) in by_place]
+    rows = [by_place[place] for cell in PAPER_AND_CODE for place in sorted(by_place) if place[0] == cell]
     what = (
         "Paper and released code, one difference at a time: glyphs-mini, 5-way 1-shot, the quick setting with 800 "
         "steps in bfloat16 (labkit/experiments.py, PAPER_AND_CODE). Novel classes: 2000 episodes, seed 0."
@@ -146,10 +148,14 @@ if __name__ == "__main__":
 
     parser = argparse.ArgumentParser(description="Train paper, released code and every difference between them.")
     parser.add_argument("runs", type=Path)
+    parser.add_argument("--cells", nargs="+", default=list(PAPER_AND_CODE), choices=list(PAPER_AND_CODE))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--gather", action="store_true", help="write what is finished into the lab's results")
     arguments = parser.parse_args()
     if arguments.gather:
         gather(arguments.runs)
     else:
-        sweep(comparison.run_cell, missing(), folder=arguments.runs, version=VERSION, cpus=arguments.threads)
+        asked = missing(arguments.cells, arguments.seeds)
+        print(f"{len(asked)} trainings are not in the lab's results")
+        sweep(comparison.run_cell, asked, folder=arguments.runs, version=VERSION, cpus=arguments.threads)

@@ -67,3 +67,4 @@ def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monk
     rows = json.loads((tmp_path / "all.json").read_text())["runs"]
     assert rows == [row(**p, novel=50.0) for p in every if p != {"cell": "relu", "seed": 1}]
     assert comparison.missing() == [{"cell": "relu", "seed": 1}]
+    assert comparison.missing(["relu"], [0, 3]) == [{"cell": "relu", "seed": 3}]
