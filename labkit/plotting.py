@@ -269,11 +269,11 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], chance: float) -> Figu
         marker="o",
         markersize=3,
         capsize=2,
-        label="validation classes, 95 % interval",
+        label="validation, 95 % interval",
     )
     axes[1].axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
     axes[1].set(title="Accuracy of an episode (dotted: chance), %", xlabel="step", ylim=(0, 100))
-    axes[1].legend(loc="upper left")
+    axes[1].legend(loc="lower right", bbox_to_anchor=(1.02, 0.19))
     axes[2].plot(steps, [m["rate"] for m in training], color=GREEN)
     axes[2].set(title="Learning rate", xlabel="step")
     return figure
