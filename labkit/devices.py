@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
+from labkit.interrupts import handlers_kept
+
 
 def world() -> int:
     """How many processes train together."""
@@ -94,7 +96,8 @@ def launch(function: Callable[..., Any], arguments: tuple[Any, ...], devices: in
         max_restarts=0,
         start_method="spawn",
     )
-    elastic_launch(config, function)(*arguments)
+    with handlers_kept():  # torch leaves its own behind: an interrupt would no longer be a KeyboardInterrupt
+        elastic_launch(config, function)(*arguments)
 
 
 def mean(value: Tensor) -> Tensor:

@@ -30,3 +30,16 @@ def held_back() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Whatever the block does to the handlers of signals that end a process, they are as before after it."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in ending}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other may set them
+            for number, handler in before.items():
+                signal.signal(number, handler)

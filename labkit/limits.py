@@ -57,8 +57,8 @@ METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (y, x), from query to support
 SMALL = (0.4, 0.5)
 DISTANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
-CLUTTERS = (0, 4, 16)
-CONTRASTS = (0.9, 0.5, 0.1)
+CLUTTERS = (0, 2, 4, 8, 16)
+CONTRASTS = (0.9, 0.7, 0.5, 0.3, 0.1)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Plan:
     shot: int = 1
     query: int = 15
     seed: int = 0
-    episodes: int = 200
+    episodes: int = 600
 
     def images(self, difficulty: Difficulty) -> ImageSet:
         """The same scenes at any difficulty, but for what the difficulty says."""

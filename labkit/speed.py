@@ -177,7 +177,7 @@ def step(setting: Setting) -> dict[str, Any]:
             model = model.to(memory_format=torch.channels_last)
         networks[name] = (LiteralDMF(model) if name == "literal" else model, model, bfloat16)
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in networks}
-    for run in range(max(2, setting.runs // 2) + 1):
+    for run in range(setting.runs + 1):
         for name, (form, model, bfloat16) in networks.items():
             measured = _step_parts(form, model, sampler, run, bfloat16)
             if run:  # the first is for warming up

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -109,7 +110,9 @@ def test_compiled_and_plain_train_the_same(tmp_path: Path) -> None:
 
 
 def test_batch_norm_over_two_processes_is_batch_norm_over_both_batches(tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     devices.launch(_batch_norm_process, (str(tmp_path),), 2)
+    assert signal.getsignal(signal.SIGINT) is handler  # an interrupt still interrupts
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
     assert all(float(p.read_text()) < 1e-10 for p in tmp_path.iterdir())
 

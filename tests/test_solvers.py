@@ -23,16 +23,16 @@ def test_the_operator_is_the_dynamic_convolution(pair: tuple[torch.Tensor, torch
 def test_the_matrix_exponential_and_dopri8_agree_where_both_hold(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     exact = solvers.exact_linear(*pair)
     assert solvers.relative_error(solvers.by_dopri8(*pair, False, 1e-10), exact) < 1e-5  # it interpolates at t = 1
-    small, _ = integrate(lambda x: solvers.field(x, pair[1], False), pair[0], parse_rule("euler(4000)"))
-    assert solvers.relative_error(small, exact) < 5e-3
+    small, _ = integrate(lambda x: solvers.field(x, pair[1], False), pair[0], parse_rule("euler(1000)"))
+    assert solvers.relative_error(small, exact) < 2e-2
 
 
 def test_with_relu_dopri8_agrees_with_many_small_steps(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, filters = pair
-    steps = parse_rule("euler(4000)")
+    steps = parse_rule("euler(1000)")
     small, _ = integrate(lambda y: solvers.field(y, filters, True), x, steps)
     found = solvers.by_dopri8(x, filters, True)
-    assert solvers.relative_error(small, found) < 5e-3
+    assert solvers.relative_error(small, found) < 2e-2
     assert solvers.relative_error(found, solvers.exact_linear(x, filters)) > 0.01  # the ReLU is there
 
 

@@ -85,7 +85,7 @@ def test_more_steps_fit_the_support_better_in_any_mode() -> None:
 
 
 def test_it_is_trained_and_evaluated_like_any_other(tmp_path: Path) -> None:
-    own = {"method": "maml", "groups": 0, "choices": {"way": 3, "steps": 1, "test_steps": 2, "inner_rate": 0.1}}
+    own = {"method": "maml", "choices": {"way": 3, "steps": 1, "test_steps": 2, "inner_rate": 0.1}}
     setting = TINY.__class__(**vars(TINY) | own | {"bfloat16": True})
     trained = train(setting, BASE, VALIDATION, tmp_path, progress=False)
     assert [m for m in trained.metrics if "validation" in m]
