@@ -13,7 +13,7 @@ from labkit import limits, plotting
 
 AXES = {
     "apart": "distance of the places",
-    "together": "the same places",
+    "together": "the same places, on one side",
     "clutter": "glyphs of clutter",
     "contrast": "least contrast",
 }
