@@ -222,7 +222,7 @@ TABLE1: dict[str, dict[str, dict[str, Any]]] = {
     },
     "RelationNet": {
         "relationnet": {"method": "relationnet"},
-        "relationnet, rate 0.2": {"method": "relationnet", "learning_rate": 0.2},
+        "relationnet, global loss": {"method": "relationnet", "choices": {"global_weight": 1.0}},
     },
     "CAN": {
         "can": {"method": "can", "choices": {"cells": 25}},
@@ -253,7 +253,7 @@ TABLE1: dict[str, dict[str, dict[str, Any]]] = {
         "deepemd, global loss": {"method": "deepemd", "choices": {"global_weight": 1.0}},
     },
     "MAML": {
-        "maml, inner rate 0.01": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.01}},
         "maml, inner rate 0.1": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.1}},
+        "maml, inner rate 0.3": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.3}},
     },
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from labkit import checks
 from labkit.backbones import Conv4, ResNet12
@@ -109,6 +110,11 @@ def mean_of_shots(features: Tensor, mask: Tensor | None = None) -> Tensor:
         return features.mean(2)
     weights = mask.to(features.dtype)[..., None, None, None]
     return (features * weights).sum(2) / weights.sum(2)
+
+
+def pooled_global_loss(classifier: nn.Module, of_query: Tensor, base_labels: Tensor) -> Tensor:
+    """Cross-entropy of all base classes on the means of maps [E, Q, c, h, w]: what a backbone is pre-trained by."""
+    return F.cross_entropy(classifier(of_query.mean((-2, -1)).flatten(0, 1)), base_labels.flatten())
 
 
 def at_every_position(labels: Tensor, maps: Tensor) -> Tensor:

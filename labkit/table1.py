@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from labkit import plotting
 from labkit.experiments import TABLE1
-from labkit.tables import chosen, setting
+from labkit.tables import chosen, setting, started
 
 PAPER = Path(__file__).parent / "results" / "paper_table1.csv"
 PUBLISHED, MEASURED = "PUBLISHED, each by its own paper", "MEASURED, here and in one harness"
@@ -55,8 +55,8 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
     """A line for every published row and for every system of ours, the two kinds of numbers in columns of their own.
 
     Measured: accuracy of seed 0 with its 95 % interval over episodes in percent, the mean over seeds, the setting that
-    validation chose and of how many, weights, CPU seconds of the training, milliseconds of a test episode from images
-    to scores, and the MiB that training took at its peak. NaN where a number does not exist, or not yet.
+    validation chose and of how many, weights, steps and CPU seconds of the training, milliseconds of a test episode
+    from images to scores, and the MiB that training took at its peak. NaN where a number does not exist, or not yet.
     """
     paper = pd.read_csv(PAPER).set_index(["model", "backbone"])
     ours = {beside: system for system, beside in BESIDE.items()}
@@ -89,7 +89,8 @@ def candidates(rows: Sequence[dict[str, Any]], shots: Sequence[int] = (1, 5)) ->
             for shot in shots:
                 run = next((r for r in rows if (r["cell"], r["shot"], r["seed"]) == (cell, shot, 0)), {})
                 mark = " (chosen)" if cell == chosen(rows, system, shot) else ""
-                reached = f"{run['validation']:.1f}{mark}" if "validation" in run else "not trained yet"
+                late = " (did not start)" if "novel" in run and not started(run) else ""
+                reached = f"{run['validation']:.1f}{mark}{late}" if "validation" in run else "not trained yet"
                 line[f"{shot}-shot"] = "diverged" if "diverged" in run else reached
             lines[system, cell] = line
     return pd.DataFrame(lines).T.rename_axis(["system", "setting"])
@@ -99,7 +100,7 @@ def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int
     runs = measured(rows, system, shot) if system else []
     if not runs:
         missing = "not implemented" if system is None else "not trained yet"
-        numbers = ("glyphs-mini, %", "± glyphs", "seeds", "mean of seeds, %", "weights", "training, CPU s")
+        numbers = ("glyphs-mini, %", "± glyphs", "seeds", "mean of seeds, %", "weights", "steps", "training, CPU s")
         blank = dict.fromkeys((*numbers, "test episode, CPU ms", "peak, MiB", "settings tried"), np.nan)
         return {"backbone": "", **blank, "setting": missing}
     first, e = runs[0], setting(runs[0]["cell"], shot)
@@ -110,11 +111,12 @@ def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int
         "seeds": len(runs),
         "mean of seeds, %": float(np.mean([r["novel"]["accuracy"] for r in runs])),
         "weights": first["weights"],
+        "steps": first["steps"],
         "training, CPU s": np.nan if first["cpu_seconds"] is None else first["cpu_seconds"],
         "test episode, CPU ms": 1000 * first["test_seconds"],
         "peak, MiB": np.nan if first["peak_bytes"] is None else first["peak_bytes"] / 2**20,
         "settings tried": tried(rows, system or "", shot),
-        "setting": first["cell"],
+        "setting": first["cell"] + ("" if started(first) else " (did not start)"),
     }
 
 
@@ -167,7 +169,7 @@ def pair_figure(compared: pd.DataFrame) -> Figure:
     shown = ax.imshow(square, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
     ax.set_yticks(range(len(names)), names)
-    ax.set(title="MEASURED: row minus column, points, on shared episodes (grey: interval holds 0)")
+    ax.set(title="MEASURED: row minus column, points, on shared episodes; one training each (grey: interval holds 0)")
     drawn.colorbar(shown, ax=ax, label="points")
     return drawn
 

@@ -70,7 +70,8 @@ def setting(cell: str, shot: int) -> Experiment:
     options = base.backbone_options | changes.get("backbone_options", {})
     e = replace(base, **changes | {"choices": choices, "backbone_options": options})
     share = image_passes(base) / image_passes(e)
-    return replace(e, steps=round(share * base.steps), warmup=round(share * base.warmup))
+    schedule = ((name, getattr(base, name)) for name in ("steps", "warmup", "validate_every"))
+    return replace(e, **{name: round(share * n) for name, n in schedule})
 
 
 def image_passes(e: Experiment) -> int:
@@ -188,6 +189,11 @@ def results(folder: Path | str | None = None) -> list[dict[str, Any]]:
     rows += [r["result"] | {"commit": r["commit"]} for r in found]
     by_run = {(r["cell"], r["shot"], r["seed"]): r for r in rows}
     return [by_run[run] for run in sorted(by_run)]
+
+
+def started(row: dict[str, Any]) -> bool:
+    """Whether a training left the plateau at which all classes score alike: five points above chance on validation."""
+    return bool(row["validation"] > 100 / row["novel"]["way"] + 5)
 
 
 def chosen(rows: Sequence[dict[str, Any]], system: str, shot: int) -> str | None:

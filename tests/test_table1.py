@@ -16,7 +16,7 @@ def run(cell: str, seed: int, validation: float, correct: list[int]) -> dict[str
     half = float(1.96 * np.std(correct, ddof=1) / 75 * 100 / len(correct) ** 0.5)
     where = {"way": 5, "shot": 1, "query": 15, "episodes": len(correct), "seed": 0, "digest": "abc"}
     novel = {"accuracy": accuracy, "ci95": half, **where}
-    cost = {"weights": 900_000, "cpu_seconds": 200, "peak_bytes": 2**30, "test_seconds": 0.05}
+    cost = {"weights": 900_000, "steps": 800, "cpu_seconds": 200, "peak_bytes": 2**30, "test_seconds": 0.05}
     row = {"cell": cell, "shot": 1, "seed": seed, "validation": validation, "novel": novel}
     return row | cost | {"correct": " ".join(map(str, correct))}
 
@@ -29,6 +29,7 @@ ROWS = [
     run("dmf, rate 0.2", 0, 49.0, (EASE + 9).tolist()),  # better on novel classes, which choose nothing
     run("can", 0, 48.0, (EASE + 1 + RNG.integers(-3, 4, 400)).tolist()),
     run("feat", 0, 40.0, (EASE - 10).tolist()),
+    run("maml, inner rate 0.1", 0, 21.0, [15] * 399 + [16]),
     {"cell": "can, rate 0.2", "shot": 1, "seed": 0, "diverged": "the loss is nan"},
 ]
 
@@ -43,6 +44,7 @@ def test_a_line_holds_published_and_measured_numbers_apart() -> None:
     assert dmf[MEASURED, "seeds"] == 2
     assert dmf[MEASURED, "glyphs-mini, %"] == pytest.approx(ROWS[0]["novel"]["accuracy"])
     assert dmf[MEASURED, "peak, MiB"] == 1024
+    assert table.loc["MAML", "Conv4"][MEASURED, "setting"] == "maml, inner rate 0.1 (did not start)"
     assert table.loc["CAN", "Res-12"][MEASURED, "settings tried"] == 2  # one of them diverged
     assert table.loc["ProtoNet", "Conv4"][MEASURED, "setting"] == "not trained yet"
     assert table.loc["LEO", "WRN-28"][MEASURED, "setting"] == "not implemented"
@@ -53,9 +55,9 @@ def test_a_line_holds_published_and_measured_numbers_apart() -> None:
 
 def test_pairs_are_compared_on_shared_episodes_with_far_tighter_intervals() -> None:
     episodes = table1.per_episode(ROWS, 1)
-    assert list(episodes) == ["DMF", "CAN", "FEAT"]
+    assert list(episodes) == ["DMF", "CAN", "FEAT", "MAML"]
     compared = table1.pairs(episodes).set_index(["system", "against"])
-    assert len(compared) == 3
+    assert len(compared) == 6
     line = compared.loc["CAN", "DMF"]
     apart = episodes["CAN"] - episodes["DMF"]
     assert line["points"] == pytest.approx(apart.mean())
@@ -68,10 +70,10 @@ def test_pairs_are_compared_on_shared_episodes_with_far_tighter_intervals() -> N
 
 def test_pictures_name_every_system_and_do_without_any() -> None:
     square = table1.pair_figure(table1.pairs(table1.per_episode(ROWS, 1))).axes[0]
-    assert [t.get_text() for t in square.get_yticklabels()] == ["CAN", "DMF", "FEAT"]
+    assert [t.get_text() for t in square.get_yticklabels()] == ["CAN", "DMF", "FEAT", "MAML"]
     paper, time, _ = table1.cost_figure(ROWS, 1).axes
     assert "PUBLISHED" in paper.get_title()
-    assert {t.get_text() for t in time.texts} == {"DMF", "CAN", "FEAT"}
+    assert {t.get_text() for t in time.texts} == {"DMF", "CAN", "FEAT", "MAML"}
     assert "MEASURED" in time.get_title()
     assert table1.cost_figure([], 5).axes[1].texts[0].get_text() == "nothing trained yet"
     nothing = table1.pairs(table1.per_episode([], 5))
@@ -108,6 +110,7 @@ def test_what_is_printed_is_sorted_and_says_what_was_tried() -> None:
     tried = table1.candidates(ROWS)
     assert tried.loc["DMF", "dmf"].tolist() == ["50.0 (chosen)", "not trained yet"]
     assert tried.loc["DMF", "dmf, rate 0.2"].tolist()[0] == "49.0"
+    assert tried.loc["MAML", "maml, inner rate 0.1"].tolist()[0] == "21.0 (chosen) (did not start)"
     assert tried.loc["CAN", "can, rate 0.2"].tolist()[0] == "diverged"
 
 

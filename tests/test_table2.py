@@ -11,7 +11,8 @@ from labkit.table2 import BASE
 
 
 def run(cell: str, shot: int, seed: int, accuracy: float) -> dict[str, Any]:
-    return {"cell": cell, "shot": shot, "seed": seed, "novel": {"accuracy": accuracy}}
+    novel = {"accuracy": accuracy, "way": 5}
+    return {"cell": cell, "shot": shot, "seed": seed, "validation": accuracy, "novel": novel}
 
 
 ROWS = [
@@ -20,6 +21,7 @@ ROWS = [
     *(run("align 1", 1, seed, v) for seed, v in enumerate((51.0, 53.5, 55.0))),
     *(run("groups 1", 1, seed, v) for seed, v in enumerate((40.0, 52.0, 60.0))),
     run("last_pooling on", 1, 2, 50.0),
+    *(run("groups 640", 1, seed, v) for seed, v in enumerate((20.1, 40.0, 20.3))),
     {"cell": "align 3", "shot": 1, "seed": 0, "diverged": "the loss is nan"},
 ]
 
@@ -44,7 +46,9 @@ def test_verdicts_come_from_pairs_of_seeds() -> None:
     assert helps["±"] == pytest.approx(4.302653 * np.std([2, 1.5, 2], ddof=1) / 3**0.5, rel=1e-5)
     assert helps["verdict"] == "held"
     assert said.loc["the ODE improves on one alignment", 1]["verdict"] == "not held"
-    assert said.loc["one group is worst", 1]["verdict"] == "not decidable"
+    assert said.loc["64 groups improve on one", 1]["verdict"] == "not decidable"
+    late = said.loc["640 groups lose against 64", 1]
+    assert late["verdict"] == "not decidable (2 of 6 trainings did not start)"
     assert said.loc["deleting the last pooling helps", 1]["verdict"] == "not decidable (one seed)"
     assert said.loc["three alignments slightly improve on one", 1]["verdict"] == "not measured yet"  # it diverged
     assert said.loc["dynamic sampling helps", 5]["verdict"] == "not measured yet"
@@ -59,7 +63,7 @@ def test_the_table_has_published_and_measured_apart() -> None:
     assert ode["MEASURED, glyphs-mini", "1-shot"] == pytest.approx(52)
     assert np.isnan(table.loc["(d) alignments", "3"]["MEASURED, glyphs-mini", "1-shot"])
     printed = table2.shown(table).loc["(d) alignments", "ode"]["MEASURED, glyphs-mini"]
-    assert printed.tolist() == ["52.00", "3", "", "0"]
+    assert printed.tolist() == ["52.00", "3", "3", "", "0", "0"]
 
 
 @pytest.mark.parametrize("factor", table2.TITLES)
@@ -69,4 +73,5 @@ def test_a_part_is_drawn_with_what_is_missing_said(factor: str) -> None:
     assert [t.get_text() for t in left.get_xticklabels()] == values
     bases = [v for v in values if table2.difference(ROWS, (factor, v), BASE, 1)[2] == [0.0] * 3]
     assert sum(t.get_text() == "base" for t in left.texts) == len(bases) == 1
+    assert sum("at chance" in t.get_text() for t in left.texts) == (factor == "groups")
     assert sum("not trained" in t.get_text() for t in right.texts) == len(values) - 1

@@ -53,6 +53,7 @@ def test_every_system_has_two_settings_that_can_be_built(cell: str) -> None:
         e, base = tables.setting(cell, shot), tables.setting("dmf", shot)
         assert tables.image_passes(e) * e.steps == pytest.approx(tables.image_passes(base) * base.steps, rel=0.002)
         assert (e.steps == TABLES.steps) == (e.method != "maml")
+        assert e.steps / e.validate_every == pytest.approx(2, abs=0.02)  # half-time and the end, however many
     build_model(e, 64, seed=0)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.backbones import Dropout
-from labkit.method import Losses, Method, mean_of_shots
+from labkit.method import Losses, Method, mean_of_shots, pooled_global_loss
 
 
 class FEAT(Method):
@@ -73,8 +73,7 @@ class FEAT(Method):
             globally = self._contrast(of_support, of_query, labels)
             total = few_shot + self.contrast * globally
             if self.global_classifier is not None:
-                logits = self.global_classifier(of_query.mean((-2, -1)).flatten(0, 1))
-                globally = F.cross_entropy(logits, base_labels.flatten())
+                globally = pooled_global_loss(self.global_classifier, of_query, base_labels)
                 total = total + self.global_weight * globally
             return Losses(total, few_shot, globally, scores)
 

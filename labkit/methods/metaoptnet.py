@@ -17,6 +17,9 @@ REPAIRS = 30  # rounds in which bounds that should not hold are let go and other
 class MetaOptNet(Method):
     """Every episode trains a convex classifier on its support to the end, and the gradient flows through its optimum.
 
+    It reads the whole map, every cell in its place, as the authors' does, and not the map's mean. Their label smoothing
+    is left out.
+
     Args:
         backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing.
         head: ``"svm"``, the multi-class machine of Crammer and Singer (Eq. 10-11), or ``"ridge"`` regression.
@@ -54,7 +57,7 @@ class MetaOptNet(Method):
         """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             n, k = support.shape[1:3]
-            s, q = support.mean((-2, -1)).flatten(1, 2), query.mean((-2, -1))  # [E, N K, c], [E, Q, c]
+            s, q = support.flatten(-3).flatten(1, 2), query.flatten(-3)  # [E, N K, c h w], [E, Q, c h w]
             present = s.new_ones(len(s), n * k) if support_mask is None else support_mask.flatten(1, 2).to(s)
             labels = torch.arange(n, device=s.device).repeat_interleave(k)
             targets = F.one_hot(labels, n).to(s).expand(len(s), -1, -1)

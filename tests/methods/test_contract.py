@@ -17,6 +17,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "can": {"cells": 9, "reduction": 2},
     "dsn": {"dimensions": 1},
     "feat": {"global_weight": 0.5},
+    "relationnet": {"global_weight": 0.5},
     "matchingnet": {"steps": 2},
     "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},

@@ -79,10 +79,10 @@ def test_pictures_that_are_not_there_change_nothing(head: str) -> None:
 def test_ridge_is_the_primal_solution() -> None:
     torch.manual_seed(0)
     model = MetaOptNet(Features(8), head="ridge", regularisation=2.0).double()
-    support, query = torch.randn(1, N, 3, 8, 1, 1).double(), torch.randn(1, 4, 8, 1, 1).double()
-    s, q = support[0, ..., 0, 0].reshape(-1, 8).numpy(), query[0, ..., 0, 0].numpy()
+    support, query = torch.randn(1, N, 3, 8, 2, 3).double(), torch.randn(1, 4, 8, 2, 3).double()
+    s, q = support[0].reshape(-1, 48).numpy(), query[0].reshape(-1, 48).numpy()
     y = np.kron(np.eye(N), np.ones((3, 1)))
-    weights = np.linalg.inv(s.T @ s + 2 * np.eye(8)) @ s.T @ y
+    weights = np.linalg.inv(s.T @ s + 2 * np.eye(48)) @ s.T @ y
     with torch.no_grad():
         np.testing.assert_allclose(model.score(support, query)[0].numpy(), q @ weights, atol=1e-9)
 
