@@ -152,7 +152,8 @@ def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     lines = []
     for c in CLAIMS:
         mean, half, single = difference(rows, c.better, c.worse, c.shot)
-        late = sum(len(waiting(rows, row, c.shot)) for row in (c.better, c.worse))
+        shared = by_seed(rows, c.better, c.shot).keys() & by_seed(rows, c.worse, c.shot).keys()
+        late = sum(len(shared & set(waiting(rows, row, c.shot))) for row in (c.better, c.worse))
         lines.append(
             {
                 "claim": c.text,
