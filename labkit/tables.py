@@ -209,6 +209,7 @@ def fill(
     shots: Iterable[int] = (1,),
     seeds: Iterable[int] = SEEDS,
     engine: str | None = "local",
+    cells: Sequence[str] | None = None,
     **how: Any,
 ) -> list[dict[str, Any]]:
     """Train what a table lacks; all that is finished then, as `results` gives it.
@@ -219,18 +220,26 @@ def fill(
         folder: of the sweep.
         table: 1 or 2.
         shots, seeds: whose runs.
+        cells: whose runs, of Table 2; None means all. More seeds of a few cells are how a claim is decided.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
         how: of `labkit.sweep`: address, workers, ...
+
+    Raises:
+        ValueError: cells of Table 1, whose validation classes choose; or a cell that is not there.
     """
     if engine is None:
         return results()
+    if table == 1 and cells is not None:
+        raise ValueError(
+            f"cells can be asked for of Table 2; of Table 1 validation chooses them, and {cells} was given"
+        )
     for shot in shots:
-        cells = cells_of_table2(shot)
+        names = cells_of_table2(shot) if cells is None else list(cells)
         if table == 1:
             every = grid((cell for settings in TABLE1.values() for cell in settings), (shot,), (0,))
             sweep(run_cell, every, engine, folder=folder, version=VERSION, expected=expected, **how)
-            cells = [cell for system in TABLE1 if (cell := chosen(results(folder), system, shot))]
-        sweep(run_cell, grid(cells, (shot,), seeds), engine, folder=folder, version=VERSION, expected=expected, **how)
+            names = [cell for system in TABLE1 if (cell := chosen(results(folder), system, shot))]
+        sweep(run_cell, grid(names, (shot,), seeds), engine, folder=folder, version=VERSION, expected=expected, **how)
     return results(folder)
 
 
@@ -243,6 +252,7 @@ def main() -> None:
     parser.add_argument("--table", type=int, choices=(1, 2), default=2)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--cells", nargs="+", help="of Table 2, instead of all")
     parser.add_argument("--engine", default="local")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--workers", type=int, help="runs at once")
@@ -254,7 +264,7 @@ def main() -> None:
         lines = "".join(json.dumps(row) + "\n" for row in results(a.folder))
         write_atomically(RESULTS, lines.encode())
     else:
-        tables.fill(a.folder, a.table, a.shots, a.seeds, a.engine, address=a.address, workers=a.workers)
+        tables.fill(a.folder, a.table, a.shots, a.seeds, a.engine, a.cells, address=a.address, workers=a.workers)
 
 
 if __name__ == "__main__":

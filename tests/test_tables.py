@@ -126,12 +126,18 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, version: int, expected: Any) -> None:
+    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, expected: Any, **how: Any) -> None:
         assert all(60 < expected(p).seconds < 3 * 3600 for p in runs)
         for p in runs:
             if p not in asked:
                 asked.append(p)
-                record = {"version": version, "made": "", "key": str(len(asked)), "commit": "abc", "parameters": p}
+                record = {
+                    "version": how["version"],
+                    "made": "",
+                    "key": str(len(asked)),
+                    "commit": "abc",
+                    "parameters": p,
+                }
                 row = p | {"validation": 50.0 + ("rate" in p["cell"])}
                 (folder / f"{len(asked)}.json").write_text(json.dumps(record | {"result": row}))
 
@@ -148,4 +154,12 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
     monkeypatch.setattr("sys.argv", ["tables", str(tmp_path), "--gather"])
     tables.main()
     assert tables.results() == tables.fill(tmp_path / "none", 1, engine=None) == rows  # from the lab's file alone
-    assert len(tables.fill(tmp_path, 2, (1,), (0,))) == len(rows) + 10  # the base is shared with Table 1
+    filled = tables.fill(tmp_path, 2, (1,), (0,))
+    assert len(filled) == len(rows) + 10  # the base is shared with Table 1
+    monkeypatch.setattr(
+        "sys.argv", ["tables", str(tmp_path), "--shots", "1", "--seeds", "3", "4", "--cells", "align 0"]
+    )
+    tables.main()  # more seeds of what decides a claim
+    assert asked[-2:] == tables.grid(["align 0"], (1,), (3, 4))
+    with pytest.raises(ValueError, match="of Table 1 validation chooses them"):
+        tables.fill(tmp_path, 1, cells=["align 0"])
