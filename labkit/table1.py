@@ -195,12 +195,17 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
     ours = {s: _measured_line(rows, s, shot) for s in TABLE1 if measured(rows, s, shot)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
-        for system, line in ours.items():
-            if np.isnan(line[cost]):
-                continue
+        points = {s: (line[cost], line["glyphs-mini, %"]) for s, line in ours.items() if not np.isnan(line[cost])}
+        for (system, (x, y)), height in zip(points.items(), _heights(list(points.values())), strict=True):
             colour = plotting.RED if system == "DMF" else plotting.BLUE
-            ax.errorbar(line[cost], line["glyphs-mini, %"], yerr=line["± glyphs"], fmt="o", color=colour, capsize=2)
-            ax.annotate(system, (line[cost], line["glyphs-mini, %"]), (5, 3), textcoords="offset points", fontsize=7)
+            ax.errorbar(x, y, yerr=ours[system]["± glyphs"], fmt="o", color=colour, capsize=2)
+            line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0}
+            ax.annotate(system, (x, y), (1.13 * x, height), fontsize=7, va="center", arrowprops=line)
+        if points:
+            ax.axhline(20, color="0.6", linestyle=":", linewidth=0.8)
+            ax.text(
+                0.99, 20, "chance", transform=ax.get_yaxis_transform(), ha="right", va="top", fontsize=7, color="0.45"
+            )
         ax.set(xscale="log", xlabel=cost, ylabel="glyphs-mini, %", title=f"MEASURED here, {shot}-shot")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
@@ -209,6 +214,19 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
         if not ours:
             ax.text(0.5, 0.5, "nothing trained yet", transform=ax.transAxes, ha="center")
     return drawn
+
+
+def _heights(points: Sequence[tuple[float, float]]) -> list[float]:
+    """For names beside points (x, y), heights at which no two of them touch: y, or more where others are near."""
+    gap = 0.04 * np.ptp([y for _, y in points]) if points else 0
+    heights: dict[int, float] = {}
+    for i in sorted(range(len(points)), key=lambda i: points[i][1]):
+        x, height = points[i]
+        for j, taken in heights.items():  # from below
+            if abs(np.log(points[j][0] / x)) < np.log(2) and height < taken + gap:
+                height = taken + gap
+        heights[i] = height
+    return [heights[i] for i in range(len(points))]
 
 
 def markdown(lines: pd.DataFrame) -> str:
