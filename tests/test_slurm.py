@@ -43,7 +43,9 @@ def call(tmp_path: Path):
 
 def test_a_head_its_nodes_and_the_command(call) -> None:
     assert subprocess.run(["bash", "-n", str(SCRIPT)], check=False).returncode == 0
-    done, calls = call("bash", "-c", 'echo "to $RAY_ADDRESS: $0 $1"', "a b", "c")
+    # The command outlasts the start of the nodes' Rays, as any real one does; at its end they are killed.
+    wait = 'until [ "$(grep -c "^ray start" "$CALLS")" = 2 ]; do /bin/sleep 0.1; done; '
+    done, calls = call("bash", "-c", wait + 'echo "to $RAY_ADDRESS: $0 $1"', "a b", "c")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "to 10.0.0.1:25678: a b c\n"  # quoted arguments arrive whole
     rays = [line for line in calls if line.startswith("ray start")]
