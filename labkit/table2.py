@@ -80,15 +80,17 @@ def published() -> dict[tuple[str, str, int], float]:
 
 def by_seed(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> dict[int, float]:
     """Accuracy on novel classes in percent of a row of Table 2, for every seed it was trained with."""
-    cell = cell_of_table2(*row, shot)
-    return {r["seed"]: r["novel"]["accuracy"] for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r}
+    return {r["seed"]: r["novel"]["accuracy"] for r in _trained(rows, row, shot)}
 
 
 def waiting(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> list[int]:
     """Seeds with which a row of Table 2 did not start within its steps (`labkit.tables.started`)."""
+    return [r["seed"] for r in _trained(rows, row, shot) if not started(r)]
+
+
+def _trained(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> list[dict[str, Any]]:
     cell = cell_of_table2(*row, shot)
-    own = [r for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r]
-    return [r["seed"] for r in own if not started(r)]
+    return [r for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r]
 
 
 def difference(rows: Sequence[dict[str, Any]], better: Row, worse: Row, shot: int) -> tuple[float, float, list[float]]:
