@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
 from labkit import plotting
-from labkit.experiments import TABLE1
+from labkit.experiments import TABLE1, TABLES
 from labkit.tables import chosen, setting, started
 
 PAPER = Path(__file__).parent / "results" / "paper_table1.csv"
@@ -202,9 +202,17 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
             line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0}
             ax.annotate(system, (x, y), (1.13 * x, height), fontsize=7, va="center", arrowprops=line)
         if points:
-            ax.axhline(20, color="0.6", linestyle=":", linewidth=0.8)
+            chance = 100 / TABLES.way
+            ax.axhline(chance, color="0.6", linestyle=":", linewidth=0.8)
             ax.text(
-                0.99, 20, "chance", transform=ax.get_yaxis_transform(), ha="right", va="top", fontsize=7, color="0.45"
+                0.99,
+                chance,
+                "chance",
+                transform=ax.get_yaxis_transform(),
+                ha="right",
+                va="top",
+                fontsize=7,
+                color="0.45",
             )
         ax.set(xscale="log", xlabel=cost, ylabel="glyphs-mini, %", title=f"MEASURED here, {shot}-shot")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
