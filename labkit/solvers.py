@@ -35,7 +35,7 @@ from labkit.episodes import EpisodeSampler
 from labkit.files import write_atomically
 from labkit.method import mean_of_shots
 from labkit.sampling import dynamic_convolution
-from labkit.speed import alternate
+from labkit.timing import alternate
 from labkit.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "solvers.json"

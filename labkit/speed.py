@@ -8,16 +8,13 @@ part that is in OUT.json already is not measured again. On a CPU all parts take 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,8 +34,8 @@ from labkit.experiments import experiment
 from labkit.files import write_atomically
 from labkit.literal import LiteralDMF
 from labkit.preprocessing import Preprocessing
+from labkit.timing import about, alternate, peak_bytes, ratios, seconds
 from labkit.training import timed_steps
-from labkit.versions import versions
 
 
 @dataclass(frozen=True)
@@ -84,49 +81,6 @@ class Setting:
         return [t.to(self.device) for t in made]
 
 
-def seconds(work: Callable[[], Any], device: str) -> float:
-    """Of one call, the device's work included."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def alternate(forms: Mapping[str, Callable[[], Any]], runs: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every form, `runs` times in turn, after one call of each that does not count."""
-    for work in forms.values():
-        work()
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(runs):
-        for name, work in forms.items():
-            times[name].append(round(seconds(work, device), 5))
-    return times
-
-
-def peak_bytes(work: Callable[[], Any], device: str) -> int:
-    """Memory that `work` takes at its peak, beyond what was in use before: of the process, or of the GPU."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be there to be taken again, unseen
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-    before = _status("VmRSS")
-    work()
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
-
-
 def _forms(setting: Setting, features: list[Tensor], model: DMF | None = None) -> dict[str, Callable[[], Any]]:
     model = model or setting.model()
     literal, x_supp = LiteralDMF(model), features[0].mean(2)
@@ -145,18 +99,12 @@ def head(setting: Setting) -> dict[str, Any]:
     return {"seconds": times, "ratio": ratios(times)}
 
 
-def ratios(times: dict[str, list[float]], against: str = "literal") -> dict[str, float]:
-    """How many times as fast as `against` each other form is, by medians."""
-    median = {name: statistics.median(values) for name, values in times.items()}
-    return {name: round(median[against] / median[name], 2) for name in times if name != against}
-
-
 def memory(setting: Setting) -> dict[str, Any]:
     """Peak memory of the head's forward pass, each form in a process of its own."""
     peaks = {}
     for form in ("literal", "fast"):
         script = (
-            "from labkit.speed import Setting, _forms, peak_bytes\n"
+            "from labkit.speed import Setting, _forms\nfrom labkit.timing import peak_bytes\n"
             f"s = {setting!r}\nwork = _forms(s, s.features())[{form!r}]\n"
             "print(peak_bytes(work, s.device))"
         )
@@ -418,20 +366,6 @@ def measure(setting: Setting, file: Path, parts: list[str]) -> dict[str, Any]:
             content[name] = PARTS[name](setting) | {"setting": vars(setting), "made": about(setting.device)}
             write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
     return content
-
-
-def about(device: str) -> dict[str, Any]:
-    """Date, device, threads and versions of a measurement."""
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    return {"date": str(date.today()), "device": name, "threads": torch.get_num_threads(), "versions": versions()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from labkit.evaluation import evaluate
 from labkit.experiments import BASE_GROUPS, TABLE1, TABLE2, TABLES, Experiment
 from labkit.files import write_atomically
 from labkit.forecast import Cost
-from labkit.speed import peak_bytes, seconds
 from labkit.sweeps import finished, sweep
+from labkit.timing import peak_bytes, seconds
 from labkit.training import Trained, train
 from labkit.versions import versions
 
