@@ -210,6 +210,7 @@ def fill(
     seeds: Iterable[int] = SEEDS,
     engine: str | None = "local",
     cells: Sequence[str] | None = None,
+    settings_of: int | None = None,
     **how: Any,
 ) -> list[dict[str, Any]]:
     """Train what a table lacks; all that is finished then, as `results` gives it.
@@ -221,11 +222,14 @@ def fill(
         table: 1 or 2.
         shots, seeds: whose runs.
         cells: whose runs, of Table 2; None means all. More seeds of a few cells are how a claim is decided.
+        settings_of: a number of shots, of Table 1: every system keeps the setting that validation chose there, and no
+            other is tried, at half the price. None means to try them all at every number of shots.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
         how: of `labkit.sweep`: address, workers, ...
 
     Raises:
-        ValueError: cells of Table 1, whose validation classes choose; or a cell that is not there.
+        ValueError: cells of Table 1, whose validation classes choose; a cell that is not there; or settings_of a
+            number of shots at which a system has no setting yet.
     """
     if engine is None:
         return results()
@@ -235,10 +239,15 @@ def fill(
         )
     for shot in shots:
         names = cells_of_table2(shot) if cells is None else list(cells)
-        if table == 1:
+        if table == 1 and settings_of is None:
             every = grid((cell for settings in TABLE1.values() for cell in settings), (shot,), (0,))
             sweep(run_cell, every, engine, folder=folder, version=VERSION, expected=expected, **how)
-            names = [cell for system in TABLE1 if (cell := chosen(results(folder), system, shot))]
+        if table == 1:
+            found = {system: chosen(results(folder), system, settings_of or shot) for system in TABLE1}
+            missing = [system for system, cell in found.items() if cell is None]
+            if settings_of and missing:
+                raise ValueError(f"no setting of {missing} is trained at {settings_of} shots: train these first")
+            names = [cell for cell in found.values() if cell]  # a system whose every setting diverged has none
         sweep(run_cell, grid(names, (shot,), seeds), engine, folder=folder, version=VERSION, expected=expected, **how)
     return results(folder)
 
@@ -253,6 +262,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--cells", nargs="+", help="of Table 2, instead of all")
+    parser.add_argument("--settings-of", type=int, metavar="K", help="of Table 1: only what was chosen at K shots")
     parser.add_argument("--engine", default="local")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--workers", type=int, help="runs at once")
@@ -264,7 +274,8 @@ def main() -> None:
         lines = "".join(json.dumps(row) + "\n" for row in results(a.folder))
         write_atomically(RESULTS, lines.encode())
     else:
-        tables.fill(a.folder, a.table, a.shots, a.seeds, a.engine, a.cells, address=a.address, workers=a.workers)
+        how = {"address": a.address, "workers": a.workers}
+        tables.fill(a.folder, a.table, a.shots, a.seeds, a.engine, a.cells, a.settings_of, **how)
 
 
 if __name__ == "__main__":

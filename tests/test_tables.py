@@ -151,6 +151,13 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
         ("can, rate 0.2", 1),
         ("can, rate 0.2", 2),
     }
+    before = len(asked)
+    tables.fill(tmp_path, 1, (5,), (0,), settings_of=1)  # at half the price: the settings of one shot
+    assert {p["cell"] for p in asked[before:]} == {r["cell"] for r in rows if r["seed"] == 1}
+    assert len(asked) == before + len(TABLE1)
+    with pytest.raises(ValueError, match=r"no setting of \['DMF', .* is trained at 10 shots"):
+        tables.fill(tmp_path, 1, (5,), settings_of=10)
+    rows = tables.results(tmp_path)
     monkeypatch.setattr("sys.argv", ["tables", str(tmp_path), "--gather"])
     tables.main()
     assert tables.results() == tables.fill(tmp_path / "none", 1, engine=None) == rows  # from the lab's file alone
