@@ -80,7 +80,7 @@ def test_torchrun_starts_the_same_training(tmp_path: Path) -> None:
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:29417", "--local-addr", "127.0.0.1"]
     command = [*launcher, "-m", "labkit.training", *arguments]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "ab"]
-    said = [p.communicate(timeout=240)[0] for p in started]
+    said = [p.communicate(timeout=900)[0] for p in started]
     assert [p.returncode for p in started] == [0, 0], said
     assert all("best validation accuracy" in text for text in said)
     assert load_state(tmp_path / "last.pt")["step"] == 2
