@@ -218,21 +218,29 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.margins(x=0.2)
+        ax.margins(x=0.2, y=0.1)
+        if points:
+            low, high = ax.get_ylim()
+            ax.set_ylim(min(low, chance - 0.06 * (high - low)))  # room for the word below the line
         if not ours:
             ax.text(0.5, 0.5, "nothing trained yet", transform=ax.transAxes, ha="center")
     return drawn
 
 
 def _heights(points: Sequence[tuple[float, float]]) -> list[float]:
-    """For names beside points (x, y), heights at which no two of them touch: y, or more where others are near."""
+    """For names to the right of points (x, y), heights at which none touches another or a point: y, or more."""
     gap = 0.04 * np.ptp([y for _, y in points]) if points else 0
     heights: dict[int, float] = {}
+
+    def blocked(x: float, height: float) -> float | None:
+        names = [taken for j, taken in heights.items() if abs(np.log(points[j][0] / x)) < np.log(2)]
+        dots = [y for other, y in points if 1.05 < other / x < 2]
+        return max((h for h in (*names, *dots) if abs(height - h) < 0.99 * gap), default=None)
+
     for i in sorted(range(len(points)), key=lambda i: points[i][1]):
         x, height = points[i]
-        for j, taken in heights.items():  # from below
-            if abs(np.log(points[j][0] / x)) < np.log(2) and height < taken + gap:
-                height = taken + gap
+        while (at := blocked(x, height)) is not None:
+            height = at + gap
         heights[i] = height
     return [heights[i] for i in range(len(points))]
 
