@@ -43,7 +43,7 @@ export default { render({ model, el }) {
 _STYLE = """
 .labkit-sortable { border-collapse: collapse; font-size: 12px; }
 .labkit-sortable button { border: 0; background: none; font: inherit; font-weight: bold; cursor: pointer; }
-.labkit-sortable th { vertical-align: bottom; max-width: 8em; }
+.labkit-sortable th { vertical-align: bottom; max-width: 10em; padding: 0 4px; }
 .labkit-sortable td { padding: 1px 6px; white-space: nowrap; }
 .labkit-sortable td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .labkit-sortable td.PUBLISHED { color: #777; font-style: italic; background: #f4f4f4; }
