@@ -201,25 +201,15 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
             ax.errorbar(x, y, yerr=ours[system]["± glyphs"], fmt="o", color=colour, capsize=2)
             line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0}
             ax.annotate(system, (x, y), (1.13 * x, height), fontsize=7, va="center", arrowprops=line)
-        if points:
-            chance = 100 / TABLES.way
-            ax.axhline(chance, color="0.6", linestyle=":", linewidth=0.8)
-            ax.text(
-                0.99,
-                chance,
-                "chance",
-                transform=ax.get_yaxis_transform(),
-                ha="right",
-                va="top",
-                fontsize=7,
-                color="0.45",
-            )
         ax.set(xscale="log", xlabel=cost, ylabel="glyphs-mini, %", title=f"MEASURED here, {shot}-shot")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(x=0.2, y=0.1)
         if points:
+            chance, across = 100 / TABLES.way, ax.get_yaxis_transform()
+            ax.axhline(chance, color="0.6", linestyle=":", linewidth=0.8)
+            ax.text(0.99, chance, "chance", transform=across, ha="right", va="top", fontsize=7, color="0.45")
             low, high = ax.get_ylim()
             ax.set_ylim(min(low, chance - 0.06 * (high - low)))  # room for the word below the line
         if not ours:

@@ -22,6 +22,7 @@ from labkit.preprocessing import Preprocessing
 from labkit.released import load_released, save_released
 from tests.data.real_files import (
     WNIDS,
+    by_class,
     some_pixels,
     write_folders,
     write_mini_cache,
@@ -34,7 +35,7 @@ from tests.data.real_files import (
 
 SIZE = 20
 PIXELS = some_pixels(6, SIZE)
-BY_CLASS = {wnid: PIXELS[2 * i : 2 * i + 2] for i, wnid in enumerate(WNIDS)}
+BY_CLASS = by_class(PIXELS)
 MUTATIONS = 30  # of each file: a third cut, the others with one bit flipped
 IDS = [64, 64, 65, 65, 79, 79]
 

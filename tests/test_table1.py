@@ -84,6 +84,12 @@ def test_pictures_name_every_system_and_do_without_any() -> None:
     assert "nothing trained yet" in table1.pair_figure(nothing).axes[0].texts[0].get_text()
 
 
+def test_a_name_evades_the_point_beside_it() -> None:
+    far, left, right = table1._heights([(1.0, 0.0), (1.0, 50.0), (1.5, 50.0)])
+    assert (far, right) == (0.0, 50.0)
+    assert left > 51
+
+
 def test_the_table_leaves_as_markdown_and_latex() -> None:
     table = table1.table(ROWS, 1)
     lines = table1.markdown(table).splitlines()

@@ -24,6 +24,11 @@ def some_pixels(n: int, size: int = 84, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
+def by_class(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """Six images as two of each of three classes."""
+    return {wnid: pixels[2 * i : 2 * i + 2] for i, wnid in enumerate(WNIDS)}
+
+
 def python2_pickle(value: Any, protocol: int) -> bytes:
     """What Python 2's cPickle with numpy 1 writes, at protocol 0 (text) or 2 (binary); str stands for Python-2 str."""
     body = _Python2(binary=protocol == 2).dump(value)

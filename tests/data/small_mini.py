@@ -7,6 +7,7 @@ from typing import Any
 
 from real_files import (
     WNIDS,
+    by_class,
     some_pixels,
     write_folders,
     write_mini_cache,
@@ -19,7 +20,7 @@ from labkit.data.imageset import ImageSet
 from labkit.data.real import load_real
 
 PIXELS = some_pixels(6)
-BY_CLASS = {wnid: PIXELS[2 * i : 2 * i + 2] for i, wnid in enumerate(WNIDS)}
+BY_CLASS = by_class(PIXELS)
 
 
 def load(root: Path, split: str = "val", **options: Any) -> ImageSet:
