@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: run test browser lab app lint types clean
 
 run: $(READY)
-	$(BIN)/python -m labkit.lab
+	$(BIN)/python -m labkit run
 
 test: $(READY) lint types browser
 	$(BIN)/python -m pytest tests
@@ -17,13 +17,14 @@ test: $(READY) lint types browser
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(READY)
 	$(BIN)/mypy
 
 # The Chromium that the widget's tests drive: the machine's own, Debian's package, or Playwright's.
 browser: $(READY)
-	$(BIN)/python tests/browser.py
+	$(BIN)/python tests/helpers/browser.py
 
 # Listens on this machine only, and asks for the token it prints.
 lab: $(READY)

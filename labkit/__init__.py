@@ -1,18 +1,18 @@
 """A research lab for Dynamic Meta-Filter few-shot learning (Xu et al., CVPR 2021)."""
 
-from labkit.calibration import Calibration, calibrate, fit_temperature
-from labkit.checkpoints import load_model, save_model
-from labkit.classify import Classified, SupportSet, classify, enrol
+from labkit.common.versions import versions
 from labkit.data import DataError, ImageSet, load_images
-from labkit.dmf import DMF
-from labkit.episodes import Episode, EpisodeSampler
-from labkit.evaluation import Result, evaluate
-from labkit.experiments import Experiment, experiment
-from labkit.released import load_released, save_released
-from labkit.sweeps import Sweep, sweep
-from labkit.trace import Trace
-from labkit.training import Trained, build_model, train
-from labkit.versions import versions
+from labkit.dmf.authors_checkpoint import load_released, save_released
+from labkit.dmf.model import DMF
+from labkit.dmf.trace import Trace
+from labkit.episodes.sampler import Episode, EpisodeSampler
+from labkit.evaluation.protocol import Result, evaluate
+from labkit.models.checkpoints import load_model, save_model
+from labkit.own_images.calibration import Calibration, calibrate, fit_temperature
+from labkit.own_images.classify import Classified, SupportSet, classify, enrol
+from labkit.sweeps.sweep import Sweep, sweep
+from labkit.training.loop import Trained, build_model, train
+from labkit.training.settings import Experiment, experiment
 
 __all__ = [
     "DMF",

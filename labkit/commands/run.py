@@ -1,4 +1,4 @@
-"""``python -m labkit.lab``: run the notebooks in order, headless, and say what came out."""
+"""Run the notebooks in order, headless, in their quick setting, and say what came out."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.files import write_atomically
-from labkit.versions import versions
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
 
 if TYPE_CHECKING:  # slow to import
     import pandas as pd
 
-    from labkit.evaluation import Result
+    from labkit.evaluation.protocol import Result
 
 CELL_SECONDS = 3600  # a cell that takes longer is taken for hung
 
 
-def main() -> int:
-    """Execute ``notebooks/NN_*.ipynb`` into ``runs/``; the exit code is the number of notebooks that failed."""
-    parser = argparse.ArgumentParser(description="Run the notebooks in order in their quick setting.")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab run`` takes."""
     parser.add_argument("--notebooks", type=Path, default=Path("notebooks"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    arguments = parser.parse_args()
 
+
+def main(given: argparse.Namespace) -> int:
+    """Execute ``notebooks/NN_*.ipynb`` into ``runs/``; the exit code is the number of notebooks that failed."""
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    notebooks = sorted(arguments.notebooks.glob("[0-9]*.ipynb"))
+    notebooks = sorted(given.notebooks.glob("[0-9]*.ipynb"))
     if not notebooks:
-        print(f"no notebooks in {arguments.notebooks}: run this in the folder of the lab", file=sys.stderr)
+        print(f"no notebooks in {given.notebooks}: run this in the folder of the lab", file=sys.stderr)
         return 1
-    arguments.runs.mkdir(parents=True, exist_ok=True)
+    given.runs.mkdir(parents=True, exist_ok=True)
     failed = []
     for number, notebook in enumerate(notebooks, 1):
         print(f"[{number}/{len(notebooks)}] {notebook.name} ...", flush=True)
@@ -44,9 +45,9 @@ def main() -> int:
         try:
             papermill.execute_notebook(
                 notebook,
-                arguments.runs / notebook.name,
-                parameters={"runs": str(arguments.runs.resolve())},
-                cwd=str(arguments.notebooks),
+                given.runs / notebook.name,
+                parameters={"runs": str(given.runs.resolve())},
+                cwd=str(given.notebooks),
                 execution_timeout=CELL_SECONDS,
                 progress_bar=sys.stderr.isatty(),
             )
@@ -57,9 +58,9 @@ def main() -> int:
             failed.append(notebook.name)
             print(f"      stopped: {error}", file=sys.stderr)
         print(f"      {time.perf_counter() - started:.0f} s", flush=True)
-    report(arguments.runs)
+    report(given.runs)
     for name in failed:
-        print(f"{name} failed; open {arguments.runs / name} to see where", file=sys.stderr)
+        print(f"{name} failed; open {given.runs / name} to see where", file=sys.stderr)
     return len(failed)
 
 
@@ -89,7 +90,3 @@ def report(runs: Path) -> None:
     print("\nTo open:")
     for file in sorted(p for p in runs.rglob("*") if p.suffix in (".ipynb", ".csv", ".png", ".json")):
         print(f"  {file}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Ship a trained model with the lab, in half precision, with its story.
 
-``python -m labkit.promote runs/quick-seed0 quick --command "papermill 03_train.ipynb ../runs/03_train.ipynb"``
+``python -m labkit ship runs/quick-seed0 quick --command "papermill 03_train.ipynb ../runs/03_train.ipynb"``
 
 The accuracy of the very weights that are shipped is measured anew, since rounding to half precision may move it.
 """
@@ -11,9 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from labkit.checkpoints import WEIGHTS, load_model, save_model
 from labkit.data import load_images
-from labkit.evaluation import evaluate
+from labkit.evaluation.protocol import evaluate
+from labkit.models.checkpoints import WEIGHTS, load_model, save_model
 
 
 def promote(folder: Path, name: str, command: str) -> Path:
@@ -47,10 +47,14 @@ def promote(folder: Path, name: str, command: str) -> Path:
     return file
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Ship a trained model with the lab.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("name")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab ship`` takes."""
+    parser.add_argument("folder", type=Path, help="what notebook 03 left")
+    parser.add_argument("name", help="by which `labkit.load_model` will find it")
     parser.add_argument("--command", required=True, help="the command that trained it")
-    arguments = parser.parse_args()
-    promote(arguments.folder, arguments.name, arguments.command)
+
+
+def main(given: argparse.Namespace) -> int:
+    """Ship it."""
+    promote(given.folder, given.name, given.command)
+    return 0

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
 
 
 class Refused(pickle.UnpicklingError):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from labkit.versions import versions
+from labkit.common.versions import versions
 
 
 def seconds(work: Callable[[], Any], device: str) -> float:

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from labkit.data import safe_pickle
-from labkit.data.safe_pickle import Reader, Refused, Table
+from labkit.common import safe_pickle
+from labkit.common.safe_pickle import Reader, Refused, Table
 
 MAGIC = 0x1950A86A20F9469CFC6C  # what the files before PyTorch 1.6 begin with
 STORAGES = {

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from labkit import checks
-from labkit.data import glyphs
-from labkit.data.errors import DataError
+from labkit.common import checks
+from labkit.common.errors import DataError
+from labkit.data.glyphs import load as glyphs
 from labkit.data.imageset import ImageSet, Provenance
 from labkit.data.source import MAX_SIZE
 
@@ -29,8 +29,8 @@ def load_images(
         root: folder of the files; ``$LABKIT_DATA`` where None. Not for glyphs.
         size: side of the images in pixels.
         seed: of rendered images, and of the split of your own classes.
-        options: of the source: `labkit.data.glyphs.load_glyphs`, `labkit.data.real.load_real` or
-            `labkit.data.own.load_folder`.
+        options: of the source: `labkit.data.glyphs.load.load_glyphs`, `labkit.data.real.load_real` or
+            `labkit.data.own_folder.load_folder`.
 
     Raises:
         ValueError: an unknown name, or an argument the source cannot take.
@@ -52,7 +52,7 @@ def load_images(
         raise DataError(f"{name} needs the folder its files lie in: pass root=... or set $LABKIT_DATA")
     # Imported here: whoever trains on glyphs needs no reader of HDF5.
     if name == "folder":
-        from labkit.data.own import load_folder
+        from labkit.data.own_folder import load_folder
 
         checks.options(name, load_folder, options)
         return load_folder(Path(place), split, size=size, seed=seed, **options)

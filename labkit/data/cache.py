@@ -14,8 +14,8 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
+from labkit.common.files import explained, remove_scratch, scratch_prefix
 from labkit.data.sums import SUMS, check_sums, write_sums
-from labkit.files import explained, remove_scratch, scratch_prefix
 
 
 def cache_root() -> Path:

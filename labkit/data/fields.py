@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
 
 MAX_SIDE = 1024  # pixels; the arrays that people pass around are 84 x 84
 MAX_IMAGES = 2_000_000  # of one split; tieredImageNet's largest has 448 695

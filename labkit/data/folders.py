@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from labkit.common.errors import DataError
 from labkit.data.decode import SUFFIXES
-from labkit.data.errors import DataError
 from labkit.data.source import Source, numbered
 
 # Heads of the two columns that are read; others may stand beside them.

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labkit import checks
-from labkit.devices import by_reference
+from labkit.common import checks
+from labkit.common.shared_arrays import by_reference
 
 
 @dataclass(frozen=True)

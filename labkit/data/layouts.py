@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
 from labkit.data.folders import class_folders, inside, source_of
 from labkit.data.source import Source
 

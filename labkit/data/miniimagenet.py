@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
+from labkit.common.safe_pickle import load_pickle
 from labkit.data.fields import check_images, images, integers, same_length, strings, table
 from labkit.data.folders import csv_images, images_in, source_of
 from labkit.data.layouts import FOLDERS, Layout
-from labkit.data.safe_pickle import load_pickle
 from labkit.data.source import CHUNK, Source, numbered
 
 MAX_HDF5_CHUNK = 2**28  # bytes that reading one image may unpack

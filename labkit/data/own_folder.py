@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
 from labkit.data.folders import class_folders, csv_images, real_root, source_of
 from labkit.data.imageset import ImageSet
 from labkit.data.source import SPLITS, check_choice, load

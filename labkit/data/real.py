@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from labkit.common.errors import DataError
 from labkit.data import miniimagenet, tieredimagenet
-from labkit.data.errors import DataError
 from labkit.data.folders import real_root
 from labkit.data.imageset import ImageSet
 from labkit.data.layouts import recognise

@@ -17,9 +17,9 @@ import PIL
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from labkit.common.errors import DataError
 from labkit.data.cache import build_once, digest_of
 from labkit.data.decode import RESAMPLINGS, Picture, decode, explain
-from labkit.data.errors import DataError
 from labkit.data.imageset import ImageSet, Provenance, read_arrays, write_arrays
 from labkit.data.sums import sums_of
 

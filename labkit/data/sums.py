@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
 
 SUMS = "SHA256SUMS"  # in a cache folder; `sha256sum -c SHA256SUMS` reads it too
 

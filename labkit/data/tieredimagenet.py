@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
+from labkit.common.safe_pickle import load_pickle
 from labkit.data.fields import check_images, integers, kind, same_length, strings, table
 from labkit.data.layouts import FOLDERS, Layout
-from labkit.data.safe_pickle import load_pickle
 from labkit.data.source import Source, numbered
 
 

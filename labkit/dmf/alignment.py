@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from labkit import checks
+from labkit.common import checks
 
 Field = Callable[[Tensor], Tensor]
 

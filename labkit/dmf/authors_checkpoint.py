@@ -1,7 +1,7 @@
 """The authors' checkpoints, read and written: ``{"state_dict", "acc", "epoch"}`` in a ``.pth.tar``.
 
 A model read from one gives the scores that the released code gives with it. Nothing in such a file is run: see
-`labkit.torch_files`.
+`labkit.common.torch_files`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checkpoints import shapes_only
-from labkit.choices import PRESETS
-from labkit.devices import available
-from labkit.dmf import DMF
-from labkit.files import write_atomically
-from labkit.preprocessing import Preprocessing
-from labkit.torch_files import read_torch
+from labkit.common.devices import available
+from labkit.common.files import write_atomically
+from labkit.common.torch_files import read_torch
+from labkit.dmf.model import DMF
+from labkit.dmf.options import PRESETS
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.shapes_only import shapes_only
 
 SIZE = 84  # of the images it is trained on; the file does not say how they were resized
 OTHERS = {"CAN (Hou et al., 2019)": r"cam\.", "FEAT (Ye et al., 2020)": r"(encoder|slf_attn)\."}

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit import alignment, checks
-from labkit.choices import PRESETS, replace_choices
-from labkit.method import Losses, Method, at_every_position, mean_of_shots
-from labkit.sampling import TAPS, dynamic_convolution, regular_grid, sample, to_pixels
-from labkit.trace import Trace
+from labkit.common import checks
+from labkit.dmf import alignment
+from labkit.dmf.options import PRESETS, replace_choices
+from labkit.dmf.sampling import TAPS, dynamic_convolution, regular_grid, sample, to_pixels
+from labkit.dmf.trace import Trace
+from labkit.methods.base import Losses, Method, at_every_position, few_shot_loss, mean_of_shots
 
 PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
 
@@ -268,22 +269,3 @@ def best_match(x_supp: Tensor, x_q: Tensor) -> Tensor:
     p, q = (F.normalize(x, dim=2).flatten(-2) for x in (x_supp, x_q))
     alike = torch.einsum("encp,eqcr->eqnrp", p, q)
     return alike.argmax(-1).view(*alike.shape[:-2], *x_q.shape[-2:])
-
-
-def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor:
-    """The few-shot loss over all positions of the score maps.
-
-    Eq. 12 reads log(e^-x / sum (1 + e^-x)), with x the score of the true class: raising a score lowers it without
-    bound. ``"softmax"`` is what is meant (and released): -log(e^x / sum e^x) at every position.
-
-    Args:
-        maps: [E, Q, N, h, w].
-        labels: [E, Q], true class of each query.
-        form: ``"softmax"`` or ``"printed"``.
-    """
-    flat = maps.flatten(0, 1)
-    target = at_every_position(labels, maps)
-    if form == "softmax":
-        return F.cross_entropy(flat, target)
-    true = flat.gather(1, target.unsqueeze(1)).squeeze(1)
-    return (-true - torch.logsumexp(F.softplus(-flat), dim=1)).mean()  # 1 + e^-x = exp(softplus(-x))

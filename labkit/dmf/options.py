@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from labkit import alignment, checks
+from labkit.common import checks
+from labkit.dmf import alignment
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Choices:
         sampling: sample X_supp at learned offsets (Eq. 4-6); False keeps the regular 3 x 3 grid (Eq. 2).
         start: where sampling starts from: ``"same"``, the query's own cell, as in the paper; ``"match"``, the support
             cell most like it (cosine). Ours, for objects that moved (section 5.4).
-        alignment: see `labkit.alignment`; the released code runs ``"rk4"``.
+        alignment: see `labkit.dmf.alignment`; the released code runs ``"rk4"``.
         rtol, atol: dopri5's tolerances.
         relu: F(X) = relu(f * X), as released.
         class_weight: ``"mean"`` pools X_supp over positions; ``"normalised"`` first scales every position to unit

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.devices import put
+from labkit.common.devices import put
 
 DRAWS = 13  # uniform numbers an image uses
 

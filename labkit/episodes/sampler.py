@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labkit import checks
-from labkit.augment import Augment
+from labkit.common import checks
+from labkit.common.devices import available, put
 from labkit.data.imageset import ImageSet
-from labkit.devices import available, put
-from labkit.preprocessing import Preprocessing
+from labkit.episodes.augment import Augment
+from labkit.episodes.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.method import Method, mean_of_shots
-from labkit.preprocessing import Preprocessing
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.base import Method, mean_of_shots
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from labkit import checks
+from labkit.common import checks
 from labkit.data.imageset import ImageSet
-from labkit.episodes import EpisodeSampler
-from labkit.preprocessing import Preprocessing
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
 
 BROKEN = "the model's weights are broken, or were trained on images of another kind"
 FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this

@@ -10,7 +10,7 @@ const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 const fixed = (v, digits = 2) => v.toFixed(digits);
 
-// The factor by which a channel has grown at time t, for filter values f (labkit/alignment.py).
+// The factor by which a channel has grown at time t, for filter values f (labkit/dmf/alignment.py).
 function gain(f, t, rule, steps) {
   if (rule === "none") return 1;
   if (rule === "euler" || rule === "recurrent") {

@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from labkit import plotting
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.features import embed_pictures
-from labkit.method import mean_of_shots
-from labkit.sampling import to_pixels
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import to_pixels
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.features import embed_pictures
+from labkit.methods.base import mean_of_shots
 
 MODES = ("trained", "untrained", "zero")  # of the offsets; all else is the trained network's
 FAR = -1e6  # feature cells: a point so far outside reads zeros, and so is none

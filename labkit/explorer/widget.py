@@ -25,12 +25,12 @@ import traitlets
 from torch import Tensor
 
 from labkit import plotting
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.explorer_data import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
-from labkit.files import write_atomically
-from labkit.sampling import to_pixels
-from labkit.versions import versions
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import to_pixels
+from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
 
 EXPORT_BYTES = 20 * 2**20
 
@@ -44,7 +44,7 @@ class Explorer(anywidget.AnyWidget):
         folder: exported views go to ``FOLDER/figures``.
 
     Raises:
-        ValueError: see `labkit.explorer_data.check`.
+        ValueError: see `labkit.explorer.precompute.check`.
     """
 
     _esm = Path(__file__).with_name("explorer.js")

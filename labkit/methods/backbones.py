@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit import checks
-from labkit.noise import Noise
+from labkit.common import checks
+from labkit.methods.noise import Noise
 
 
 class Dropout(Noise):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit import checks
-from labkit.backbones import Conv4, ResNet12
-from labkit.preprocessing import Preprocessing
+from labkit.common import checks
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.backbones import Conv4, ResNet12
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,25 @@ def pooled_global_loss(classifier: nn.Module, of_query: Tensor, base_labels: Ten
 def at_every_position(labels: Tensor, maps: Tensor) -> Tensor:
     """Labels [E, Q], repeated for the cells of maps [E, Q, N, h, w]: the target of a dense cross-entropy."""
     return labels.flatten()[:, None, None].expand(-1, *maps.shape[-2:])
+
+
+def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor:
+    """The few-shot loss over all positions of the score maps.
+
+    Eq. 12 reads log(e^-x / sum (1 + e^-x)), with x the score of the true class: raising a score lowers it without
+    bound. ``"softmax"`` is what is meant (and released): -log(e^x / sum e^x) at every position.
+
+    Args:
+        maps: [E, Q, N, h, w].
+        labels: [E, Q], true class of each query.
+        form: ``"softmax"`` or ``"printed"``.
+    """
+    flat = maps.flatten(0, 1)
+    target = at_every_position(labels, maps)
+    if form == "softmax":
+        return F.cross_entropy(flat, target)
+    true = flat.gather(1, target.unsqueeze(1)).squeeze(1)
+    return (-true - torch.logsumexp(F.softplus(-flat), dim=1)).mean()  # 1 + e^-x = exp(softplus(-x))
 
 
 def channels_of(backbone: nn.Module) -> int:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.dmf import few_shot_loss
-from labkit.method import Losses, Method, at_every_position, mean_of_shots
+from labkit.methods.base import Losses, Method, at_every_position, few_shot_loss, mean_of_shots
 
 
 class CAN(Method):

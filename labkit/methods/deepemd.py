@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.method import Losses, Method, mean_of_shots, pooled_global_loss
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 
 FLOOR = 1e-3  # added to every weight of Eq. 6, or a map of weights that are all 0 had nothing to be moved
 

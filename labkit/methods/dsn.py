@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.method import Losses, Method
+from labkit.methods.base import Losses, Method
 
 
 class DSN(Method):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.backbones import Dropout
-from labkit.method import Losses, Method, mean_of_shots, pooled_global_loss
+from labkit.methods.backbones import Dropout
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 
 
 class FEAT(Method):

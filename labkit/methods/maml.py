@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.method import Losses, Method
-from labkit.noise import Noise
+from labkit.methods.base import Losses, Method
+from labkit.methods.noise import Noise
 
 Weights = dict[str, Tensor]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.method import Losses, Method
+from labkit.methods.base import Losses, Method
 
 MAX_STEPS = 100  # a model's file says how many, and must not keep its reader busy for ever
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.method import Losses, Method
+from labkit.methods.base import Losses, Method
 
 ITERATIONS = 300  # of the search for the bounds that hold; the solution itself is exact given them
 REPAIRS = 30  # rounds in which bounds that should not hold are let go and others taken

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labkit.devices import put
+from labkit.common.devices import put
 
 
 def _mixed(z: Tensor) -> Tensor:

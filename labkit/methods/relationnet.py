@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.method import Losses, Method, pooled_global_loss
+from labkit.methods.base import Losses, Method, pooled_global_loss
 
 
 class RelationNet(Method):

@@ -5,29 +5,28 @@ Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch.overrides import TorchFunctionMode
 
-from labkit import checks
-from labkit.devices import available
-from labkit.files import write_atomically
-from labkit.method import Method
-from labkit.methods import METHODS, name_of
-from labkit.preprocessing import Preprocessing
-from labkit.torch_files import read_torch
+from labkit.common import checks, places
+from labkit.common.devices import available
+from labkit.common.files import write_atomically
+from labkit.common.torch_files import read_torch
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.base import Method
+from labkit.methods.shapes_only import shapes_only
+from labkit.models.registry import METHODS, name_of
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = places.WEIGHTS
 HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
 SEAL = b"labkit sha256 "  # begins the state of a training
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
@@ -111,21 +110,6 @@ def load_state(path: Path) -> Any:
         if kept != SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n":
             raise ValueError(f"{path} is damaged: its content is not what its checksum says; delete it to start anew")
     return read_torch(content, path)
-
-
-@contextlib.contextmanager
-def shapes_only() -> Iterator[None]:
-    """Modules made in here have shapes but no memory, whatever their size, and draw no numbers to start from."""
-    with torch.device("meta"), _NoDraws():
-        yield
-
-
-class _NoDraws(TorchFunctionMode):
-    """Drawing numbers that nobody keeps would import most of torch's compiler, a second and more."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        drawn = func in (torch.Tensor.normal_, torch.Tensor.uniform_)
-        return args[0] if drawn else func(*args, **kwargs or {})
 
 
 def resolve(path: Path | str) -> Path:

@@ -1,47 +1,47 @@
-"""The methods: DMF, and the systems it is compared with, one readable file each, all of them a `labkit.method.Method`.
+"""Every method by name: DMF, and the systems it is compared with.
 
-An eleventh is one file here, named like the method in small letters, and nothing else is touched:
+A new method is one file of `labkit.methods` and one line here:
 
 1. a class that inherits `Method` and calls ``super().__init__(backbone, classes, backbone_options)``;
 2. its own arguments come after those as keywords with defaults, and `recipe` returns them beside the inherited ones;
 3. ``score(support, query, support_mask)``: feature maps [E, N, K, c, h, w], [E, Q, c, h, w] to scores [E, Q, N];
 4. ``loss(support, query, labels, base_labels)``: images to `Losses`, usually by `embed_together` and its own score;
-5. no query and no episode may change the score of another; draw random numbers by a `labkit.noise.Noise` layer.
+5. no query and no episode may change the score of another; random numbers come from `labkit.methods.noise`.
 
-It is found by its file: ``Experiment(method="name", choices={...})`` trains it, `save_model` and `load_model` know it.
-``tests/methods/test_contract.py`` tries it without being told; hold it to its paper's equations in a test of its own.
+``Experiment(method="name", choices={...})`` trains it, `save_model` and `load_model` know it, and
+``tests/methods/test_contract.py`` tries it; hold it to its paper's equations in a test of its own.
 """
 
-import importlib
-import inspect
-import pkgutil
+from __future__ import annotations
 
-from labkit.dmf import DMF
-from labkit.method import Method
+from labkit.dmf.model import DMF
+from labkit.methods.base import Method
+from labkit.methods.can import CAN
+from labkit.methods.deepemd import DeepEMD
+from labkit.methods.dsn import DSN
+from labkit.methods.feat import FEAT
+from labkit.methods.maml import MAML
+from labkit.methods.matchingnet import MatchingNet
+from labkit.methods.metaoptnet import MetaOptNet
+from labkit.methods.negmargin import NegativeMargin
+from labkit.methods.protonet import ProtoNet
+from labkit.methods.relationnet import RelationNet
 
-
-def _found() -> dict[str, type[Method]]:
-    """The method of every file of this folder, which bears the file's name, by that name."""
-    methods: dict[str, type[Method]] = {"dmf": DMF}
-    for file in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-        module = importlib.import_module(f"{__name__}.{file}")
-        own = [
-            kind
-            for _, kind in inspect.getmembers(module, inspect.isclass)
-            if issubclass(kind, Method) and kind.__module__ == module.__name__
-        ]
-        if len(own) != 1:
-            raise TypeError(f"{module.__name__} must hold one Method, and holds {[kind.__name__ for kind in own]}")
-        methods[file] = own[0]
-    return methods
-
-
-METHODS = _found()
+METHODS: dict[str, type[Method]] = {
+    "dmf": DMF,
+    "can": CAN,
+    "deepemd": DeepEMD,
+    "dsn": DSN,
+    "feat": FEAT,
+    "maml": MAML,
+    "matchingnet": MatchingNet,
+    "metaoptnet": MetaOptNet,
+    "negmargin": NegativeMargin,
+    "protonet": ProtoNet,
+    "relationnet": RelationNet,
+}
 
 
 def name_of(model: Method) -> str:
     """The name in `METHODS` of a model's method."""
     return next(name for name, kind in METHODS.items() if type(model) is kind)
-
-
-__all__ = ["DMF", "METHODS", "Method", "name_of"]

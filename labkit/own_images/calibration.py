@@ -12,7 +12,8 @@ Both move with the number of shots, since a mean of several maps is shorter and 
 with the number of classes too, being a maximum over them. So they are fitted on a grid and interpolated, in 1/shots
 and in the logarithm of the number of classes.
 
-``python -m labkit.calibration quick`` fits and measures a shipped model and writes ``results/calibration.json``.
+``python -m labkit.own_images.calibration quick`` fits and measures a shipped model
+and writes ``results/calibration.json``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,16 +31,17 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
-from labkit.checkpoints import load_model, read_header
+from labkit.common import places
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
-from labkit.episodes import EpisodeSampler
-from labkit.features import compare, embed_pictures, preprocessing_of
-from labkit.files import write_atomically
-from labkit.method import Method
-from labkit.versions import versions
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
+from labkit.methods.base import Method
+from labkit.models.checkpoints import load_model, read_header
 
-RESULTS = Path(__file__).parent / "results" / "calibration.json"
+RESULTS = places.RESULTS / "calibration.json"
 REFUSE = 0.1  # false refusals among the queries that belong, unless asked otherwise
 REFUSALS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # rates whose thresholds are kept
 WAYS, SHOTS = (2, 5, 10), (1, 2, 3, 5, 10)
@@ -303,7 +304,7 @@ def main() -> None:
         "what they do on novel classes, on which nothing is fitted (`novel`). An episode has `way` classes, 5 queries "
         "of each, and 5 of a class that is not among them. `single_`: the 5-way 1-shot fit used for all. "
         "`novel_reliability`: share of the queries, mean probability of the answer, share of right answers.",
-        "command": f"python -m labkit.calibration {' '.join(asked.names)} --episodes {asked.episodes} "
+        "command": f"python -m labkit.own_images.calibration {' '.join(asked.names)} --episodes {asked.episodes} "
         f"--seed {asked.seed}",
         "date": f"{date.today():%Y-%m-%d}",
         "versions": versions(),

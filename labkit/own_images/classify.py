@@ -24,17 +24,17 @@ from PIL import Image
 from scipy.special import softmax
 from torch import Tensor
 
-from labkit import checks
-from labkit.calibration import REFUSE, Calibration, shipped_calibration
-from labkit.features import compare, embed_pictures, preprocessing_of
-from labkit.files import write_atomically
-from labkit.method import Method
-from labkit.reading import Fit, Pictures, class_folders, read
+from labkit.common import checks
+from labkit.common.files import write_atomically
+from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
+from labkit.methods.base import Method
+from labkit.own_images.calibration import REFUSE, Calibration, shipped_calibration
+from labkit.own_images.pictures import Fit, Pictures, class_folders, read
 
 if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     import pandas as pd
 
-    from labkit.explorer_data import Task  # and this needs the notebooks' packages
+    from labkit.explorer.precompute import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
@@ -104,8 +104,8 @@ class Classified:
         return Path(path)
 
     def task(self, title: str = "your pictures") -> Task:
-        """The same pictures for `labkit.explorer.explore`, which shows why."""
-        from labkit.explorer_data import Task
+        """The same pictures for `labkit.explorer.widget.explore`, which shows why."""
+        from labkit.explorer.precompute import Task
 
         s = self.support
         return Task(title, s.names, s.pictures, self.pictures, s.shots)
@@ -160,7 +160,7 @@ class SupportSet:
         """Compare pictures with the classes.
 
         Args:
-            query: see `labkit.reading.Pictures`.
+            query: see `labkit.own_images.pictures.Pictures`.
             refuse: how large a share of the pictures that do belong may be answered with "none of these": 0 for
                 never, or 0.01 to 0.5; without a calibration it says nothing.
 
@@ -194,7 +194,7 @@ def enrol(
             help; the paper uses one or five.
         fit: ``"letterbox"`` keeps the whole picture, between bars of the mean colour; ``"crop"`` keeps the middle
             square.
-        calibration: of `labkit.calibration.calibrate`; None takes that of a shipped model, if it is one.
+        calibration: of `labkit.own_images.calibration.calibrate`; None takes that of a shipped model, if it is one.
 
     Raises:
         ValueError: fewer than two classes, or a class without a readable picture.
@@ -233,7 +233,7 @@ def enrol(
     if calibration is None:
         warnings.warn(
             "this model has no calibration: probabilities are the softmax of raw scores, and nothing is refused; fit "
-            "one with labkit.calibration.calibrate(model, validation_images)",
+            "one with labkit.own_images.calibration.calibrate(model, validation_images)",
             stacklevel=2,
         )
     return SupportSet(model, tuple(classes), tuple(files), padded, there, features, fit, calibration, skipped)

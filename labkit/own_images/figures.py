@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from labkit import plotting
-from labkit.calibration import calibration_error
-from labkit.classify import NONE, Classified, SupportSet
+from labkit.own_images.calibration import calibration_error
+from labkit.own_images.classify import NONE, Classified, SupportSet
 
 
 def show_support(support: SupportSet, width: float = 6) -> Figure:

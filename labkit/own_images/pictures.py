@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labkit import checks
+from labkit.common import checks
 from labkit.data.decode import RESAMPLINGS, explain, read_rgb, to_rgb
-from labkit.preprocessing import Preprocessing
+from labkit.episodes.preprocessing import Preprocessing
 
 Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A path, the bytes of an image file, a Pillow image, or pixels uint8 [h, w], [h, w, 3] or [h, w, 4]."""

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
+from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
-from labkit.episodes import Episode
-from labkit.evaluation import Result
-from labkit.versions import versions
+from labkit.episodes.sampler import Episode
+from labkit.evaluation.protocol import Result
 
 # Okabe and Ito's palette, in the order that lines take it.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
@@ -308,7 +308,7 @@ def episode_histograms(results: Mapping[str, Result], method: str, reference: st
 
 
 def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
-    """A `labkit.datasheet.data_sheet`: accuracy against displacement, a panel a method, a line for each thing seen."""
+    """A data sheet: accuracy against displacement, a panel a method, a line for each thing seen."""
     methods = sheet["method"].unique()
     figure, axes = plt.subplots(1, len(methods), figsize=(9, 3.2), sharey=True, squeeze=False)
     seen = list(sheet["sees"].unique())

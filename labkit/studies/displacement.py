@@ -1,4 +1,7 @@
-"""``python -m labkit.limits``: the limit of section 5.4, an object in very different parts of support and query.
+"""The limit of section 5.4, an object in very different parts of support and query.
+
+``python -m labkit.studies.displacement`` measures it.
+
 
 The design is paired. Every method plays the same episodes at every level, with the same characters, backgrounds,
 clutter and grain; only what the level names changes. At distance d the supports' objects are placed at 1/2 + d/2 of the
@@ -28,20 +31,21 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit import plotting
-from labkit.checkpoints import load_model
+from labkit.common import places
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
 from labkit.data import load_images
-from labkit.data.glyph_scene import DEFAULT, Difficulty
+from labkit.data.glyphs.scene import DEFAULT, Difficulty
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import FewShotModel, estimate
-from labkit.files import write_atomically
-from labkit.looking import own_points
-from labkit.preprocessing import Preprocessing
-from labkit.sampling import to_pixels
-from labkit.versions import versions
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import to_pixels
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.protocol import FewShotModel, estimate
+from labkit.models.checkpoints import load_model
+from labkit.studies.figure3_sampling import own_points
 
-RESULTS = Path(__file__).parent / "results" / "limits.json"
+RESULTS = places.RESULTS / "limits.json"
 BASELINE = "no alignment"
 REMEDY = "DMF from the best match"
 # What `load_model` takes, the changes of `DMF.variant`, and a colour; all trained in the quick setting, seed 0. What is
@@ -334,7 +338,7 @@ def gather(studies: Mapping[str, Study], digests: Mapping[str, str], plan: Plan)
     wanted = list(played[BASELINE])
     return {
         "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.limits",
+        "command": "python -m labkit.studies.displacement",
         "date": str(date.today()),
         "versions": versions(),
         "plan": asdict(plan),

@@ -9,7 +9,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit import limits, plotting
+from labkit import plotting
+from labkit.studies import displacement
 
 AXES = {
     "apart": "distance of the places",
@@ -32,7 +33,7 @@ def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy"
 def figure(
     rows: Sequence[Mapping[str, Any]],
     studies: Sequence[str] = ("apart", "together", "clutter", "contrast"),
-    baseline: str = limits.BASELINE,
+    baseline: str = displacement.BASELINE,
     way: int = 5,
 ) -> Figure:
     """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
@@ -49,7 +50,7 @@ def figure(
         part = [row for row in rows if row["study"] == own]
         for k, name in enumerate(names):
             line = [row for row in part if row["method"] == name]
-            _, changes, colour = limits.METHODS.get(name, ("", {}, None))
+            _, changes, colour = displacement.METHODS.get(name, ("", {}, None))
             shift = (k - (len(names) - 1) / 2) * 0.012  # of the axis, lest bars hide one another
             for ax, entry in zip(column, ("accuracy", "gain"), strict=True):
                 ax.errorbar(

@@ -1,4 +1,4 @@
-"""``python -m labkit.looking``: do the sampled points of Figure 3 lie on the object?
+"""``python -m labkit.studies.figure3_sampling``: do the sampled points of Figure 3 lie on the object?
 
 "The dynamic sampling can successfully learn where to collect the knowledge", the paper says of Figure 3 (section 5.3).
 Every query is paired with the support of its own class, and the object masks say which of the points read for a query
@@ -25,20 +25,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import load_model
+from labkit.common.files import write_atomically
+from labkit.common.places import RESULTS as SHIPPED
+from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import Episode, EpisodeSampler
-from labkit.evaluation import estimate
-from labkit.experiments import experiment
-from labkit.files import write_atomically
-from labkit.method import mean_of_shots
-from labkit.sampling import TAPS, corners, regular_grid, to_pixels
-from labkit.training import build_model
-from labkit.versions import versions
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import TAPS, corners, regular_grid, to_pixels
+from labkit.episodes.sampler import Episode, EpisodeSampler
+from labkit.evaluation.protocol import estimate
+from labkit.methods.base import mean_of_shots
+from labkit.models.checkpoints import load_model
+from labkit.training.loop import build_model
+from labkit.training.settings import experiment
 
-RESULTS = Path(__file__).parent / "results" / "looking.json"
+RESULTS = SHIPPED / "looking.json"
 UNTRAINED = "DMF, untrained"
 NETWORKS = {"DMF": "quick", UNTRAINED: None}  # what `load_model` takes
 LEARNED, GRID, RANDOM, OTHER, CHANCE = "learned", "grid", "random directions", "another's object", "chance"
@@ -255,7 +256,7 @@ def main() -> None:
     first = {name: next(judged(model, images, 1, arguments.seed)) for name, model in networks.items()}
     content = {
         "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.looking",
+        "command": "python -m labkit.studies.figure3_sampling",
         "date": str(date.today()),
         "versions": versions(),
         "episodes": arguments.episodes,

@@ -1,4 +1,4 @@
-"""``python -m labkit.heat``: does alignment bring the query's object out, as Figure 4 of the paper shows?
+"""Does alignment bring the query's object out, as Figure 4 of the paper shows?
 
 Section 5.3 says that DMF "is able to focus on the target object", better than CAN and than no alignment, and that the
 ODE does so "in all circumstances" where one and two steps each handle different data. Here every query is aligned with
@@ -26,20 +26,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from labkit.checkpoints import load_model
+from labkit.common import places
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import estimate
-from labkit.features import embed_pictures, still
-from labkit.files import write_atomically
-from labkit.looking import cells_on_object
-from labkit.method import mean_of_shots
+from labkit.dmf.model import DMF
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.features import embed_pictures, still
+from labkit.evaluation.protocol import estimate
+from labkit.methods.base import mean_of_shots
 from labkit.methods.can import CAN
-from labkit.versions import versions
+from labkit.models.checkpoints import load_model
+from labkit.studies.figure3_sampling import cells_on_object
 
-RESULTS = Path(__file__).parent / "results" / "heat.json"
+RESULTS = places.RESULTS / "heat.json"
 ODE, STEPS = "ODE", ("1 step", "2 steps")
 # What `load_model` takes and the changes of `DMF.variant`; all trained in the quick setting, seed 0.
 NETWORKS: dict[str, tuple[str, dict[str, str]]] = {
@@ -274,7 +275,7 @@ def main() -> None:
     hits = {name: lines["feature", AFTER, "hottest"].groupby(level="episode").mean() for name, lines in played.items()}
     content = {
         "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.heat",
+        "command": "python -m labkit.studies.figure4_heat",
         "date": str(date.today()),
         "versions": versions(),
         "episodes": arguments.episodes,

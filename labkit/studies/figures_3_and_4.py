@@ -13,18 +13,19 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from labkit import heat, looking, plotting
+from labkit import plotting
+from labkit.studies import figure3_sampling, figure4_heat
 
 COLOURS = {
-    looking.LEARNED: plotting.RED,
-    looking.GRID: plotting.SKY,
-    looking.RANDOM: plotting.ORANGE,
-    looking.OTHER: plotting.PINK,
+    figure3_sampling.LEARNED: plotting.RED,
+    figure3_sampling.GRID: plotting.SKY,
+    figure3_sampling.RANDOM: plotting.ORANGE,
+    figure3_sampling.OTHER: plotting.PINK,
 }
 MARKS = {
-    heat.BEFORE: ("o", plotting.SKY),
-    heat.AFTER: ("D", plotting.RED),
-    heat.OTHER: ("s", plotting.PINK),
+    figure4_heat.BEFORE: ("o", plotting.SKY),
+    figure4_heat.AFTER: ("D", plotting.RED),
+    figure4_heat.OTHER: ("s", plotting.PINK),
 }
 
 
@@ -66,7 +67,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             part = {row["points"]: row for row in rows if row["query position"] == position}
             found, half = ([part[name][entry] for name in names] for entry in ("ink", "ink ci95"))
             ax.barh(names, found, xerr=half, color=list(COLOURS.values()), height=0.7, capsize=2)
-            ax.axvline(part[looking.CHANCE]["ink"], color=plotting.BLACK, linestyle=":", linewidth=1)
+            ax.axvline(part[figure3_sampling.CHANCE]["ink"], color=plotting.BLACK, linestyle=":", linewidth=1)
             ax.set_title(f"{network}: query positions {position}", fontsize=8)
     axes[0, 0].invert_yaxis()
     for ax in axes[-1]:
@@ -129,7 +130,7 @@ def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature")
         for shift, (when, (mark, colour)) in zip((-0.22, 0, 0.22), MARKS.items(), strict=True):
             found, half = ([row[f"{what}, {when}{end}"] for row in part] for end in ("", " ci95"))
             ax.errorbar(found, places + shift, xerr=half, fmt=mark, color=colour, markersize=4, capsize=2, label=when)
-        ax.axvline(part[0][f"{what}, {heat.CHANCE}"], color=plotting.BLACK, linestyle=":", linewidth=1)
+        ax.axvline(part[0][f"{what}, {figure4_heat.CHANCE}"], color=plotting.BLACK, linestyle=":", linewidth=1)
         ax.set_xlabel(f"{label} (dotted: chance)")
         ax.margins(x=0.15)
     axes[0].set_yticks(places, [row["network"] for row in part])

@@ -1,7 +1,9 @@
-"""``python -m labkit.comparison RUNS``: train every cell of `labkit.experiments.PAPER_AND_CODE` with three seeds.
+"""Every cell of `PAPER_AND_CODE` in `labkit.training.settings`, trained with three seeds.
 
-A sweep (`labkit.sweeps`) on all cores of this machine: stopped, it goes on where it was, and what the lab's results
-have is not trained again. ``--gather`` writes what is finished into them.
+``python -m labkit.studies.paper_vs_code RUNS`` trains them.
+
+A sweep on all cores of this machine: stopped, it goes on where it was, and what the lab's results have is not trained
+again. ``--gather`` writes what is finished into them.
 """
 
 from __future__ import annotations
@@ -22,15 +24,16 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from labkit import plotting
+from labkit.common import places
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
 from labkit.data import load_images
-from labkit.evaluation import evaluate
-from labkit.experiments import PAPER_AND_CODE, paper_and_code
-from labkit.files import write_atomically
-from labkit.sweeps import finished, sweep
-from labkit.training import train
-from labkit.versions import versions
+from labkit.evaluation.protocol import evaluate
+from labkit.sweeps.sweep import finished, sweep
+from labkit.training.loop import train
+from labkit.training.settings import PAPER_AND_CODE, paper_and_code
 
-RESULTS = Path(__file__).parent / "results" / "paper_and_code.json"
+RESULTS = places.RESULTS / "paper_and_code.json"
 SEEDS = (0, 1, 2)
 VERSION = 1  # of what a cell means
 
@@ -74,9 +77,9 @@ def gather(runs: Path) -> None:
     rows = [by_place[place] for cell in PAPER_AND_CODE for place in sorted(by_place) if place[0] == cell]
     what = (
         "Paper and released code, one difference at a time: glyphs-mini, 5-way 1-shot, the quick setting with 800 "
-        "steps in bfloat16 (labkit/experiments.py, PAPER_AND_CODE). Novel classes: 2000 episodes, seed 0."
+        "steps in bfloat16 (labkit/training/settings.py, PAPER_AND_CODE). Novel classes: 2000 episodes, seed 0."
     )
-    content = {"what": what, "command": "python -m labkit.comparison RUNS", "runs": rows}
+    content = {"what": what, "command": "python -m labkit.studies.paper_vs_code RUNS", "runs": rows}
     write_atomically(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -144,7 +147,7 @@ def figure(table: pd.DataFrame) -> Figure:
 
 
 if __name__ == "__main__":
-    from labkit import comparison  # whose function the sweep's processes import
+    from labkit.studies import paper_vs_code  # whose function the sweep's processes import
 
     parser = argparse.ArgumentParser(description="Train paper, released code and every difference between them.")
     parser.add_argument("runs", type=Path)
@@ -158,4 +161,4 @@ if __name__ == "__main__":
     else:
         asked = missing(arguments.cells, arguments.seeds)
         print(f"{len(asked)} trainings are not in the lab's results")
-        sweep(comparison.run_cell, asked, folder=arguments.runs, version=VERSION, cpus=arguments.threads)
+        sweep(paper_vs_code.run_cell, asked, folder=arguments.runs, version=VERSION, cpus=arguments.threads)

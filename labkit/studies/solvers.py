@@ -1,4 +1,4 @@
-"""``python -m labkit.solvers``: what the ODE of Eq. 9 buys, solver by solver, over easy and hard tasks.
+"""``python -m labkit.studies.solvers``: what the ODE of Eq. 9 buys, solver by solver, over easy and hard tasks.
 
 Every rule aligns the same episodes and is held to an exact solution: at kernel size 1 to the closed form X exp(f); at
 3, where positions act on one another, to a matrix exponential, and with the released code's ReLU, which leaves nothing
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,21 +23,22 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from labkit import alignment
-from labkit.alignment import Rule, integrate, parse_rule
-from labkit.checkpoints import load_model
+from labkit.common import places
+from labkit.common.files import write_atomically
+from labkit.common.timing import alternate
+from labkit.common.versions import versions
 from labkit.data import load_images
-from labkit.data.glyph_scene import Difficulty
+from labkit.data.glyphs.scene import Difficulty
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.files import write_atomically
-from labkit.method import mean_of_shots
-from labkit.sampling import dynamic_convolution
-from labkit.timing import alternate
-from labkit.versions import versions
+from labkit.dmf import alignment
+from labkit.dmf.alignment import Rule, integrate, parse_rule
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import dynamic_convolution
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.methods.base import mean_of_shots
+from labkit.models.checkpoints import load_model
 
-RESULTS = Path(__file__).parent / "results" / "solvers.json"
+RESULTS = places.RESULTS / "solvers.json"
 TASKS = {"easy": Difficulty(clutter=0, displacement=0.0), "hard": Difficulty(clutter=8, displacement=1.0)}
 RULES: dict[str, Rule] = {
     "rk4": parse_rule("rk4"),
@@ -237,7 +237,7 @@ def main() -> None:
     }
     content = {
         "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.solvers",
+        "command": "python -m labkit.studies.solvers",
         "date": str(date.today()),
         "versions": versions(),
         "threads": torch.get_num_threads(),

@@ -20,12 +20,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from labkit.backbones import ResNet12
-from labkit.data.glyph_classes import GlyphClass
-from labkit.data.glyph_likeness import COMPARED_FACES, EM, TURNS, covered, describe, drawing, ink, likeness
-from labkit.data.glyphs import DEFAULT, SPLITS, Difficulty, classes_of, load_glyphs
+from labkit.data.glyphs.classes import GlyphClass
+from labkit.data.glyphs.likeness import COMPARED_FACES, EM, TURNS, covered, describe, drawing, ink, likeness
+from labkit.data.glyphs.load import DEFAULT, SPLITS, Difficulty, classes_of, load_glyphs
 from labkit.data.imageset import ImageSet
-from labkit.evaluation import evaluate
+from labkit.evaluation.protocol import evaluate
+from labkit.methods.backbones import ResNet12
 
 
 class PixelNearest(nn.Module):
@@ -182,7 +182,7 @@ def banded(what: str, value: float, low: float, high: float, digits: int = 1) ->
 
 @dataclass(frozen=True)
 class Pair:
-    """Two classes and how alike they can look, from about 0.4 to 1 (`labkit.data.glyph_likeness.likeness`)."""
+    """Two classes and how alike they can look, from about 0.4 to 1 (`labkit.data.glyphs.likeness.likeness`)."""
 
     first: GlyphClass
     second: GlyphClass

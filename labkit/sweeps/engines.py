@@ -2,7 +2,7 @@
 
 An engine is a context that starts what it needs and gives how many runs fit at once, and a function: tasks in, pairs of
 task and record out as they come, with None for a record where another process has the run. All bookkeeping is
-`labkit.sweeps.attempt`'s, in the process that does the run.
+`labkit.sweeps.task.attempt`'s, in the process that does the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from labkit.sweeps import Record, Run, Task, attempt
+from labkit.sweeps.task import Record, Run, Task, attempt
 
 Do = Callable[[Iterable[Task]], Iterator[tuple[Task, Record | None]]]
 VISIBLE = "CUDA_VISIBLE_DEVICES"

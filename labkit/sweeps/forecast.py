@@ -1,4 +1,4 @@
-"""What runs will cost, said before they start: time, memory, disk. `labkit.plan` says what a training costs."""
+"""What runs will cost, said before they start: time, memory, disk."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 #
 #     script=$(python -c 'import labkit; print(labkit.__path__[0] + "/slurm.sh")')
 #     sbatch --nodes 8 --gpus-per-node 4 --cpus-per-task 32 --time 24:00:00 "$script" \
-#         python -m labkit.tables /shared/runs/tables --table 1 --engine ray
+#         python -m labkit.studies.tables.cells /shared/runs/tables --table 1 --engine ray
 #
 # From a notebook: ... "$script" papermill 04_table1.ipynb /shared/runs/04_table1.ipynb -p engine ray
 #
@@ -26,7 +26,7 @@ one=(srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" --overlap)
 ip=$("${one[@]}" hostname --ip-address | awk '{ print $1 }')
 export RAY_ADDRESS="$ip:$((20000 + SLURM_JOB_ID % 10000))"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-export RAY_prestart_worker_first_driver=0 RAY_worker_register_timeout_seconds=600 # see labkit/engines.py
+export RAY_prestart_worker_first_driver=0 RAY_worker_register_timeout_seconds=600 # see labkit/sweeps/engines.py
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
 

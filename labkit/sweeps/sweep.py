@@ -21,28 +21,20 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
-import os
-import resource
-import socket
 import subprocess
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from labkit.files import write_atomically
-from labkit.forecast import Cost, forecast
-from labkit.versions import versions
-
-Run = Callable[[dict[str, Any], Path], Any]
-Record = dict[str, Any]
+from labkit.sweeps.engines import ENGINES
+from labkit.sweeps.forecast import Cost, forecast
+from labkit.sweeps.task import Record, Run, Task, as_json, read_record
 
 
 @dataclass(frozen=True)
@@ -62,92 +54,6 @@ class Sweep:
     def table(self) -> pd.DataFrame:
         """A line a finished run, with columns such as ``parameters.seed`` and ``result.accuracy``."""
         return pd.json_normalize(self.rows)
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run to be done: all that a process on any machine needs besides the function.
-
-    Attributes:
-        key: of the run; names its files.
-        parameters: of the run, in JSON types.
-        folder: the sweep's, absolute.
-        version: of the experiment.
-        commit: of the code that the sweep was started with; None where it is in no checkout.
-    """
-
-    key: str
-    parameters: dict[str, Any]
-    folder: Path
-    version: str | int
-    commit: str | None
-
-    def file(self, ending: str) -> Path:
-        """One of the run's files."""
-        return self.folder / f"{self.key}{ending}"
-
-    def record(self, **more: Any) -> Record:
-        """What is kept of the run, with `more`."""
-        own = {k: v for k, v in asdict(self).items() if k != "folder"}
-        return own | more | {"made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
-
-    def finished(self) -> Record | None:
-        """The run's record, if there is one."""
-        return _read(self.file(".json"))
-
-    def held(self) -> bool:
-        """Whether a process is at work on the run, and has not finished it."""
-        try:
-            with FileLock(self.file(".lock"), timeout=0):
-                return False
-        except Timeout:
-            return self.finished() is None
-
-    def keep(self, record: Record) -> None:
-        """Write the record of a finished or of a failed run; a finished one leaves no error behind."""
-        self.log("failed" if "error" in record else "finished")
-        content = json.dumps(record, indent=1).encode()
-        write_atomically(self.file(".error.json" if "error" in record else ".json"), content)
-        if "error" not in record:
-            self.file(".error.json").unlink(missing_ok=True)
-
-    def log(self, event: str) -> None:
-        """A line in the run's log: what happened, when, where and in which process."""
-        line = {"event": event, "key": self.key, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
-        with self.file(".log").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def attempt(run: Run, task: Task) -> Record | None:
-    """Do a run here and now, unless it is finished, and keep what came of it; None if another process is at it.
-
-    Every engine ends here, in whatever process it has started. `memory` in the record is the peak of the process in
-    bytes, `disk` what the run's own folder holds.
-    """
-    try:
-        held = FileLock(task.file(".lock")).acquire(timeout=0)
-    except Timeout:
-        return None
-    with held:
-        if (known := task.finished()) is not None:
-            return known
-        for scratch in task.folder.glob(f".{task.key}.*"):
-            scratch.unlink()  # of a write that was killed
-        own = task.file("")
-        own.mkdir(exist_ok=True)
-        task.log("started")
-        started = time.perf_counter()
-        try:
-            result = _json(run(task.parameters, own), "the result")
-        except Exception as error:
-            record = task.record(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-        else:
-            record = task.record(result=result, versions=versions())
-        record["seconds"] = round(time.perf_counter() - started, 3)
-        record["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record["disk"] = sum(p.stat().st_size for p in own.rglob("*") if p.is_file())
-        task.keep(record)
-        return record
 
 
 def sweep(
@@ -193,8 +99,6 @@ def sweep(
         TypeError: parameters that are not JSON.
         ValueError: an unknown engine, no GPU where GPUs were asked for, or a function that only a notebook knows.
     """
-    from labkit.engines import ENGINES  # which reads this file
-
     if engine not in ENGINES:
         raise ValueError(f"there is no engine {engine!r}; there are {sorted(ENGINES)}")
     folder = Path(folder).resolve()
@@ -247,7 +151,7 @@ def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
     changed = {commit: _changed_since(commit, code) for commit in {r["commit"] for r in rows}}
     rows = [r | {"stale": changed[r["commit"]]} for r in rows]
     open_ = [task for task in tasks if not task.finished()]
-    failed = [record for task in open_ if (record := _read(task.file(".error.json")))]
+    failed = [record for task in open_ if (record := read_record(task.file(".error.json")))]
     keys = {record["key"] for record in failed}
     stale = sum(r["stale"] for r in rows)
     if stale and progress:
@@ -271,29 +175,13 @@ def combinations(grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]]
     """
     if isinstance(grid, Mapping):
         grid = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return [_json(dict(parameters), f"the parameters {dict(parameters)}") for parameters in grid]
+    return [as_json(dict(parameters), f"the parameters {dict(parameters)}") for parameters in grid]
 
 
 def key_of(parameters: Mapping[str, Any], version: str | int) -> str:
     """Sixteen hexadecimal digits that name a run; the order of the parameters does not matter."""
     text = json.dumps({"version": version, "parameters": parameters}, sort_keys=True)
     return sha256(text.encode()).hexdigest()[:16]
-
-
-def _json(value: Any, what: str) -> Any:
-    """`value` as JSON gives it back: tuples are lists, keys are strings."""
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} must be made of JSON types: {error}") from None
-
-
-def _read(file: Path) -> Record | None:
-    try:
-        record: Record = json.loads(file.read_text())
-    except FileNotFoundError:
-        return None
-    return record
 
 
 def commit_of(code: Path) -> str | None:

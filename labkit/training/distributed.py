@@ -1,31 +1,28 @@
 """Training on several devices and machines: the episodes of a step are dealt out, their gradients averaged.
 
 The engine is torch's own, DistributedDataParallel in processes that torchrun's launcher starts: nothing more to
-install, and the loop of `labkit.training` stays the one loop, which on a single device never meets any of it.
+install, and the loop of `labkit.training.loop` stays the one loop, which on a single device never meets any of it.
 (Lightning Fabric would wrap these same two, and be one more thing to know.)
 
 Two things would make four processes with an episode each differ from one process with four, and are taken care of.
-Dropout is seeded by episode, not by process (`labkit.noise`). And batch normalisation, in the released code and here,
+Dropout is seeded by episode, not by process (`labkit.methods.noise`). And batch normalisation, as released,
 takes its statistics over all episodes of a step: `SynchronisedBatchNorm` adds them up over the processes.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
-from labkit.interrupts import handlers_kept
+from labkit.common.interrupts import handlers_kept
 
 
 def world() -> int:
@@ -41,22 +38,6 @@ def rank() -> int:
 def under_torchrun() -> bool:
     """Whether a launcher started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def available(device: torch.device | str) -> torch.device:
-    """A device by its name, if this machine has it.
-
-    Raises:
-        ValueError: it has not, or there is no such name.
-    """
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:1', got {device!r} ({error})") from None
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        there = f"only {torch.cuda.device_count()}" if torch.cuda.is_available() else "no GPU"
-        raise ValueError(f"device {str(device)!r} was asked for, and PyTorch finds {there} here: pass device='cpu'")
-    return found
 
 
 @contextmanager
@@ -161,30 +142,3 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         scale = self.weight / (variance + self.eps).sqrt()
         shift = self.bias - centre * scale
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).to(input.dtype)
-
-
-def put(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on `device`, without making the host wait for a GPU."""
-    tensor = torch.from_numpy(array)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
-
-
-def by_reference(array: NDArray[Any]) -> Any:
-    """What to pickle for an array: where it lies, if it is a memory-mapped file as a whole, or itself."""
-    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous:
-        return _Mapped(str(array.filename), array.dtype.str, array.shape, array.offset)
-    return array
-
-
-class _Mapped:
-    """Unpickles as the memory map it describes, so that processes share a file's pages instead of copies."""
-
-    def __init__(self, *where: Any) -> None:
-        self.where = where
-
-    def __reduce__(self) -> Any:
-        return _reopen, self.where
-
-
-def _reopen(filename: str, dtype: str, shape: tuple[int, ...], offset: int) -> NDArray[Any]:
-    return np.memmap(filename, dtype=dtype, mode="r", offset=offset, shape=shape)

@@ -2,17 +2,15 @@
 
 On several machines, the same command on each, with one address that all can reach:
 
-    torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m labkit.training \\
+    torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m labkit train \\
         mini-1shot ../runs/mini --data-root /data/x --device cuda
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
-import os
 import tempfile
 import time
 from contextlib import nullcontext
@@ -26,21 +24,21 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from labkit import checks
-from labkit.checkpoints import load_model, load_state, save_model, save_state
-from labkit.data import ImageSet, load_images
-from labkit.devices import available, joined, launch, mean, rank, replicated, under_torchrun, wait, world
-from labkit.divergence import Watch, check_finite
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import evaluate
-from labkit.experiments import Experiment
-from labkit.experiments import experiment as experiment_named
-from labkit.files import alone_in, append, write_atomically
-from labkit.interrupts import held_back
-from labkit.method import Losses, Method
-from labkit.methods import METHODS
-from labkit.noise import set_keys
-from labkit.preprocessing import Preprocessing
+from labkit.common import checks
+from labkit.common.devices import available
+from labkit.common.files import alone_in, append, write_atomically
+from labkit.common.interrupts import held_back
+from labkit.data import ImageSet
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.protocol import evaluate
+from labkit.methods.base import Losses, Method
+from labkit.methods.noise import set_keys
+from labkit.models.checkpoints import load_model, load_state, save_model, save_state
+from labkit.models.registry import METHODS
+from labkit.training.distributed import joined, launch, mean, rank, replicated, under_torchrun, wait, world
+from labkit.training.divergence import Watch, check_finite
+from labkit.training.settings import Experiment
 
 GROUP = 25  # steps that share a line of metrics
 KEPT = "The last good checkpoint is {file}, of step {step}."
@@ -115,8 +113,8 @@ def train(
         folder: receives metrics and checkpoints.
         seed: of initial weights, episodes, augmentation and dropout.
         device: where; with several, of which kind.
-        devices: how many of this machine share the episodes of a step; see `labkit.devices`.
-        nodes: how many machines do; with more than one, torchrun starts ``python -m labkit.training`` on each.
+        devices: how many of this machine share the episodes of a step; see `labkit.training.distributed`.
+        nodes: how many machines do; with more than one, torchrun starts ``python -m labkit train`` on each.
         compiler: backend of torch.compile for the forward and backward pass, or None; ``"auto"`` is ``"inductor"`` on
             a GPU and None on a CPU, where compiling gains nothing.
         until: stop after this step, to be continued; the schedule stays that of all `experiment.steps`.
@@ -142,7 +140,7 @@ def train(
         raise ValueError(f"{experiment.batch} episodes a step cannot be shared evenly by {devices} x {nodes} devices")
     if devices * nodes > 1 and not under_torchrun():
         if nodes > 1:
-            raise ValueError("several machines are started by torchrun: see `python -m labkit.training --help`")
+            raise ValueError("several machines are started by torchrun: see `python -m labkit train --help`")
         options = {"seed": seed, "device": device.type, "devices": devices, "compiler": compiler}
         launch(_work, (experiment, base, validation, folder, options | {"until": until, "progress": progress}), devices)
         run = _Run(experiment, base, seed, device, folder)
@@ -165,11 +163,7 @@ def _work(experiment: Experiment, base: ImageSet, validation: ImageSet, folder: 
 def _loop(
     run: _Run, base: ImageSet, validation: ImageSet, compiler: str | None, until: int | None, progress: bool
 ) -> None:
-    from labkit.plan import announce  # here, or `python -m labkit.plan` would meet itself
-
     experiment, device = run.experiment, run.device
-    if progress and rank() == 0:
-        announce(experiment, device.type, world())
     run.resume()
     wait()  # for the last to have read what the first is about to write
     objective, sampler = _prepared(run, base, compiler)
@@ -372,28 +366,3 @@ class _Run:
             return
         text = "".join(json.dumps(line) + "\n" for line in self.metrics)
         write_atomically(self.folder / "metrics.jsonl", text.encode())
-
-
-def main() -> None:
-    """``python -m labkit.training PRESET FOLDER``: train a named setting without a notebook."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--devices", type=int, help="of this machine; as many as torchrun was told, or 1")
-    parser.add_argument("--nodes", type=int, help="machines; as many as torchrun was told, or 1")
-    parser.add_argument("--changes", type=json.loads, default={}, help='fields to change, as JSON: {"steps": 2400}')
-    a = parser.parse_args()
-    e = experiment_named(a.preset, **a.changes)
-    source = {"size": e.size, "root": a.data_root} | ({"per_class": e.per_class} if e.per_class else {})
-    base, validation = (load_images(e.dataset, split, **source) for split in ("train", "val"))
-    devices = a.devices or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    nodes = a.nodes or int(os.environ.get("WORLD_SIZE", devices)) // devices
-    trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)
-    print(f"best validation accuracy {trained.validation:.2f} %, in {trained.folder}")
-
-
-if __name__ == "__main__":
-    main()

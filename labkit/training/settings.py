@@ -1,12 +1,12 @@
-"""Every named setting: what is trained on what, for how long, and how. A setting is data; `labkit.training` runs it."""
+"""Every named setting: what is trained on what, for how long, and how. A setting is data; the loop runs it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from labkit import checks
-from labkit.augment import Augment
+from labkit.common import checks
+from labkit.episodes.augment import Augment
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Experiment:
         clip: largest norm of the gradient, or None.
         validate_every: steps between validations on `validation_episodes` episodes of the validation classes.
         test_query: queries per class in validation and test.
-        augment: see `labkit.augment`.
+        augment: see `labkit.episodes.augment`.
         bfloat16: mixed precision in the backbone.
     """
 
@@ -124,7 +124,7 @@ BESIDE_QUICK: dict[str, dict[str, Any]] = {
 
 # Photographs on a few cores: miniImageNet, a backbone of a quarter of the width, the paper's augmentation. `mini-thin`
 # has the paper's 84 px and 11 x 11 maps, `mini-small` 42 px and 6 x 6. Scale and rate are the quick setting's, found
-# there on validation classes; in a first training of 12,000 episodes at 42 px photographs left chance at once with them.
+# there on validation classes; in a first training of 12,000 episodes at 42 px photographs left chance at once.
 MINI_THIN = replace(
     MINI_1SHOT,
     name="mini-thin",
@@ -226,7 +226,7 @@ TABLE2: dict[tuple[str, str], dict[str, Any]] = {
     ("align", "ode"): {},
 }
 
-# Table 1: two settings of every system, of which validation classes choose one (`labkit.tables.chosen`). One of the
+# Table 1: two settings of every system, of which validation classes choose one. One of the
 # two is the method's own paper's, as far as it fits a thin backbone, the other what most often stops it from starting.
 # MAML sees its support again in every inner step; it takes fewer steps, so that all send as many images through.
 TABLE1: dict[str, dict[str, dict[str, Any]]] = {

@@ -1,22 +1,15 @@
 """`make run`: every notebook in order, a failure reported and the others run all the same."""
 
 import json
-import sys
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 
-from labkit import lab
-from labkit.evaluation import Result
-
-
-def write_notebook(path: Path, *lines: str) -> None:
-    cells = [nbformat.v4.new_code_cell("runs = None", metadata={"tags": ["parameters"]})]
-    cells += [nbformat.v4.new_code_cell(line) for line in lines]
-    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), path)
+from labkit.__main__ import main
+from labkit.commands import run
+from labkit.evaluation.protocol import Result
+from tests.helpers.notebooks import write_notebook
 
 
 def test_runs_all_reports_the_failed_and_prints_the_accuracy(
@@ -31,8 +24,7 @@ def test_runs_all_reports_the_failed_and_prints_the_accuracy(
         f"_ = (folder / 'result.json').write_text({json.dumps(result)!r})",
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lab"])
-    assert lab.main() == 1
+    assert main(["run"]) == 1
     said = capfd.readouterr()
     assert "ValueError: no such image" in said.err
     assert "01_fails.ipynb failed" in said.err
@@ -45,15 +37,14 @@ def test_without_notebooks_it_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lab"])
-    assert lab.main() == 1
+    assert main(["run"]) == 1
     assert "no notebooks in notebooks" in capsys.readouterr().err
 
 
 def test_a_run_is_kept_with_its_versions_and_read_back_by_promote_and_report(tmp_path: Path) -> None:
     per_episode = np.array([60.0, 80.0])
     result = Result(70.0, 19.6, (55.0, 85.0), per_episode, {"way": 5, "shot": 1, "episodes": 2, "seed": 0})
-    table = lab.keep(tmp_path / "quick-seed0", {"DMF": result}, seed=0, validation=71.5)
+    table = run.keep(tmp_path / "quick-seed0", {"DMF": result}, seed=0, validation=71.5)
     assert table.loc["DMF", "accuracy"] == 70.0
     kept = json.loads((tmp_path / "quick-seed0" / "result.json").read_text())
     assert kept["accuracies"]["DMF"] == result.summary()
@@ -70,9 +61,8 @@ def test_a_hung_notebook_is_stopped_and_the_next_one_run(
     write_notebook(tmp_path / "notebooks" / "02_dies.ipynb", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     write_notebook(tmp_path / "notebooks" / "03_runs.ipynb", "print('here')")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lab, "CELL_SECONDS", 4)
-    monkeypatch.setattr(sys, "argv", ["lab"])
-    assert lab.main() == 2
+    monkeypatch.setattr(run, "CELL_SECONDS", 4)
+    assert main(["run"]) == 2
     said = capfd.readouterr()
     assert "stopped: A cell timed out" in said.err
     assert "stopped: Kernel died" in said.err

@@ -19,12 +19,12 @@ import pytest
 import torch
 
 import labkit
-from labkit.checkpoints import load_state
-from labkit.data import glyphs
+from labkit.common.files import write_atomically
 from labkit.data.cache import build_once
-from labkit.files import write_atomically
-from labkit.training import train
-from tests.test_training import BASE, TINY, VALIDATION
+from labkit.data.glyphs import load as glyphs
+from labkit.models.checkpoints import load_state
+from labkit.training.loop import train
+from tests.helpers.tiny import BASE, TINY, VALIDATION
 
 FORK = multiprocessing.get_context("fork")
 NOBODY = 65534

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile_pickles import hostile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_files import python2_pickle, some_pixels
 
-from labkit.data.errors import DataError
-from labkit.data.safe_pickle import load_pickle
+from labkit.common.errors import DataError
+from labkit.common.safe_pickle import load_pickle
+from tests.helpers.hostile_pickles import hostile
+from tests.helpers.real_files import python2_pickle, some_pixels
 
 SAMPLE = {
     "data": some_pixels(3, 5),

@@ -2,7 +2,7 @@
 
 import torch
 
-from labkit import timing
+from labkit.common import timing
 
 
 def test_ratios_are_of_medians() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.torch_files import STORAGES, read_torch
+from labkit.common.torch_files import STORAGES, read_torch
 
 FILE = Path("some.pt")
 

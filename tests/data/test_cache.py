@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from labkit.common.errors import DataError
 from labkit.data import sums
 from labkit.data.cache import build_once
-from labkit.data.errors import DataError
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from real_files import encoded, some_pixels, write_folders
 
+from labkit.common.errors import DataError
 from labkit.data.decode import MAX_PIXELS, decode
-from labkit.data.errors import DataError
 from labkit.data.imageset import ImageSet
-from labkit.data.own import load_folder, share_out
+from labkit.data.own_folder import load_folder, share_out
+from tests.helpers.real_files import encoded, some_pixels, write_folders
 
 NAMES = [f"class {letter}" for letter in "abcdefghij"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from labkit.data.imageset import ImageSet, read_arrays, write_arrays
-from tests.toys import toy_images
+from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(classes=4, per_class=5, size=21)
 

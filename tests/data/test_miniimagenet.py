@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_files import WNIDS, write_folders, write_mini_cache, write_mini_csv, write_mini_pickle
-from small_mini import BY_CLASS, PIXELS, load, write
 
+from labkit.common.errors import DataError
 from labkit.data.cache import digest_of
-from labkit.data.errors import DataError
 from labkit.data.real import load_real
+from tests.helpers.real_files import WNIDS, write_folders, write_mini_cache, write_mini_csv, write_mini_pickle
+from tests.helpers.small_mini import BY_CLASS, PIXELS, load, write
 
 LAYOUTS = ("pickle", "images+csv", "cache-pkl", "hdf5", "folders")
 

@@ -14,10 +14,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_files import WNIDS, damage, python2_pickle, some_pixels, write_folders, write_mini_cache, write_mini_csv
-from small_mini import PIXELS, load, write
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
+from tests.helpers.real_files import (
+    WNIDS,
+    damage,
+    python2_pickle,
+    some_pixels,
+    write_folders,
+    write_mini_cache,
+    write_mini_csv,
+)
+from tests.helpers.small_mini import PIXELS, load, write
 
 
 def broken_pickle(value: Any) -> Callable[[Path], object]:

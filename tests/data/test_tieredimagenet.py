@@ -15,11 +15,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_files import damage, encoded, python2_pickle, some_pixels, write_folders, write_tiered_npz, write_tiered_png
 
-from labkit.data.errors import DataError
+from labkit.common.errors import DataError
 from labkit.data.imageset import ImageSet
 from labkit.data.real import load_real
+from tests.helpers.real_files import (
+    damage,
+    encoded,
+    python2_pickle,
+    some_pixels,
+    write_folders,
+    write_tiered_npz,
+    write_tiered_png,
+)
 
 PIXELS = some_pixels(6)
 LABELS = [0, 1, 2, 0, 1, 2]

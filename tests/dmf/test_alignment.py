@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.alignment import gain, integrate, parse_rule
+from labkit.dmf.alignment import gain, integrate, parse_rule
 
 F_VALUES = torch.linspace(0.05, 0.95, 7, dtype=torch.float64)[None]
 

@@ -14,22 +14,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checkpoints import load_model, save_model
-from labkit.dmf import DMF
-from labkit.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from labkit.released import load_released, save_released
-from tests.data.real_files import some_pixels, write_folders, write_mini_pickle
-from tests.literal import literal_head
-from tests.test_dmf import GOLDEN, Features
+from labkit.dmf.authors_checkpoint import load_released, save_released
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from labkit.models.checkpoints import load_model, save_model
+from tests.helpers.features import Features
+from tests.helpers.literal import literal_head
+from tests.helpers.places import GOLDEN as GOLDENS
+from tests.helpers.places import NOTEBOOKS
+from tests.helpers.real_files import some_pixels, write_folders, write_mini_pickle
 
 WIDTHS = (8, 16, 32, 64)  # a tenth of theirs
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def their_state(
     groups: int = 8, classes: int = 7, kernel: int = 1, widths: tuple[int, ...] = WIDTHS, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Random weights under their names, written down from their shapes, independently of `labkit.released`."""
+    """Random weights under their names, written down from their shapes, independently of the reader."""
     generator = torch.Generator().manual_seed(seed)
 
     def weight(*shape: int) -> Tensor:
@@ -110,7 +111,7 @@ def test_scores_are_theirs(shot: int, zipped: bool, tmp_path: Path) -> None:
 
 
 def test_golden_numbers_of_their_head(tmp_path: Path) -> None:
-    golden = {name: torch.from_numpy(value) for name, value in np.load(GOLDEN).items()}
+    golden = {name: torch.from_numpy(value) for name, value in np.load(GOLDENS / "dmf_head_k1.npz").items()}
     state = their_state(groups=int(golden["groups"]), widths=(4, 8, 16, 32))
     state["dw_gen.off_conv.weight"] = golden["offset_weight"]
     state["dw_gen.kernel_conv.weight"] = golden["filter_weight"]

@@ -1,7 +1,5 @@
 """The head against golden numbers and against its literal form."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,22 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from labkit.dmf import DMF, few_shot_loss
-from labkit.method import mean_of_shots
-from tests.literal import literal_head
+from labkit.dmf.model import DMF
+from labkit.methods.base import few_shot_loss, mean_of_shots
+from tests.helpers.features import Features
+from tests.helpers.literal import literal_head
+from tests.helpers.places import GOLDEN as GOLDENS
 
-GOLDEN = Path(__file__).parent / "golden" / "dmf_head_k1.npz"
-
-
-class Features(nn.Module):
-    """A backbone whose images are feature maps already."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images
+GOLDEN = GOLDENS / "dmf_head_k1.npz"
 
 
 def head(channels: int, groups: int, **choices: object) -> DMF:
@@ -125,7 +114,7 @@ def test_scores_in_parts_are_the_scores(choices: dict, monkeypatch: pytest.Monke
     support = torch.randn(2, 3, 1, 6, 4, 4, dtype=torch.float64)
     query = torch.randn(2, 7, 6, 4, 4, dtype=torch.float64)
     whole = model(support, query)
-    monkeypatch.setattr("labkit.dmf.PAIR_BYTES", 2 * 2 * 3 * (3 if model.choices.kernel == 1 else 54) * 16 * 8)
+    monkeypatch.setattr("labkit.dmf.model.PAIR_BYTES", 2 * 2 * 3 * (3 if model.choices.kernel == 1 else 54) * 16 * 8)
     with torch.no_grad():
         assert model._queries_at_once(support[:, :, 0], query) == 2
         torch.testing.assert_close(model(support, query), whole, atol=1e-12, rtol=0)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import deform_conv2d
 
-from labkit import kernels
-from labkit.sampling import regular_grid, sample, sample_by_bag, sample_by_grid
+from labkit.dmf.sampling import regular_grid, sample, sample_by_bag, sample_by_grid
+from labkit.studies.speed import kernels
 
 FORMS = {
     "shipped": sample,
@@ -68,7 +68,7 @@ def test_the_triton_kernel_samples_the_same() -> None:
     """In Triton's interpreter, in a process of its own, since that is switched on before Triton is imported."""
     pytest.importorskip("triton")
     script = (
-        "import torch; from labkit.kernels import sample_by_triton; from labkit.sampling import *\n"
+        "import torch; from labkit.studies.speed.kernels import sample_by_triton; from labkit.dmf.sampling import *\n"
         "torch.manual_seed(0); maps = torch.randn(2, 9, 3, 4, 5)\n"
         "points = 3 * torch.randn(2, 6, 9, 2, 4, 5) + regular_grid(4, 5, maps)\n"
         "torch.testing.assert_close(sample_by_triton(maps, points), sample(maps, points), atol=1e-5, rtol=0)"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labkit.augment import Augment
+from labkit.episodes.augment import Augment
 
 NOTHING = {"crop": "none", "flip": 0.0, "jitter": 0.0, "erase": 0.0}
 

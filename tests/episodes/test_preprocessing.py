@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from labkit.preprocessing import Preprocessing
-from tests.toys import toy_images
+from labkit.episodes.preprocessing import Preprocessing
+from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(size=24)
 

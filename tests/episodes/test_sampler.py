@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.augment import Augment
-from labkit.episodes import EpisodeSampler
-from tests.toys import toy_images
+from labkit.episodes.augment import Augment
+from labkit.episodes.sampler import EpisodeSampler
+from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(classes=7, per_class=12)
 
@@ -59,7 +59,7 @@ def test_an_episode_is_the_same_in_any_order_and_batch() -> None:
 
 def test_an_episode_is_the_same_in_another_process_and_differs_by_seed() -> None:
     code = (
-        "from labkit.episodes import EpisodeSampler; from tests.toys import toy_images; "
+        "from labkit.episodes.sampler import EpisodeSampler; from tests.helpers.toys import toy_images; "
         "s = EpisodeSampler(toy_images(classes=7, per_class=12), 5, 1, 3, seed=11); "
         "print([a.tolist() for a in s.indices(123456)])"
     )

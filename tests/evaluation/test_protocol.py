@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labkit import evaluation
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import evaluate
-from labkit.preprocessing import Preprocessing
-from tests.toys import toy_images
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation import protocol
+from labkit.evaluation.protocol import evaluate
+from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(classes=7, per_class=20, split="test")
 
@@ -66,7 +66,7 @@ def test_embeds_every_image_once_or_in_groups_with_the_same_result(monkeypatch: 
     model = Guess()
     once = evaluate(model, IMAGES, 5, 1, 5, episodes=60)
     assert model.embedded <= len(IMAGES) + 1  # one more to learn a feature's size
-    monkeypatch.setattr(evaluation, "FEATURE_BYTES", 4 * 40)
+    monkeypatch.setattr(protocol, "FEATURE_BYTES", 4 * 40)
     grouped = evaluate(model, IMAGES, 5, 1, 5, episodes=60)
     np.testing.assert_array_equal(once.per_episode, grouped.per_episode)
     assert model.embedded > 3 * len(IMAGES)
@@ -92,7 +92,7 @@ def test_chunks_do_not_change_the_result() -> None:
 def test_class_interval_is_wider_than_the_episodes_when_classes_differ() -> None:
     correct = np.repeat([[1.0, 0.2]], 2000, axis=0)
     classes = np.stack([np.arange(2000) % 10, 10 + np.arange(2000) % 10], axis=1)
-    low, high = evaluation._class_interval(correct, classes, 20, seed=0)
+    low, high = protocol._class_interval(correct, classes, 20, seed=0)
     assert 40 < low < 55
     assert 65 < high < 80
 

@@ -9,10 +9,7 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -28,11 +25,12 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 import labkit
-from labkit.explorer import Explorer
-from labkit.explorer_data import tasks_of
-from tests.browser import FLAGS, ensure
+from labkit.explorer.precompute import tasks_of
+from labkit.explorer.widget import Explorer
+from tests.helpers.browser import FLAGS, ensure
+from tests.helpers.places import ROOT
+from tests.helpers.servers import free_port, server
 
-ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "runs" / "browser"
 PATIENCE = 120_000  # ms; for a machine that does other things too
 expect.set_options(timeout=PATIENCE)
@@ -68,47 +66,6 @@ def expected(folder: Path) -> Explorer:
     models = {name: labkit.load_model(name) for name in ("quick", folder / "untrained.safetensors")}
     images = labkit.load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     return Explorer({str(k): v for k, v in models.items()}, tasks_of(images, [1, 2], 5, (1, 5)))
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def server(command: list[str], url: str, folder: Path) -> Iterator[None]:
-    """A server of its own folders, running while the block does."""
-    settings = folder / "settings"
-    hushed = settings / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    hushed.parent.mkdir(parents=True, exist_ok=True)
-    hushed.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    own = {f"JUPYTER{name}_DIR": str(folder / name.strip("_").lower()) for name in ("_CONFIG", "_RUNTIME", "_DATA")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-    environment = os.environ | own | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log, cwd=folder)
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(url):
-            said = (folder / "server.log").read_text()[-2000:]
-            assert process.poll() is None, f"the server ended:\n{said}"
-            assert time.monotonic() < deadline, f"no answer from the server:\n{said}"
-            time.sleep(0.3)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
 
 
 @contextmanager

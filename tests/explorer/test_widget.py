@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from labkit.dmf import DMF
-from labkit.explorer import Explorer, explore
-from labkit.explorer_data import MODES, Task, points_of
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.explorer.precompute import MODES, Task, points_of
+from labkit.explorer.widget import Explorer, explore
 from labkit.methods.can import CAN
-from labkit.preprocessing import Preprocessing
 
 SIZE, WAY, SHOT, QUERIES = 24, 3, 2, 4
 CHOICES = [

@@ -1,4 +1,4 @@
-"""A Chromium for the tests that need one: found, or installed; ``python tests/browser.py`` says which, or fails."""
+"""A Chromium for the tests that need one: found, or installed; run as a script it says which, or fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``python -m tests.defences [WORD ...]``: takes each defence away in a copy of the project, and wants a test to fail.
+"""``python -m tests.helpers.defences [WORD ...]``: takes each defence away in a copy of the project:
+a test must fail.
 
 By hand, some minutes: nothing here runs in ``make test``. A defence is a piece of the code and what would stand in
 its place if nobody had thought of it.
@@ -25,8 +26,8 @@ import torchdiffeq  # noqa: F401
 import torchvision  # noqa: F401
 from _pytest.mark.expression import Expression
 
-PROJECT = Path(__file__).parents[1]
-HOSTILE, BROKEN = "tests/test_hostile_files.py", "tests/test_broken_files.py"
+PROJECT = Path(__file__).parents[2]
+HOSTILE, BROKEN = "tests/promises/test_hostile_files.py", "tests/promises/test_broken_files.py"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Defence:
     tests: str = HOSTILE
 
 
-PICKLE, TORCH, OURS = "labkit/data/safe_pickle.py", "labkit/torch_files.py", "labkit/checkpoints.py"
+PICKLE, TORCH, OURS = "labkit/common/safe_pickle.py", "labkit/common/torch_files.py", "labkit/models/checkpoints.py"
 HDF5, NPZ, DECODE = "labkit/data/miniimagenet.py", "labkit/data/tieredimagenet.py", "labkit/data/decode.py"
 FOLDERS, FIELDS, SUMS = "labkit/data/folders.py", "labkit/data/fields.py", "labkit/data/sums.py"
 
@@ -70,7 +71,7 @@ DEFENCES = [
     Defence("pickle: Python's unpickler, not the one in C", PICKLE, "class Reader(pickle._Unpickler):",
             "class Reader(pickle.Unpickler):", "pickle and memo"),
     # Checkpoints of torch
-    Defence("torch: our reader, not torch's restricted one", "labkit/released.py",
+    Defence("torch: our reader, not torch's restricted one", "labkit/dmf/authors_checkpoint.py",
             "read_torch(file.read_bytes(), file)", "torch.load(file, map_location='cpu', weights_only=True)",
             "checkpoint"),
     Defence("torch: our reader, for a training's state", OURS, "    return read_torch(content, path)",
@@ -84,18 +85,22 @@ DEFENCES = [
     Defence("torch: no more elements than the storage has", TORCH, "math.prod(size) > len(storage.content) or", "",
             "checkpoint and spread"),
     Defence("torch: a storage is a name, a type and a length", TORCH, "if not (isinstance(key, str) and",
-            "if False and (isinstance(key, str) and", "nameless", "tests/test_torch_files.py"),
+            "if False and (isinstance(key, str) and", "nameless", "tests/common/test_torch_files.py"),
     Defence("torch: as many bytes as the storage needs", TORCH, "        if len(raw) != self.content.nbytes:",
-            "        if False:", "shorter", "tests/test_torch_files.py"),
-    Defence("released: only a file", "labkit/released.py", "    if not file.is_file():", "    if not file.exists():",
+            "        if False:", "shorter", "tests/common/test_torch_files.py"),
+    Defence(
+        "released: only a file",
+        "labkit/dmf/authors_checkpoint.py",
+        "    if not file.is_file():",
+        "    if not file.exists():",
             "pipe"),
     # Models of ours
     Defence("ours: no memory before shapes fit", OURS, "with shapes_only():", "with contextlib.nullcontext():",
             "network"),
     Defence("ours: methods are looked up in a list", OURS,
             "    if not isinstance(name, str) or name not in METHODS:", "    if False:", "method"),
-    Defence("ours: alignments end", "labkit/alignment.py", "<= MOST_STEPS", "<= 10**12", "alignment"),
-    Defence("ours: images have a largest size", "labkit/preprocessing.py",
+    Defence("ours: alignments end", "labkit/dmf/alignment.py", "<= MOST_STEPS", "<= 10**12", "alignment"),
+    Defence("ours: images have a largest size", "labkit/episodes/preprocessing.py",
             "type(self.size) is not int or not 1 <= self.size <= MAX_SIZE", "False", "pixels and side"),
     Defence("ours: any error of a recipe names the file", OURS, "    except Exception as error:  # a wrong recipe",
             "    except RuntimeError as error:  # a wrong recipe", "safetensors"),
@@ -105,7 +110,7 @@ DEFENCES = [
             BROKEN),
     Defence("ours: a header has no other keys", OURS,
             "        if not header.keys() <= HEADER or not header.keys() >= HEADER - {\"method\"}:",
-            "        if False:", "flipped", "tests/test_checkpoints.py"),
+            "        if False:", "flipped", "tests/models/test_checkpoints.py"),
     Defence("ours: a training's state carries a checksum", OURS, "        if kept != SEAL",
             "        if False and kept != SEAL", "checkpoints and training", BROKEN),
     # Archives and HDF5
@@ -165,7 +170,7 @@ def attempt(defence: Defence, copy: Path) -> None:
         del sys.modules[name]
     if defence.tests != HOSTILE or "one_at_a_time" in defence.which:
         sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *defence.tests.split(), "-k", defence.which]))
-    from tests.hostile import cases, run  # of the copy
+    from tests.helpers.hostile import cases, run  # of the copy
 
     run.limit()
     which = Expression.compile(defence.which)
@@ -193,7 +198,7 @@ def main(words: list[str]) -> int:
             file.write_text(whole.replace(defence.code, defence.without))
             process = multiprocessing.get_context("fork").Process(target=attempt, args=(defence, copy))
             process.start()
-            process.join()  # who hangs is killed by the alarm of `tests.hostile.run`
+            process.join()  # who hangs is killed by the alarm of `tests.helpers.hostile.run`
             file.write_text(whole)
             noticed = process.exitcode == 1 or (process.exitcode or 0) < 0
             print(f"{'noticed' if noticed else 'NOT NOTICED'} ({process.exitcode}): {defence.what}", flush=True)

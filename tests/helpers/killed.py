@@ -1,4 +1,4 @@
-"""A night's work that is killed, over and over: ``python -m tests.killed FOLDER [KILLS]`` (see `test_killed.py`).
+"""A night's work that is killed, over and over: ``python -m tests.helpers.killed FOLDER [KILLS]``.
 
 Every attempt is a process of its own, forked from one that has imported everything, and dies by SIGKILL at a moment of
 its plan: at the n-th time something happens, at once or some milliseconds later, wherever it is by then.
@@ -22,15 +22,15 @@ from typing import Any
 import torch
 
 import labkit
-from labkit import training
-from labkit.checkpoints import load_state
-from labkit.data import glyphs
 from labkit.data.cache import digest_of
+from labkit.data.glyphs import load as glyphs
 from labkit.data.imageset import read_arrays
-from labkit.episodes import EpisodeSampler
-from labkit.experiments import Experiment
-from labkit.sweeps import Task
-from labkit.sweeps import attempt as attempt_run
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.models.checkpoints import load_state
+from labkit.sweeps.sweep import Task
+from labkit.sweeps.sweep import attempt as attempt_run
+from labkit.training import loop
+from labkit.training.settings import Experiment
 
 NIGHT = Experiment(
     "night",
@@ -59,7 +59,7 @@ def work(folder: Path, steps: int) -> None:
     os.environ["LABKIT_CACHE"] = str(folder / "cache")
     source = {"size": NIGHT.size, "per_class": NIGHT.per_class, "progress": False}
     base, validation = (labkit.load_images(NIGHT.dataset, split, **source) for split in ("train", "val"))
-    trained = training.train(night, base, validation, folder / "run", progress=False)
+    trained = loop.train(night, base, validation, folder / "run", progress=False)
     novel = labkit.load_images(NIGHT.dataset, "test", **source)
     task = Task("result", {}, folder / "sweep", 1, None)
     task.folder.mkdir(exist_ok=True)
@@ -134,7 +134,7 @@ def arm(moment: Moment) -> Callable[[str], None]:
     told(EpisodeSampler, "batch", "step")
     told(torch.Tensor, "backward", "backward")
     told(torch.Tensor, "add_", "update")  # what SGD does with one parameter after the other
-    told(training, "evaluate", "validate")
+    told(loop, "evaluate", "validate")
     fsync, put, rename = os.fsync, os.replace, os.rename
 
     def synced(fd: int) -> None:

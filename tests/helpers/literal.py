@@ -1,6 +1,6 @@
 """The head of the paper in its literal form: every pair of query and class by itself, nothing factorised.
 
-Slow and plain on purpose. The fast form of `labkit.dmf` is held to it, forward and in every gradient.
+Slow and plain on purpose. The fast form of `labkit.dmf.model` is held to it, forward and in every gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchdiffeq import odeint
 from torchvision.ops import deform_conv2d
 
-from labkit.dmf import DMF
+from labkit.dmf.model import DMF
 
 
 def literal_dynamic_convolution(x: Tensor, filters: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""``python -m tests.offline FOLDER``: the lab at work in a process that reports whatever asks for a network.
+"""``python -m tests.helpers.offline FOLDER``: the lab at work in a process that reports whatever asks for a network.
 
 It imports every module, renders, trains, evaluates and makes an explorer, and prints what was asked for, a line each;
-`tests/test_supply_chain.py` wants none, and one where the process asks on purpose.
+`tests/promises/test_supply_chain.py` wants none, and one where the process asks on purpose.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def work(folder: Path) -> None:
 
     for module in pkgutil.walk_packages(labkit.__path__, "labkit."):
         importlib.import_module(module.name)
-    from labkit.experiments import experiment
-    from labkit.explorer import explore
-    from tests.toys import toy_images
+    from labkit.explorer.widget import explore
+    from labkit.training.settings import experiment
+    from tests.helpers.toys import toy_images
 
     os.environ["LABKIT_CACHE"] = str(folder / "cache")
     images = labkit.load_images("glyphs-mini", "val", size=40, per_class=2, progress=False)

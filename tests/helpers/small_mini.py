@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from real_files import (
+from labkit.data.imageset import ImageSet
+from labkit.data.real import load_real
+from tests.helpers.real_files import (
     WNIDS,
     by_class,
     some_pixels,
@@ -15,9 +17,6 @@ from real_files import (
     write_mini_hdf5,
     write_mini_pickle,
 )
-
-from labkit.data.imageset import ImageSet
-from labkit.data.real import load_real
 
 PIXELS = some_pixels(6)
 BY_CLASS = by_class(PIXELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -54,3 +55,9 @@ def slow(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
         with file.open("a") as opened:
             opened.write(f"{i}:{os.getpid()}\n")
     return {"counted": file.read_text().split(), "found": found}
+
+
+def events(folder: Path, event: str) -> list[str]:
+    """Keys in the logs of a sweep, one for each such event."""
+    lines = [json.loads(line) for file in sorted(folder.glob("*.log")) for line in file.read_text().splitlines()]
+    return [line["key"] for line in lines if line["event"] == event]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labkit.backbones import Conv4, DropBlock, ResNet12
+from labkit.methods.backbones import Conv4, DropBlock, ResNet12
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checkpoints import load_model, save_model
+from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.can import CAN
-from labkit.preprocessing import Preprocessing
-from tests.test_dmf import Features
+from labkit.models.checkpoints import load_model, save_model
+from tests.helpers.features import Features
 
 SHAPE = {"e": 2, "n": 3, "k": 2, "q": 4, "c": 5, "h": 2, "w": 3}
 

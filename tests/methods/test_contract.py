@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from labkit.checkpoints import load_model, save_model
-from labkit.methods import METHODS, Method, name_of
-from labkit.preprocessing import Preprocessing
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.models.checkpoints import load_model, save_model
+from labkit.models.registry import METHODS, Method, name_of
 
 E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 6, 7, 24
 OPTIONS: dict[str, dict[str, Any]] = {

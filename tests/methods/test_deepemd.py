@@ -7,7 +7,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from labkit.methods.deepemd import FLOOR, DeepEMD, plans
-from tests.test_dmf import Features
+from tests.helpers.features import Features
 
 C, N, Q, H, W = 6, 3, 4, 2, 3
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from labkit.methods.feat import FEAT
-from tests.test_dmf import Features
+from tests.helpers.features import Features
 
 C = 6
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.evaluation import evaluate
+from labkit.evaluation.protocol import evaluate
 from labkit.methods.maml import MAML
-from labkit.training import train
-from tests.test_training import BASE, TINY, VALIDATION
-from tests.toys import toy_images
+from labkit.training.loop import train
+from tests.helpers.tiny import BASE, TINY, VALIDATION
+from tests.helpers.toys import toy_images
 
 N, K, Q = 3, 2, 4
 LABELS = torch.tensor([[0, 1, 2, 1]])

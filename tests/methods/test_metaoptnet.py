@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.methods.metaoptnet import MetaOptNet, dual_of_ridge, dual_of_svm
-from tests.test_dmf import Features
+from tests.helpers.features import Features
 
 N = 3
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from labkit.backbones import DropBlock, Dropout, ResNet12
-from labkit.noise import Noise, set_keys, uniform
+from labkit.methods.backbones import DropBlock, Dropout, ResNet12
+from labkit.methods.noise import Noise, set_keys, uniform
 
 
 def test_a_row_is_a_function_of_its_own_key() -> None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.method import Method
+from labkit.methods.base import Method
 from labkit.methods.dsn import DSN
 from labkit.methods.matchingnet import MatchingNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
-from tests.test_dmf import Features
+from tests.helpers.features import Features
 
 E, N, K, Q, C = 2, 3, 4, 5, 6
 

@@ -7,9 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from labkit.checkpoints import load_model, load_state, read_header, save_model, save_state
-from labkit.dmf import DMF
-from labkit.preprocessing import Preprocessing
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.models.checkpoints import load_model, load_state, read_header, save_model, save_state
 
 
 @pytest.fixture

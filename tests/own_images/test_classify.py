@@ -14,14 +14,15 @@ from PIL import Image
 from scipy.special import log_softmax
 
 import labkit
-from labkit import calibration, reading
-from labkit.classify import NONE, Classified, SupportSet
-from labkit.method import Method
-from labkit.preprocessing import Preprocessing
+from labkit.common.places import PACKAGE
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.base import Method
+from labkit.own_images import calibration, pictures
+from labkit.own_images.classify import NONE, Classified, SupportSet
 
 KEPT = Preprocessing(40, "none")
 BARS = [round(255 * v) for v in KEPT.mean]
-PICTURES = Path(labkit.__file__).parent / "pictures"
+PICTURES = PACKAGE / "own_images" / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_exif_rotation_is_undone_before_the_picture_is_made_square() -> None:
     exif[0x0112] = 6  # shown turned clockwise
     lying = halves(60, 80).transpose(Image.Transpose.ROTATE_90)
     assert lying.size == (80, 60)
-    found = reading.square(encoded(lying, "JPEG", quality=95, exif=exif), KEPT)
+    found = pictures.square(encoded(lying, "JPEG", quality=95, exif=exif), KEPT)
     assert (np.abs(found[:, [0, -1]].astype(int) - BARS) <= 1).all(), "upright again, it is tall: bars left and right"
     assert (found[4, 20] > 200).tolist() == [True, False, False]
     assert (found[-5, 20] > 200).tolist() == [False, False, True]
@@ -67,12 +68,12 @@ def test_palette_transparency_and_grey() -> None:
     image = Image.new("P", (50, 50), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.paste(1, (0, 0, 25, 50))
-    found = reading.square(encoded(image, transparency=0), KEPT)
+    found = pictures.square(encoded(image, transparency=0), KEPT)
     assert found[20, 35].tolist() == [255, 255, 255], "what is transparent lies over white"
     assert found[20, 5].tolist() == [0, 255, 0]
     for mode, value in (("L", 90), ("I;16", 90 * 256)):
-        assert np.unique(reading.square(encoded(Image.new(mode, (30, 30), value)), KEPT)).tolist() == [90]
-    assert (reading.square(Image.new("RGBA", (30, 30), (0, 0, 0, 0)), KEPT) == 255).all()
+        assert np.unique(pictures.square(encoded(Image.new(mode, (30, 30), value)), KEPT)).tolist() == [90]
+    assert (pictures.square(Image.new("RGBA", (30, 30), (0, 0, 0, 0)), KEPT) == 255).all()
 
 
 def test_letterbox_keeps_all_and_crop_keeps_the_middle() -> None:
@@ -80,7 +81,7 @@ def test_letterbox_keeps_all_and_crop_keeps_the_middle() -> None:
     wide = np.zeros((100, 200, 3), np.uint8)
     wide[..., 1], wide[:, 50:150] = 255, (255, 0, 0)
     for pixels, turn in ((wide, False), (wide.swapaxes(0, 1), True)):
-        box, crop = (reading.square(pixels, KEPT, fit) for fit in ("letterbox", "crop"))
+        box, crop = (pictures.square(pixels, KEPT, fit) for fit in ("letterbox", "crop"))
         box = box.swapaxes(0, 1) if turn else box
         assert (box[:10] == BARS).all()
         assert (box[30:] == BARS).all()
@@ -88,12 +89,12 @@ def test_letterbox_keeps_all_and_crop_keeps_the_middle() -> None:
         assert (box[14:26, 14:26] == (255, 0, 0)).all()
         assert (box[14:26, 34:] == (0, 255, 0)).all()
         assert (crop == (255, 0, 0)).all()
-    assert (reading.square(np.zeros((1, 9000, 3), np.uint8), KEPT)[19] == 0).all(), "a line remains a line"
+    assert (pictures.square(np.zeros((1, 9000, 3), np.uint8), KEPT)[19] == 0).all(), "a line remains a line"
 
 
 def test_a_picture_of_the_right_size_is_left_alone() -> None:
     for fit in ("letterbox", "crop"):
-        np.testing.assert_array_equal(reading.square(noise(0), KEPT, fit), noise(0))
+        np.testing.assert_array_equal(pictures.square(noise(0), KEPT, fit), noise(0))
 
 
 def test_unreadable_files_are_named_and_skipped(model: Method, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_unreadable_files_are_named_and_skipped(model: Method, tmp_path: Path) -
 def test_a_decompression_bomb_is_skipped_unread() -> None:
     header = encoded(Image.new("1", (9000, 9000)))
     with pytest.raises(ValueError, match="9000 x 9000 pixels"):
-        reading.square(header, KEPT)
+        pictures.square(header, KEPT)
 
 
 def test_unequal_shots_equal_the_masked_computation(model: Method) -> None:
@@ -127,8 +128,8 @@ def test_unequal_shots_equal_the_masked_computation(model: Method) -> None:
     queries = [noise(k) for k in range(10, 17)]
     found = labkit.enrol(model, classes).classify(queries)
     with torch.inference_mode():
-        for n, pictures in enumerate(classes.values()):  # each class alone, with its own number of shots
-            shown = [KEPT.normalise(KEPT.to_unit(torch.tensor(np.stack(p)))) for p in (pictures, queries)]
+        for n, shots in enumerate(classes.values()):  # each class alone, with its own number of shots
+            shown = [KEPT.normalise(KEPT.to_unit(torch.tensor(np.stack(p)))) for p in (shots, queries)]
             alone = model(shown[0][None, None], shown[1][None])[0, :, 0]
             np.testing.assert_allclose(found.scores[:, n], alone.numpy(), atol=1e-4)
     together = labkit.classify(model, support=classes, query=queries[3])
@@ -284,7 +285,7 @@ def test_what_is_wrong_is_said(model: Method, drawn: SupportSet, tmp_path: Path)
 
 def test_dropped_files_are_sorted_by_name() -> None:
     names = ["cat 1.jpg", "cat-2.png", "cat(3).png", "dog_01.webp", "no entry.png", "7.png"]
-    found = reading.by_name(dict.fromkeys(names, b""))
+    found = pictures.by_name(dict.fromkeys(names, b""))
     assert {k: list(v) for k, v in found.items()} == {
         "cat": names[:3],
         "dog": names[3:4],
@@ -295,7 +296,7 @@ def test_dropped_files_are_sorted_by_name() -> None:
 
 def test_files_of_an_upload_widget() -> None:
     value = [{"name": name, "content": memoryview(bytes([k]))} for k, name in enumerate(["a.png", "b.png", "a.png"])]
-    assert reading.uploaded(value) == {"a.png": b"\0", "b.png": b"\1", "3 a.png": b"\2"}
+    assert pictures.uploaded(value) == {"a.png": b"\0", "b.png": b"\1", "3 a.png": b"\2"}
 
 
 def test_files_of_one_name_from_two_folders_stay_apart(drawn: SupportSet, tmp_path: Path) -> None:

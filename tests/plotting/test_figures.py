@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from labkit import plotting
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import Result
-from tests.toys import toy_images
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.protocol import Result
+from tests.helpers.toys import toy_images
 
 matplotlib.use("agg")
 

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 import labkit
 from labkit.data.imageset import Provenance
-from labkit.experiments import Experiment
-from labkit.methods import METHODS
-from labkit.preprocessing import Preprocessing
-from tests.test_training import TINY
-from tests.toys import toy_images
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.models.registry import METHODS
+from labkit.training.settings import Experiment
+from tests.helpers.places import GOLDEN as GOLDENS
+from tests.helpers.tiny import TINY
+from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(classes=7, per_class=12)
 PIXELS, LABELS = np.zeros((6, 8, 8, 3), np.uint8), np.repeat([0, 1], 3)
@@ -28,7 +29,7 @@ X_SUPP, X_Q = torch.zeros(1, 3, 8, 3, 3), torch.zeros(1, 4, 8, 3, 3)
 POINTS = torch.zeros(1, 4, 3, 9, 2, 3, 3)
 TARGETS = torch.zeros(1, 4, dtype=torch.long)
 NAN, INF = float("nan"), float("inf")
-NOWHERE, GOLDEN = Path("no such folder"), Path(__file__).parent / "golden"
+NOWHERE, GOLDEN = Path("no such folder"), GOLDENS
 
 
 def sampler(*arguments: Any, **options: Any) -> labkit.EpisodeSampler:
@@ -129,7 +130,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: load(seed=-1), ValueError, "seed must be from 0 to 18446744073709551615, got -1"),
     (lambda: load(per_class=0), ValueError, "per_class must be at least 1, got 0"),
     (lambda: load(per_class=1.5), TypeError, r"per_class must be a whole number, got 1\.5"),
-    (lambda: load(difficulty="hard"), TypeError, r"must be a labkit\.data\.glyphs\.Difficulty, got 'hard'"),
+    (lambda: load(difficulty="hard"), TypeError, r"must be a labkit\.data\.glyphs\.load\.Difficulty, got 'hard'"),
     (lambda: load(colour="red"), TypeError, "glyphs-mini has no option 'colour'; there are difficulty, .*split"),
     (lambda: load(root="."), ValueError, r"glyphs-mini is rendered here and read from no folder, got root='\.'"),
     (lambda: load("miniimagenet"), labkit.DataError, r"needs the folder its files lie in: pass root=\.\.\. or set"),

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.checkpoints import load_model, load_state, save_model, save_state
+from labkit.common.errors import DataError
 from labkit.data import load_images
-from labkit.data.errors import DataError
 from labkit.data.imageset import ImageSet
 from labkit.data.sums import SUMS
-from labkit.dmf import DMF
-from labkit.preprocessing import Preprocessing
-from labkit.released import load_released, save_released
-from tests.data.real_files import (
+from labkit.dmf.authors_checkpoint import load_released, save_released
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.models.checkpoints import load_model, load_state, save_model, save_state
+from tests.helpers.real_files import (
     WNIDS,
     by_class,
     some_pixels,

@@ -21,11 +21,11 @@ import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from labkit.checkpoints import load_state
-from tests.test_explorer_browser import free_port, server
-from tests.test_lab import write_notebook
+from labkit.models.checkpoints import load_state
+from tests.helpers.notebooks import write_notebook
+from tests.helpers.places import ROOT
+from tests.helpers.servers import free_port, server
 
-ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "notebooks" / "03_train.ipynb"
 SMALL = {"per_class": 10, "test_query": 5, "size": 24, "backbone_options": {"width": 0.0625}, "groups": 4}
 

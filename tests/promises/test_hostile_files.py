@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from labkit.common.safe_pickle import ALLOWED
+from labkit.common.torch_files import ALLOWED as ALLOWED_OF_TORCH
 from labkit.data import decode
-from labkit.data.safe_pickle import ALLOWED
-from labkit.torch_files import ALLOWED as ALLOWED_OF_TORCH
-from tests.data.hostile_pickles import hostile
-from tests.data.real_files import encoded, some_pixels
-from tests.hostile.cases import faults
-from tests.hostile.run import CASES, SPARE
+from tests.helpers.hostile.cases import faults
+from tests.helpers.hostile.run import CASES, SPARE
+from tests.helpers.hostile_pickles import hostile
+from tests.helpers.real_files import encoded, some_pixels
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,9 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("hostile") / "outcomes.jsonl"
     found: dict[str, dict[str, Any]] = {}
     while missing := [name for name in chosen if name not in found]:
-        died = subprocess.run([sys.executable, "-m", "tests.hostile.run", str(out), *missing], capture_output=True)
+        died = subprocess.run(
+            [sys.executable, "-m", "tests.helpers.hostile.run", str(out), *missing], capture_output=True
+        )
         before = len(found)
         found = {line["name"]: line for line in map(json.loads, out.read_text().splitlines())}
         assert len(found) > before, died.stderr.decode()[-2000:]

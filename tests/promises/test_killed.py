@@ -11,20 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from labkit import training
-from labkit.checkpoints import load_state
-from labkit.interrupts import held_back
-from labkit.training import train
-from tests.test_training import BASE, TINY, VALIDATION
-from tests.toys import toy_images
-
-ROOT = Path(__file__).parents[1]
+from labkit.common.interrupts import held_back
+from labkit.models.checkpoints import load_state
+from labkit.training import loop
+from labkit.training.loop import train
+from tests.helpers.places import ROOT
+from tests.helpers.tiny import BASE, TINY, VALIDATION
+from tests.helpers.toys import toy_images
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_ends_with_the_same_bits(kills: int, tmp_path: Path) -> None:
     """SIGKILL while rendering, in steps, in every kind of write; whole files after each, the same files in the end."""
-    command = [sys.executable, "-m", "tests.killed", str(tmp_path), str(kills)]
+    command = [sys.executable, "-m", "tests.helpers.killed", str(tmp_path), str(kills)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     print(done.stdout)
@@ -89,7 +88,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(tmp_path: Path, monkeypatc
             train(TINY, BASE, VALIDATION, tmp_path, progress=False)
         raise InterruptedError
 
-    monkeypatch.setattr(training, "evaluate", meanwhile)
+    monkeypatch.setattr(loop, "evaluate", meanwhile)
     with pytest.raises(InterruptedError):
         train(TINY, BASE, VALIDATION, tmp_path, progress=False)
 

@@ -2,15 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 from statistics import median
 
 import nbformat
 import pytest
 
-from labkit.checkpoints import read_header
+from labkit.models.checkpoints import read_header
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import labkit
-from labkit.checkpoints import WEIGHTS, read_header
-from labkit.explorer import Explorer
+from labkit.explorer.widget import Explorer
+from labkit.models.checkpoints import WEIGHTS, read_header
 
 # What can move a number, at least; later releases of the lab record more.
 PACKAGES = {"python", "labkit", "torch", "torchvision", "torchdiffeq", "numpy", "pillow", "matplotlib"}
@@ -23,7 +23,7 @@ WITHOUT = {"difficulty.json", "start.json"}
 
 
 def test_nothing_is_fetched_at_run_time(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.offline", str(tmp_path), "on purpose"]
+    command = [sys.executable, "-m", "tests.helpers.offline", str(tmp_path), "on purpose"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     (asked,) = done.stdout.strip().splitlines()  # so the watch works

@@ -3,15 +3,14 @@
 import json
 import re
 import warnings
-from pathlib import Path
 
 import pytest
 
-from labkit.checkpoints import WEIGHTS, load_model, read_header
 from labkit.data import load_images
-from labkit.evaluation import evaluate
+from labkit.evaluation.protocol import evaluate
+from labkit.models.checkpoints import WEIGHTS, load_model, read_header
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))
 
 

@@ -12,22 +12,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from labkit import limits, limits_pictures
-from labkit.data.glyph_scene import DEFAULT, Difficulty
-from labkit.dmf import DMF
+from labkit.data.glyphs.scene import DEFAULT, Difficulty
+from labkit.dmf.model import DMF
+from labkit.studies import displacement, displacement_figures
 
-PLAN = limits.Plan(split="val", per_class=4, query=2, episodes=24)
+PLAN = displacement.Plan(split="val", per_class=4, query=2, episodes=24)
 
 
-def sides(level: limits.Level) -> list[tuple[np.ndarray, np.ndarray]]:
+def sides(level: displacement.Level) -> list[tuple[np.ndarray, np.ndarray]]:
     """Middles of the objects, shares of the side less 1/2, [n, 2] in support and in query, of every direction."""
     both = zip(level.support, level.query, strict=True)
-    return [tuple(limits.boxes(PLAN, d).reshape(-1, 2, 2).mean(1) / PLAN.size - 0.5 for d in pair) for pair in both]
+    return [
+        tuple(displacement.boxes(PLAN, d).reshape(-1, 2, 2).mean(1) / PLAN.size - 0.5 for d in pair) for pair in both
+    ]
 
 
 def test_apart_is_opposite_and_together_is_not() -> None:
-    apart, together = limits.placed(1.0, True), limits.placed(1.0, False)
-    for direction, (support, query) in zip(limits.DIRECTIONS, sides(apart), strict=True):
+    apart, together = displacement.placed(1.0, True), displacement.placed(1.0, False)
+    for direction, (support, query) in zip(displacement.DIRECTIONS, sides(apart), strict=True):
         for axis, towards in enumerate(direction):
             if towards == 0:
                 assert np.abs([support[:, axis], query[:, axis]]).max() < 0.06
@@ -41,15 +43,15 @@ def test_apart_is_opposite_and_together_is_not() -> None:
 
 
 def test_travel_grows_with_the_distance_from_none_to_more_than_half_the_image() -> None:
-    travelled = [limits.travel(limits.placed(d, True), PLAN) for d in (0.0, 0.5, 1.0)]
+    travelled = [displacement.travel(displacement.placed(d, True), PLAN) for d in (0.0, 0.5, 1.0)]
     assert travelled[0] == 0
     assert travelled[1] == pytest.approx(travelled[2] / 2, abs=0.03)
     assert travelled[2] > 0.55
-    assert limits.travel(limits.placed(1.0, False), PLAN) == 0
+    assert displacement.travel(displacement.placed(1.0, False), PLAN) == 0
 
 
 def test_every_study_changes_only_what_it_names() -> None:
-    for level in limits.levels():
+    for level in displacement.levels():
         for shown in (*level.support, *level.query):
             named = {"clutter", "contrast"} & {level.study} or {"position", "object_size"}
             assert {k for k, v in vars(shown).items() if v != getattr(DEFAULT, k)} <= named, level
@@ -77,13 +79,13 @@ class Toy(torch.nn.Module):
         return torch.where(near, shots[..., 1] == query[:, :, None, 1], first).float()
 
 
-def played(toy: Toy, wanted: list[limits.Level]) -> dict[limits.Level, np.ndarray]:
-    return {level: limits.play(toy, level, toy.features, PLAN.draws()) for level in wanted}  # type: ignore[arg-type]
+def played(toy: Toy, wanted: list[displacement.Level]) -> dict[displacement.Level, np.ndarray]:
+    return {level: displacement.play(toy, level, toy.features, PLAN.draws()) for level in wanted}  # type: ignore[arg-type]
 
 
 def test_a_method_of_known_reach_gives_the_known_curve_on_the_same_episodes_at_every_level() -> None:
     toy = Toy(reach=0.8)
-    wanted = [limits.placed(d, apart) for apart in (True, False) for d in (0.0, 0.5, 1.0)]
+    wanted = [displacement.placed(d, apart) for apart in (True, False) for d in (0.0, 0.5, 1.0)]
     found = [values.mean() for values in played(toy, wanted).values()]
     # At distance 1 four directions of eight lead along an axis, 1 apart, and four along a diagonal, 1.41 apart; at
     # distance 0.5 it is half of that, all within reach.
@@ -98,33 +100,33 @@ def test_a_method_of_known_reach_gives_the_known_curve_on_the_same_episodes_at_e
 
 
 def test_differences_are_paired_by_episode() -> None:
-    start, far, near = limits.placed(0.0, True), limits.placed(1.0, True), limits.placed(1.0, False)
+    start, far, near = displacement.placed(0.0, True), displacement.placed(1.0, True), displacement.placed(1.0, False)
     rng = np.random.default_rng(0)
     hard = rng.normal(0, 10, 400)  # what all methods share of an episode cancels in a difference
     base = {start: 70 + hard, far: 40 + hard, near: 50 + hard}
     mine = {level: values + rng.normal(0, 0.1, 400) for level, values in base.items()}
     mine[far] = mine[far] - 5
-    rows = limits.compare({limits.BASELINE: base, "mine": mine})
+    rows = displacement.compare({displacement.BASELINE: base, "mine": mine})
     row = next(r for r in rows if r["method"] == "mine" and (r["study"], r["level"]) == ("apart", 1.0))
     known = {"accuracy": 35, "gain": -5, "fall": -35, "fall beyond": -5, "apart": -15, "apart beyond": -5}
     for entry, value in known.items():
         assert row[entry] == pytest.approx(value, abs=1.5 if entry == "accuracy" else 0.05), entry
     assert row["gain ci95"] == pytest.approx(1.96 * np.std(mine[far] - base[far], ddof=1) / 20, abs=1e-3)
     assert row["accuracy ci95"] > 20 * row["gain ci95"]
-    assert all(r["gain"] == r["fall beyond"] == 0 for r in rows if r["method"] == limits.BASELINE)
+    assert all(r["gain"] == r["fall beyond"] == 0 for r in rows if r["method"] == displacement.BASELINE)
     assert "apart" not in next(r for r in rows if r["study"] == "together")
-    assert limits_pictures.table(rows, "apart").loc[limits.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
-        *limits.estimate(base[far])
+    assert displacement_figures.table(rows, "apart").loc[displacement.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
+        *displacement.estimate(base[far])
     )
     with pytest.raises(KeyError, match="nobody"):
-        limits.compare({"mine": mine}, baseline="nobody")
+        displacement.compare({"mine": mine}, baseline="nobody")
 
 
 def test_the_regular_grid_lands_on_the_object_where_it_stays_and_misses_it_where_it_went() -> None:
     torch.manual_seed(0)
     grid = DMF("conv4", 4, sampling=False, backbone_options={"width": 8}).eval()
-    draws, features = PLAN.draws()[:8], limits.embedder(grid, PLAN)
-    shares = [limits.landing(grid, limits.placed(d, d > 0.5), PLAN, features, draws) for d in (0.0, 1.0)]
+    draws, features = PLAN.draws()[:8], displacement.embedder(grid, PLAN)
+    shares = [displacement.landing(grid, displacement.placed(d, d > 0.5), PLAN, features, draws) for d in (0.0, 1.0)]
     assert shares[0] > 40  # of nine points around a cell some lie beside a box that is not much larger
     assert shares[1] < 10
 
@@ -134,36 +136,38 @@ def test_a_finished_method_is_not_measured_twice_and_other_weights_are(
 ) -> None:
     torch.manual_seed(0)
     model = DMF("conv4", 4, backbone_options={"width": 8}).eval()
-    wanted = [limits.placed(0.0, True), limits.levels()[-1]]
+    wanted = [displacement.placed(0.0, True), displacement.levels()[-1]]
     plan = dataclasses.replace(PLAN, episodes=4)
-    measured, landed = limits.kept_study("DMF", model, wanted, plan, tmp_path)
+    measured, landed = displacement.kept_study("DMF", model, wanted, plan, tmp_path)
     assert list(landed) == wanted[:1], "where contrast varies, no place is given"
-    limits.kept_study(limits.REMEDY, model, wanted, dataclasses.replace(plan, episodes=5), tmp_path)
+    displacement.kept_study(displacement.REMEDY, model, wanted, dataclasses.replace(plan, episodes=5), tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 2
 
-    def refuse(*_: object) -> limits.Study:
+    def refuse(*_: object) -> displacement.Study:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(limits, "study", refuse)
-    again, also = limits.kept_study("DMF", model, wanted, plan, tmp_path)
+    monkeypatch.setattr(displacement, "study", refuse)
+    again, also = displacement.kept_study("DMF", model, wanted, plan, tmp_path)
     assert also == landed
     assert [again[level].tolist() for level in wanted] == [measured[level].tolist() for level in wanted]
     with torch.no_grad():
         model.filter_conv.weight[0, 0, 0, 0] += 1e-3
     with pytest.raises(AssertionError, match="measured again"):
-        limits.kept_study("DMF", model, wanted, plan, tmp_path)
+        displacement.kept_study("DMF", model, wanted, plan, tmp_path)
 
 
 def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> None:
-    study = json.loads(limits.RESULTS.read_text())
+    study = json.loads(displacement.RESULTS.read_text())
     assert study["plan"]["episodes"] >= 200
     assert study["plan"]["query"] == 15
-    assert {limits.BASELINE, "DMF", "CAN"} <= set(study["methods"])
+    assert {displacement.BASELINE, "DMF", "CAN"} <= set(study["methods"])
     digests = {name: about["digest"] for name, about in study["methods"].items()}
-    assert digests == {name: limits.digest(limits.load_method(name)) for name in digests}, "other weights are shipped"
+    assert digests == {name: displacement.digest(displacement.load_method(name)) for name in digests}, (
+        "other weights are shipped"
+    )
     found = {(r["study"], r["level"], r["method"]) for r in study["rows"]}
-    assert found == {(level.study, level.value, m) for level in limits.levels() for m in digests}
-    figure = limits_pictures.figure(study["rows"])
+    assert found == {(level.study, level.value, m) for level in displacement.levels() for m in digests}
+    figure = displacement_figures.figure(study["rows"])
     _, names = figure.axes[0].get_legend_handles_labels()
     assert sorted(names) == sorted(digests)
     plt.close(figure)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
-from labkit import looking, looking_pictures
-from labkit.checkpoints import load_model
 from labkit.data import load_images
-from labkit.episodes import EpisodeSampler
-from labkit.method import mean_of_shots
-from tests.toys import toy_images
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.methods.base import mean_of_shots
+from labkit.models.checkpoints import load_model
+from labkit.studies import figure3_sampling, figures_3_and_4
+from tests.helpers.toys import toy_images
 
 matplotlib.use("agg")
 SIZE, SIDE, STRIDE = 40, 5, 8
@@ -38,10 +38,10 @@ def images():  # type: ignore[no-untyped-def]
 def test_a_planted_bright_cell_is_found_by_deformable_convolution_where_the_point_is_drawn(model, images) -> None:
     """torchvision is given the network's own offsets and, one after another, support maps with one bright cell.
 
-    That a cell is centred at (8 i + 3.5, 8 j + 3.5) is what tests/test_backbones.py finds.
+    That a cell is centred at (8 i + 3.5, 8 j + 3.5) is what tests/methods/test_backbones.py finds.
     """
     episode = EpisodeSampler(images, 5, 1, 2, preprocessing=model.preprocessing)[0]
-    drawn = looking.places(model, episode)[looking.LEARNED]
+    drawn = figure3_sampling.places(model, episode)[figure3_sampling.LEARNED]
     with torch.no_grad():
         shots, x_q = model.embed_together(episode.support[None], episode.query[None])
         offsets = model.offsets(mean_of_shots(shots), x_q)[0, torch.arange(10), episode.query_labels]
@@ -70,19 +70,19 @@ def test_masks_are_read_bilinearly_with_nothing_outside(height: int, width: int,
     places = reach * torch.randn(2, 9, 2, 3, 4, generator=generator, dtype=torch.float64)
     grid = (2 * places.flip(2).movedim(2, -1) + 1) / torch.tensor([width, height]) - 1
     expected = F.grid_sample(masks[:, None].double(), grid.flatten(2, 3), align_corners=False).view(2, 9, 3, 4)
-    torch.testing.assert_close(looking.on_object(masks, places), expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(figure3_sampling.on_object(masks, places), expected, atol=1e-9, rtol=0)
 
 
 def test_cells_boxes_and_the_fullest_cell_of_a_known_mask() -> None:
     mask = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
     mask[0, 8:16, 16:24] = True  # all of cell (1, 2)
     mask[0, 30, 5] = True
-    assert looking.cells_on_object(mask, SIDE).nonzero().tolist() == [[0, 1, 2]]
-    assert looking.fullest_cell(mask[0], SIDE) == (1, 2)
-    box = looking.boxes(mask)[0].nonzero()
+    assert figure3_sampling.cells_on_object(mask, SIDE).nonzero().tolist() == [[0, 1, 2]]
+    assert figure3_sampling.fullest_cell(mask[0], SIDE) == (1, 2)
+    box = figure3_sampling.boxes(mask)[0].nonzero()
     assert [box.amin(0).tolist(), box.amax(0).tolist()] == [[8, 5], [30, 23]]
-    assert looking.boxes(mask).sum() == 23 * 19
-    assert not looking.boxes(torch.zeros(1, 3, 3, dtype=torch.bool)).any()
+    assert figure3_sampling.boxes(mask).sum() == 23 * 19
+    assert not figure3_sampling.boxes(torch.zeros(1, 3, 3, dtype=torch.bool)).any()
 
 
 def test_points_put_on_the_object_are_found_there_and_not_on_another(images) -> None:
@@ -92,70 +92,78 @@ def test_points_put_on_the_object_are_found_there_and_not_on_another(images) -> 
     aimed = middles[:, None, :, None, None].expand(-1, 9, -1, SIDE, SIDE).clone()
     astray = aimed.clone()
     astray[:, :3] = -100.0  # three of nine beside the picture
-    where = {looking.LEARNED: aimed, looking.GRID: astray, looking.RANDOM: astray}
-    found = looking.judge(where, images, episode)
+    where = {figure3_sampling.LEARNED: aimed, figure3_sampling.GRID: astray, figure3_sampling.RANDOM: astray}
+    found = figure3_sampling.judge(where, images, episode)
     for position in ("on the object", "off it"):
-        assert found[looking.LEARNED, position, "ink"] == pytest.approx(100)
-        assert found[looking.OTHER, position, "ink"] == 0
-        assert found[looking.GRID, position, "ink"] == pytest.approx(100 * 6 / 9)
-        assert found[looking.GRID, position, "picture"] == pytest.approx(100 * 6 / 9)
-        assert found[looking.CHANCE, position, "ink"] == pytest.approx(100 * (13 / 40) ** 2)
+        assert found[figure3_sampling.LEARNED, position, "ink"] == pytest.approx(100)
+        assert found[figure3_sampling.OTHER, position, "ink"] == 0
+        assert found[figure3_sampling.GRID, position, "ink"] == pytest.approx(100 * 6 / 9)
+        assert found[figure3_sampling.GRID, position, "picture"] == pytest.approx(100 * 6 / 9)
+        assert found[figure3_sampling.CHANCE, position, "ink"] == pytest.approx(100 * (13 / 40) ** 2)
 
 
 def test_random_directions_keep_the_lengths_and_are_the_same_every_time(model, images) -> None:
     episode = EpisodeSampler(images, 5, 1, 2, preprocessing=model.preprocessing)[0]
-    where, again = looking.places(model, episode, turn=4), looking.places(model, episode, turn=4)
-    learned, turned = (where[name] - where[looking.GRID] for name in (looking.LEARNED, looking.RANDOM))
+    where, again = figure3_sampling.places(model, episode, turn=4), figure3_sampling.places(model, episode, turn=4)
+    learned, turned = (
+        where[name] - where[figure3_sampling.GRID] for name in (figure3_sampling.LEARNED, figure3_sampling.RANDOM)
+    )
     torch.testing.assert_close(turned.norm(dim=2), learned.norm(dim=2), atol=1e-3, rtol=1e-4)
     cosines = F.cosine_similarity(turned, learned, dim=2)
     assert abs(cosines.mean()) < 0.05  # any direction is as likely as any other
-    assert torch.equal(where[looking.RANDOM], again[looking.RANDOM])
-    assert not torch.equal(where[looking.RANDOM], looking.places(model, episode, turn=5)[looking.RANDOM])
+    assert torch.equal(where[figure3_sampling.RANDOM], again[figure3_sampling.RANDOM])
+    assert not torch.equal(
+        where[figure3_sampling.RANDOM], figure3_sampling.places(model, episode, turn=5)[figure3_sampling.RANDOM]
+    )
 
 
 def test_without_sampling_the_points_are_the_grid(model, images) -> None:
-    rows = looking.measure(model.variant(sampling=False), images, episodes=2, query=2)
-    assert all(row["minus grid"] == row["minus grid ci95"] == 0 for row in rows if row["points"] == looking.LEARNED)
+    rows = figure3_sampling.measure(model.variant(sampling=False), images, episodes=2, query=2)
+    assert all(
+        row["minus grid"] == row["minus grid ci95"] == 0 for row in rows if row["points"] == figure3_sampling.LEARNED
+    )
     assert len(rows) == 5 * 2
-    again = looking.measure(model, images, episodes=2, query=2)
-    assert again == looking.measure(model, images, episodes=2, query=2)
-    learned, grid = (next(r for r in again if r["points"] == name) for name in (looking.LEARNED, looking.GRID))
+    again = figure3_sampling.measure(model, images, episodes=2, query=2)
+    assert again == figure3_sampling.measure(model, images, episodes=2, query=2)
+    learned, grid = (
+        next(r for r in again if r["points"] == name) for name in (figure3_sampling.LEARNED, figure3_sampling.GRID)
+    )
     assert learned["minus grid"] == pytest.approx(learned["ink"] - grid["ink"], abs=2e-3) != 0
-    other = next(r for r in again if r["points"] == looking.OTHER)
+    other = next(r for r in again if r["points"] == figure3_sampling.OTHER)
     assert learned["minus another's"] == pytest.approx(learned["ink"] - other["ink"], abs=2e-3)
-    cells = looking.table(again).loc[looking.GRID, "on the object"]
+    cells = figure3_sampling.table(again).loc[figure3_sampling.GRID, "on the object"]
     assert cells["ink"] == f"{grid['ink']:.1f} ± {grid['ink ci95']:.1f}"
 
 
 def test_the_pictures_show_the_pairs_and_the_numbers(model, images) -> None:
     sampler = EpisodeSampler(images, 5, 1, 2, preprocessing=model.preprocessing)
-    pairs = [looking.pair(model, images, sampler, 0, q) for q in (0, 1)]
-    figure = looking_pictures.sampled_pairs([pairs, pairs], ["chosen", "random"])
+    pairs = [figure3_sampling.pair(model, images, sampler, 0, q) for q in (0, 1)]
+    figure = figures_3_and_4.sampled_pairs([pairs, pairs], ["chosen", "random"])
     axes = np.array(figure.axes).reshape(2, 2, 3)
     for ax, pair in zip(axes[0, :, 0], pairs, strict=True):
         assert ax.lines[0].get_xydata().tolist() == [pair["grid"][4].flip(0).tolist()]
         np.testing.assert_array_equal(ax.images[0].get_array(), pair["query"])
-    rows = looking.measure(model, images, episodes=2, query=2)
-    panel = looking_pictures.shares({"DMF": rows}).axes[1]
-    widths = [r["ink"] for name in looking_pictures.COLOURS for r in rows if r["points"] == name][1::2]
+    rows = figure3_sampling.measure(model, images, episodes=2, query=2)
+    panel = figures_3_and_4.shares({"DMF": rows}).axes[1]
+    widths = [r["ink"] for name in figures_3_and_4.COLOURS for r in rows if r["points"] == name][1::2]
     assert [bar.get_width() for bar in panel.patches] == pytest.approx(widths)
     plt.close("all")
 
 
 def test_random_draws_stay_below_their_limits() -> None:
-    draws = looking.random_draws(200, (3, 75, 5))
+    draws = figure3_sampling.random_draws(200, (3, 75, 5))
     assert np.array(draws).max(0).tolist() == [2, 74, 4]
-    assert draws[:3] == looking.random_draws(3, (3, 75, 5))
+    assert draws[:3] == figure3_sampling.random_draws(3, (3, 75, 5))
 
 
 def test_the_committed_results_are_whole_and_those_of_the_shipped_weights() -> None:
-    results = json.loads(looking.RESULTS.read_text())
+    results = json.loads(figure3_sampling.RESULTS.read_text())
     assert results["episodes"] >= 200
-    assert set(results["networks"]) == set(looking.NETWORKS)
+    assert set(results["networks"]) == set(figure3_sampling.NETWORKS)
     assert all(len(rows) == 5 * 2 for rows in results["networks"].values())
     glyphs = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     if glyphs.provenance.digest != results["images"]:
         pytest.skip("another release of the fonts or of Pillow renders other images")
     for name, kept in results["episode 0"].items():
-        found = next(looking.judged(looking.load_network(name), glyphs, 1, results["seed"]))
-        assert found[looking.LEARNED, "on the object", "ink"] == pytest.approx(kept, abs=0.05), name
+        found = next(figure3_sampling.judged(figure3_sampling.load_network(name), glyphs, 1, results["seed"]))
+        assert found[figure3_sampling.LEARNED, "on the object", "ink"] == pytest.approx(kept, abs=0.05), name

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit import heat, looking_pictures
-from labkit.checkpoints import load_model
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.method import mean_of_shots
-from labkit.preprocessing import Preprocessing
-from tests.toys import toy_images
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.methods.base import mean_of_shots
+from labkit.models.checkpoints import load_model
+from labkit.studies import figure4_heat, figures_3_and_4
+from tests.helpers.toys import toy_images
 
 matplotlib.use("agg")
 
@@ -29,12 +29,12 @@ matplotlib.use("agg")
 def test_heat_is_length_in_multiples_of_the_mean_whatever_the_scale() -> None:
     torch.manual_seed(0)
     maps = torch.randn(3, 8, 5, 5)
-    found = heat.heat(maps)
+    found = figure4_heat.heat(maps)
     torch.testing.assert_close(found.mean((1, 2)), torch.ones(3))
-    torch.testing.assert_close(heat.heat(7 * maps), found)
+    torch.testing.assert_close(figure4_heat.heat(7 * maps), found)
     torch.testing.assert_close(found[0, 1, 2] / found[0, 0, 0], maps[0, :, 1, 2].norm() / maps[0, :, 0, 0].norm())
     one = torch.tensor([[[[3.0, -5.0], [1.0, 0.0]]], [[[-1.0, -2.0], [-3.0, 0.0]]]])
-    assert heat.heat(one).tolist() == [[[3, 0], [1, 0]], [[1, 1], [1, 1]]]
+    assert figure4_heat.heat(one).tolist() == [[[3, 0], [1, 0]], [[1, 1], [1, 1]]]
 
 
 @pytest.mark.parametrize(("size", "side"), [(40, 5), (84, 11)])
@@ -44,13 +44,13 @@ def test_heat_planted_on_the_object_is_counted_and_even_heat_gives_chance(size: 
     masks[1, 8:16, 16:28] = True  # and half of those of cell (1, 3)
     planted = torch.zeros(2, side, side)
     planted[0, 1, 2] = planted[1, 1, 3] = 1
-    assert heat.share_inside(planted, masks).tolist() == [100, 50]
-    assert heat.hottest_on_object(planted, masks).tolist() == [True, True]
-    assert not heat.hottest_on_object(planted.roll(2, 1), masks).any()
-    assert heat.share_inside(planted.roll(2, 1), masks).tolist() == [0, 0]
-    even = heat.share_inside(torch.ones(2, side, side), masks)
+    assert figure4_heat.share_inside(planted, masks).tolist() == [100, 50]
+    assert figure4_heat.hottest_on_object(planted, masks).tolist() == [True, True]
+    assert not figure4_heat.hottest_on_object(planted.roll(2, 1), masks).any()
+    assert figure4_heat.share_inside(planted.roll(2, 1), masks).tolist() == [0, 0]
+    even = figure4_heat.share_inside(torch.ones(2, side, side), masks)
     torch.testing.assert_close(even, 100 * masks.float().mean((1, 2)))
-    assert heat.best_inside(masks, side).tolist() == [100, 100]
+    assert figure4_heat.best_inside(masks, side).tolist() == [100, 100]
 
 
 def test_aligned_maps_are_those_of_the_networks() -> None:
@@ -60,21 +60,21 @@ def test_aligned_maps_are_those_of_the_networks() -> None:
     each, labels = torch.arange(10), episode.query_labels
     trace = dmf.trace(episode.support[None], episode.query[None])
     with torch.no_grad():
-        found = heat.aligned_maps(dmf, *dmf.embed_together(episode.support[None], episode.query[None]), labels)
-    torch.testing.assert_close(found[heat.AFTER]["feature"], trace.aligned[0, each, labels])
-    torch.testing.assert_close(found[heat.BEFORE]["feature"], trace.query[0])
-    for when, maps in ((heat.AFTER, trace.score_maps), (heat.BEFORE, trace.score_maps_before)):
+        found = figure4_heat.aligned_maps(dmf, *dmf.embed_together(episode.support[None], episode.query[None]), labels)
+    torch.testing.assert_close(found[figure4_heat.AFTER]["feature"], trace.aligned[0, each, labels])
+    torch.testing.assert_close(found[figure4_heat.BEFORE]["feature"], trace.query[0])
+    for when, maps in ((figure4_heat.AFTER, trace.score_maps), (figure4_heat.BEFORE, trace.score_maps_before)):
         scaled = dmf.choices.score_scale * found[when]["score"][:, 0]
         torch.testing.assert_close(scaled, maps[0, each, labels], atol=1e-4, rtol=1e-4)
 
     with torch.no_grad():
         shots, x_q = can.embed_together(episode.support[None], episode.query[None])
-        found = heat.aligned_maps(can, shots, x_q, labels)
+        found = figure4_heat.aligned_maps(can, shots, x_q, labels)
         x_supp = mean_of_shots(shots)
         of_p, of_q = (a[0, each, labels] for a in can.attention(x_supp, x_q))
-    torch.testing.assert_close(found[heat.AFTER]["feature"], x_q[0] * (1 + of_q[:, None]))
+    torch.testing.assert_close(found[figure4_heat.AFTER]["feature"], x_q[0] * (1 + of_q[:, None]))
     plain, attended = (x_supp[0, labels] * (1 + a[:, None]) for a in (torch.zeros_like(of_p), of_p))
-    for when, weights in ((heat.BEFORE, plain), (heat.AFTER, attended)):
+    for when, weights in ((figure4_heat.BEFORE, plain), (figure4_heat.AFTER, attended)):
         cosines = F.cosine_similarity(x_q[0], weights.mean((2, 3))[:, :, None, None], dim=1)
         torch.testing.assert_close(found[when]["score"][:, 0], can.scale * cosines, atol=1e-4, rtol=1e-4)
 
@@ -96,7 +96,9 @@ def bright_network(images: ImageSet) -> DMF:
 
 def test_a_network_that_sees_nothing_but_the_object_is_found_to() -> None:
     images = toy_images(classes=6, per_class=8)
-    rows = heat.summarise({heat.ODE: heat.play(bright_network(images), images, range(4), query=3)})
+    rows = figure4_heat.summarise(
+        {figure4_heat.ODE: figure4_heat.play(bright_network(images), images, range(4), query=3)}
+    )
     for row in rows:
         assert row["inside, aligned"] > 99
         assert row["hottest, aligned"] == row["hottest, at best"] == 100
@@ -108,12 +110,18 @@ def test_a_network_that_sees_nothing_but_the_object_is_found_to() -> None:
 def lines(episodes: int, queries: int, hits: np.ndarray, inside: np.ndarray) -> pd.DataFrame:
     """What `heat.play` would give of one heat, with the aligned map's numbers as given."""
     columns = {}
-    for kind in heat.HEATS:
-        for when in (heat.BEFORE, heat.AFTER, heat.OTHER, heat.CHANCE, heat.BEST):
-            own = when == heat.AFTER
+    for kind in figure4_heat.HEATS:
+        for when in (
+            figure4_heat.BEFORE,
+            figure4_heat.AFTER,
+            figure4_heat.OTHER,
+            figure4_heat.CHANCE,
+            figure4_heat.BEST,
+        ):
+            own = when == figure4_heat.AFTER
             columns[kind, when, "inside"] = inside if own else np.full(len(inside), 13.0)
             columns[kind, when, "hottest"] = 100.0 * hits if own else np.full(len(hits), 15.0)
-        columns[kind, heat.AFTER, "cell"] = hits.astype(float)
+        columns[kind, figure4_heat.AFTER, "cell"] = hits.astype(float)
     return pd.DataFrame(
         columns, pd.MultiIndex.from_product([range(episodes), range(queries)], names=["episode", "query"])
     )
@@ -123,36 +131,38 @@ def test_differences_are_paired_and_the_claims_are_counted() -> None:
     rng = np.random.default_rng(0)
     hard = np.repeat(rng.normal(15, 5, 40), 5)  # what all networks share of an episode
     one, two, ode, can = (rng.random(200) < p for p in (0.5, 0.5, 0.8, 0.2))
-    hits = {"no alignment": can, "1 step": one, "2 steps": two, heat.ODE: ode, "CAN": can}
+    hits = {"no alignment": can, "1 step": one, "2 steps": two, figure4_heat.ODE: ode, "CAN": can}
     shift = dict(zip(hits, (-1.0, 0.0, 0.0, 0.0, 2.0), strict=True))
     played = {name: lines(40, 5, hit, hard + shift[name]) for name, hit in hits.items()}
-    rows = {row["network"]: row for row in heat.summarise(played) if row["heat"] == "feature"}
+    rows = {row["network"]: row for row in figure4_heat.summarise(played) if row["heat"] == "feature"}
     assert rows["CAN"]["inside, minus ODE"] == pytest.approx(2)
     assert rows["CAN"]["inside, minus ODE ci95"] == 0
     assert rows["CAN"]["inside, aligned ci95"] > 1
-    assert rows[heat.ODE]["inside, gain"] == pytest.approx(hard.mean() - 13, abs=1e-3)
+    assert rows[figure4_heat.ODE]["inside, gain"] == pytest.approx(hard.mean() - 13, abs=1e-3)
     assert rows["1 step"]["hottest, aligned"] == pytest.approx(100 * one.mean(), abs=1e-3)
     assert rows["1 step"]["same hottest cell"] == pytest.approx(100 * (one == ode).mean(), abs=1e-2)
-    counted = {row["hit by"]: row for row in heat.circumstances(played)}
+    counted = {row["hit by"]: row for row in figure4_heat.circumstances(played)}
     only = one & ~two
     assert counted["only 1 step"]["queries, %"] == pytest.approx(100 * only.mean(), abs=1e-2)
-    assert counted["only 1 step"][heat.ODE] == pytest.approx(100 * ode[only].mean(), abs=0.1)
+    assert counted["only 1 step"][figure4_heat.ODE] == pytest.approx(100 * ode[only].mean(), abs=0.1)
     assert sum(row["queries, %"] for row in counted.values()) == pytest.approx(100, abs=0.05)
-    chosen = heat.rows_of_figure_4(played)
+    chosen = figure4_heat.rows_of_figure_4(played)
     for kind, wanted in {"both": one & two, "2 steps only": two & ~one, "1 step only": only}.items():
         assert chosen[kind] == divmod(int(np.flatnonzero(wanted)[0]), 5)
-    row = heat.table(list(rows.values()), "inside").loc["CAN"]
+    row = figure4_heat.table(list(rows.values()), "inside").loc["CAN"]
     assert row["minus ODE"] == "2.00 ± 0.00"
     with pytest.raises(ValueError, match="2 steps only"):
-        heat.rows_of_figure_4(played | {"2 steps": played["1 step"]})
+        figure4_heat.rows_of_figure_4(played | {"2 steps": played["1 step"]})
 
 
 def test_the_picture_shows_every_heat_on_one_scale() -> None:
     images = toy_images(classes=6, per_class=8)
     model = bright_network(images)
     sampler = EpisodeSampler(images, 5, 1, 3)
-    shown = [heat.line({"a": model, "b": model.variant(alignment="none")}, images, sampler, 0, q) for q in (0, 1)]
-    figure = looking_pictures.heat_rows(shown, ["a", "b"])
+    shown = [
+        figure4_heat.line({"a": model, "b": model.variant(alignment="none")}, images, sampler, 0, q) for q in (0, 1)
+    ]
+    figure = figures_3_and_4.heat_rows(shown, ["a", "b"])
     *axes, bar = figure.axes
     values = torch.stack([line["heats"] for line in shown])
     assert bar.get_ylim() == pytest.approx(np.percentile(values, [2, 98]))
@@ -166,18 +176,18 @@ def test_the_picture_shows_every_heat_on_one_scale() -> None:
 
 
 def test_the_committed_results_are_whole_and_those_of_the_shipped_weights() -> None:
-    results = json.loads(heat.RESULTS.read_text())
+    results = json.loads(figure4_heat.RESULTS.read_text())
     assert results["episodes"] >= 200
     assert {(row["network"], row["heat"]) for row in results["rows"]} == {
-        (name, kind) for name in heat.NETWORKS for kind in heat.HEATS
+        (name, kind) for name in figure4_heat.NETWORKS for kind in figure4_heat.HEATS
     }
-    figure = looking_pictures.inside_and_hottest(results["rows"])
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(heat.NETWORKS)
+    figure = figures_3_and_4.inside_and_hottest(results["rows"])
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(figure4_heat.NETWORKS)
     plt.close(figure)
     glyphs = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     if glyphs.provenance.digest != results["images"]:
         pytest.skip("another release of the fonts or of Pillow renders other images")
-    for name in heat.FIGURE:
-        found = heat.play(heat.load_network(name), glyphs, range(1), results["seed"])
-        share = found["feature", heat.AFTER, "hottest"].mean()
+    for name in figure4_heat.FIGURE:
+        found = figure4_heat.play(figure4_heat.load_network(name), glyphs, range(1), results["seed"])
+        share = found["feature", figure4_heat.AFTER, "hottest"].mean()
         assert share == pytest.approx(results["episode 0"][name], abs=3), name  # two of 75 queries

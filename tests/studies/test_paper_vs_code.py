@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labkit import comparison
-from labkit.experiments import PAPER_AND_CODE, paper_and_code
-from labkit.sweeps import Task, key_of
-from labkit.training import build_model
+from labkit.studies import paper_vs_code
+from labkit.sweeps.sweep import Task, key_of
+from labkit.training.loop import build_model
+from labkit.training.settings import PAPER_AND_CODE, paper_and_code
 
 
 def row(cell: str, seed: int, novel: float) -> dict:
@@ -26,20 +26,20 @@ ROWS = [
 
 
 def test_differences_are_paired_by_seed() -> None:
-    mean, half = comparison.paired([1.0, 1.5, 1.0])
+    mean, half = paper_vs_code.paired([1.0, 1.5, 1.0])
     assert mean == pytest.approx(7 / 6)
     assert half == pytest.approx(4.3027 * np.std([1.0, 1.5, 1.0], ddof=1) / 3**0.5, rel=1e-4)  # t of 2 degrees
-    assert np.isnan(comparison.paired([1.0])[1])
+    assert np.isnan(paper_vs_code.paired([1.0])[1])
 
 
 def test_table_and_verdicts() -> None:
-    table = comparison.table(ROWS)
+    table = paper_vs_code.table(ROWS)
     assert list(table.index) == ["paper", "relu", "border", "solver"]  # nothing is made up for what diverged
     assert table.loc["relu", "novel difference"] == pytest.approx(7 / 6)
     assert table.loc["paper", "validation"] == pytest.approx(63)
     assert table.loc["solver", "novel difference"] == pytest.approx(-1)  # of the seed they share
-    assert comparison.verdicts(table) == ["", "better", "not decidable", "not decidable"]
-    assert comparison.figure(table).axes[0].get_legend() is not None
+    assert paper_vs_code.verdicts(table) == ["", "better", "not decidable", "not decidable"]
+    assert paper_vs_code.figure(table).axes[0].get_legend() is not None
 
 
 @pytest.mark.parametrize("cell", PAPER_AND_CODE)
@@ -56,15 +56,15 @@ def test_every_cell_is_a_model_that_differs_as_it_says(cell: str) -> None:
 
 
 def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "RESULTS", tmp_path / "all.json")
-    every = comparison.missing()
+    monkeypatch.setattr(paper_vs_code, "RESULTS", tmp_path / "all.json")
+    every = paper_vs_code.missing()
     assert len(every) == 3 * len(PAPER_AND_CODE)
     for p in every[::-1]:
         if p != {"cell": "relu", "seed": 1}:
-            task = Task(key_of(p, comparison.VERSION), p, tmp_path, comparison.VERSION, None)
+            task = Task(key_of(p, paper_vs_code.VERSION), p, tmp_path, paper_vs_code.VERSION, None)
             task.keep(task.record(result=row(**p, novel=50.0)))
-    comparison.gather(tmp_path)
+    paper_vs_code.gather(tmp_path)
     rows = json.loads((tmp_path / "all.json").read_text())["runs"]
     assert rows == [row(**p, novel=50.0) for p in every if p != {"cell": "relu", "seed": 1}]
-    assert comparison.missing() == [{"cell": "relu", "seed": 1}]
-    assert comparison.missing(["relu"], [0, 3]) == [{"cell": "relu", "seed": 3}]
+    assert paper_vs_code.missing() == [{"cell": "relu", "seed": 1}]
+    assert paper_vs_code.missing(["relu"], [0, 3]) == [{"cell": "relu", "seed": 3}]

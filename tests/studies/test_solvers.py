@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from labkit import solvers
-from labkit.alignment import integrate, parse_rule
-from labkit.sampling import dynamic_convolution
+from labkit.dmf.alignment import integrate, parse_rule
+from labkit.dmf.sampling import dynamic_convolution
+from labkit.studies import solvers
 
 
 @pytest.fixture

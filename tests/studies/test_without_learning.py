@@ -10,12 +10,12 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from labkit import datasheet
-from labkit.data.glyph_classes import read_table
-from labkit.data.glyph_likeness import describe, drawing
-from labkit.datasheet import PixelNearest, UntrainedLogistic, banded, nearest_pairs, objects_alone
-from labkit.evaluation import evaluate
-from tests.toys import toy_images
+from labkit.data.glyphs.classes import read_table
+from labkit.data.glyphs.likeness import describe, drawing
+from labkit.evaluation.protocol import evaluate
+from labkit.studies import without_learning
+from labkit.studies.without_learning import PixelNearest, UntrainedLogistic, banded, nearest_pairs, objects_alone
+from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(classes=6, per_class=20, split="val")
 
@@ -83,17 +83,17 @@ def test_sheet_has_a_row_for_everything_and_displacement_costs_the_objects(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
-    sheet = datasheet.data_sheet(displacements=(0, 1), clutters=(0, 2), size=24, per_class=16, episodes=30)
+    sheet = without_learning.data_sheet(displacements=(0, 1), clutters=(0, 2), size=24, per_class=16, episodes=30)
     assert list(sheet.columns) == ["displacement", "sees", "method", "accuracy", "ci95"]
     assert len(sheet) == 2 * 3 * 2
     alone = sheet[(sheet["sees"] == "object alone") & (sheet["method"] == "pixel nearest neighbour")]
     centred, displaced = alone["accuracy"]
     assert centred > displaced + 10
-    table = datasheet.as_table(sheet)
+    table = without_learning.as_table(sheet)
     assert list(table.columns) == ["clutter 0", "clutter 2", "object alone"]
     assert table.shape == (4, 3)
     assert table.loc[("pixel nearest neighbour", 0.0), "object alone"].startswith(f"{centred:.1f} ± ")
-    again = datasheet.data_sheet(displacements=(0, 1), clutters=(0, 2), size=24, per_class=16, episodes=30)
+    again = without_learning.data_sheet(displacements=(0, 1), clutters=(0, 2), size=24, per_class=16, episodes=30)
     pd.testing.assert_frame_equal(sheet, again)
 
 
@@ -119,7 +119,7 @@ def test_nearest_pairs_come_in_order_and_from_the_split_asked_for() -> None:
 
 def test_a_pair_is_shown_as_alike_as_it_was_measured() -> None:
     for pair in nearest_pairs(count=3):
-        shown = [Image.fromarray(255 - p) for p in datasheet.as_alike_as_they_get(pair, 200)]
+        shown = [Image.fromarray(255 - p) for p in without_learning.as_alike_as_they_get(pair, 200)]
         first, second = (image.crop(image.getbbox()) for image in shown)
         alike = float((describe([first]) * describe([second])).sum())
         assert alike == pytest.approx(pair.likeness, abs=0.03)
@@ -129,7 +129,7 @@ def test_portraits_are_black_on_white_and_fill_their_frame() -> None:
     for row in read_table()[0][::40]:
         glyph = drawing(row.codepoint)
         assert glyph is not None
-        black = datasheet.portrait(glyph, 60) < 200
+        black = without_learning.portrait(glyph, 60) < 200
         reach = []
         for axis in (0, 1):
             where = np.flatnonzero(black.any(axis=axis))

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 import labkit
-from labkit import engines
-from labkit.sweeps import key_of
-from tests import sweep_runs
-from tests.test_sweeps import events
+from labkit.sweeps import engines
+from labkit.sweeps.sweep import key_of
+from tests.helpers import sweep_runs
+from tests.helpers.places import ROOT
+from tests.helpers.sweep_runs import events
 
-ROOT = Path(__file__).parent.parent
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # see `labkit.engines.on_ray`
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}  # see `labkit.sweeps.engines.on_ray`
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore:cluster mode")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.forecast import Cost, duration, forecast, wall_time
+from labkit.sweeps.forecast import Cost, duration, forecast, wall_time
 
 
 def test_runs_are_put_on_the_device_that_is_free() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import labkit
+from tests.helpers.places import ROOT
 
-SCRIPT = Path(labkit.__file__).parent / "slurm.sh"
+SCRIPT = ROOT / "labkit" / "sweeps" / "slurm.sh"
 FAKES = {
     "scontrol": 'printf "node%s\\n" 1 2 3',
     # Runs what it is given here, as if on a node, after its own options.

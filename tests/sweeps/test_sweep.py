@@ -1,6 +1,5 @@
 """Sweeps: what is finished stays finished, whatever is killed, and one run's failure is its own."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,24 +14,17 @@ import torch
 from filelock import FileLock
 
 import labkit
-from labkit import sweeps
-from labkit.engines import local_places
-from labkit.sweeps import combinations, key_of
-from tests import sweep_runs
-
-ROOT = Path(__file__).parent.parent
-
-
-def events(folder: Path, event: str) -> list[str]:
-    """Keys in the logs of a sweep, one for each such event."""
-    lines = [json.loads(line) for file in sorted(folder.glob("*.log")) for line in file.read_text().splitlines()]
-    return [line["key"] for line in lines if line["event"] == event]
+from labkit.sweeps.engines import local_places
+from labkit.sweeps.sweep import _changed_since, combinations, commit_of, finished, key_of
+from tests.helpers import sweep_runs
+from tests.helpers.places import ROOT
+from tests.helpers.sweep_runs import events
 
 
 def start(run: str, grid: list[dict], folder: Path, workers: int = 1) -> subprocess.Popen:
     """A sweep in a process, and a process group, of its own."""
     code = (
-        f"import labkit; from tests.sweep_runs import {run}\n"
+        f"import labkit; from tests.helpers.sweep_runs import {run}\n"
         f"labkit.sweep({run}, {grid!r}, folder={str(folder)!r}, version=1, workers={workers})"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -55,8 +47,8 @@ def test_a_grid_is_done_once_and_is_one_call_from_a_table(tmp_path: Path) -> Non
     assert len(events(tmp_path, "finished")) == 3
     assert labkit.sweep(sweep_runs.square, [{"x": 2, "y": [1, 2]}], folder=tmp_path, version="2", progress=False).rows
     assert len(events(tmp_path, "started")) == 4
-    assert len(sweeps.finished(tmp_path)) == 4
-    assert [r["result"]["square"] for r in sweeps.finished(tmp_path, version="2")] == [4]
+    assert len(finished(tmp_path)) == 4
+    assert [r["result"]["square"] for r in finished(tmp_path, version="2")] == [4]
 
 
 def test_failures_are_reported_stop_nothing_and_are_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -165,22 +157,22 @@ def test_results_of_changed_code_are_flagged(tmp_path: Path) -> None:
 
     code = tmp_path / "package"
     code.mkdir()
-    assert sweeps.commit_of(code) is None
-    assert not sweeps._changed_since("0123456789ab", code)
+    assert commit_of(code) is None
+    assert not _changed_since("0123456789ab", code)
     (code / "a.py").write_text("x = 1\n")
     git("init")
     git("add", ".")
     git("commit", "-m", "one")
-    first = sweeps.commit_of(code)
+    first = commit_of(code)
     assert first is not None
     assert len(first) == 12
-    assert not sweeps._changed_since(first, code)
+    assert not _changed_since(first, code)
     (tmp_path / "README.md").write_text("another commit, the same code\n")
     git("add", ".")
     git("commit", "-m", "two")
-    assert not sweeps._changed_since(first, code)
+    assert not _changed_since(first, code)
     (code / "a.py").write_text("x = 2\n")
-    assert sweeps._changed_since(first, code)
-    assert sweeps.commit_of(code) == f"{sweeps.commit_of(tmp_path)}"
-    assert str(sweeps.commit_of(code)).endswith("+")
-    assert sweeps._changed_since("0123456789ab", code)  # a commit that is not here
+    assert _changed_since(first, code)
+    assert commit_of(code) == f"{commit_of(tmp_path)}"
+    assert str(commit_of(code)).endswith("+")
+    assert _changed_since("0123456789ab", code)  # a commit that is not here

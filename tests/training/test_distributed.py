@@ -15,12 +15,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from labkit import devices
-from labkit.checkpoints import load_state
+from labkit.common.shared_arrays import by_reference
 from labkit.data.imageset import ImageSet, read_arrays, write_arrays
-from labkit.experiments import Experiment
-from labkit.training import build_model, train
-from tests.toys import toy_images
+from labkit.models.checkpoints import load_state
+from labkit.training import distributed
+from labkit.training.loop import build_model, train
+from labkit.training.settings import Experiment
+from tests.helpers.toys import toy_images
 
 TINY = Experiment(
     "tiny",
@@ -78,7 +79,7 @@ def test_torchrun_starts_the_same_training(tmp_path: Path) -> None:
     arguments = ["quick", str(tmp_path), "--device", "cpu", "--changes", json.dumps(changes)]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:29417", "--local-addr", "127.0.0.1"]
-    command = [*launcher, "-m", "labkit.training", *arguments]
+    command = [*launcher, "-m", "labkit", "train", *arguments]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "ab"]
     said = [p.communicate(timeout=900)[0] for p in started]
     assert [p.returncode for p in started] == [0, 0], said
@@ -111,7 +112,7 @@ def test_compiled_and_plain_train_the_same(tmp_path: Path) -> None:
 
 def test_batch_norm_over_two_processes_is_batch_norm_over_both_batches(tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    devices.launch(_batch_norm_process, (str(tmp_path),), 2)
+    distributed.launch(_batch_norm_process, (str(tmp_path),), 2)
     assert signal.getsignal(signal.SIGINT) is handler  # an interrupt still interrupts
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1"]
     assert all(float(p.read_text()) < 1e-10 for p in tmp_path.iterdir())
@@ -124,9 +125,9 @@ def _batch_norm_process(folder: str) -> None:
     expected, found = (nn.BatchNorm2d(3).double() for _ in range(2))
     whole = x.clone().requires_grad_()
     (expected(whole) * weight).sum().backward()
-    with devices.joined(torch.device("cpu"), 2, 1):
+    with distributed.joined(torch.device("cpu"), 2, 1):
         own = slice(3 * dist.get_rank(), 3 * dist.get_rank() + 3)
-        module = devices.replicated(nn.Sequential(found), torch.device("cpu"))
+        module = distributed.replicated(nn.Sequential(found), torch.device("cpu"))
         mine = x[own].clone().requires_grad_()
         (module(mine) * weight[own]).sum().backward()
         pairs = [
@@ -150,5 +151,5 @@ def test_processes_map_the_same_file_instead_of_copying_it(tmp_path: Path) -> No
     assert isinstance(back.pixels, np.memmap)
     np.testing.assert_array_equal(back.pixels, images.pixels)
     assert len(back) == len(images)
-    part = devices.by_reference(mapped.pixels[5:])  # a part is not the file
+    part = by_reference(mapped.pixels[5:])  # a part is not the file
     np.testing.assert_array_equal(part, images.pixels[5:])

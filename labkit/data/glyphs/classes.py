@@ -1,6 +1,6 @@
 """Which characters are classes of `glyphs`: those of matplotlib's fonts that nobody could take for one another.
 
-The result is the committed table ``glyph_classes.csv``, made again by ``python -m labkit.data.glyph_classes``.
+The result is the committed table ``glyph_classes.csv``, made again by ``python -m labkit.data.glyphs.classes``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import matplotlib
 
-from labkit.data.glyph_likeness import FACES, covered, distinct, drawing, face_path, ink
+from labkit.data.glyphs.likeness import FACES, covered, distinct, drawing, face_path, ink
 
 ALIKE = 0.74  # `likeness` above which two characters are one class: the most alike ones below it are unlike to the eye
 # Characters that the measure lets pass beside another and the eye does not.
@@ -26,7 +26,7 @@ BY_EYE = frozenset(
 )
 SPLITS = {"train": (351, 64), "val": (97, 16), "test": (160, 20)}  # classes of tiered and of mini
 CLUTTER = 72  # characters of the clutter pool
-TABLE = Path(__file__).with_name("glyph_classes.csv")
+TABLE = Path(__file__).with_name("classes.csv")
 
 # category: (tiered split, code point ranges). A category never leaves its split; three only lend clutter.
 CATEGORIES: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = {

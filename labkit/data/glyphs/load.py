@@ -19,10 +19,10 @@ import numpy as np
 import PIL
 from tqdm.auto import tqdm
 
-from labkit import checks
+from labkit.common import checks
 from labkit.data.cache import build_once, digest_of
-from labkit.data.glyph_classes import GlyphClass, font_digests, read_table
-from labkit.data.glyph_scene import DEFAULT, Difficulty, render
+from labkit.data.glyphs.classes import GlyphClass, font_digests, read_table
+from labkit.data.glyphs.scene import DEFAULT, Difficulty, render
 from labkit.data.imageset import ImageSet, Provenance, read_arrays, write_arrays
 from labkit.data.source import MAX_SIZE
 
@@ -80,7 +80,7 @@ def load_glyphs(
     classes = classes_of(name, split)
     checks.whole("size", size, least=16, most=MAX_SIZE)
     checks.whole("seed", seed, least=0, most=2**64 - 1)
-    checks.kind("difficulty", difficulty, Difficulty, "a labkit.data.glyphs.Difficulty")
+    checks.kind("difficulty", difficulty, Difficulty, "a labkit.data.glyphs.load.Difficulty")
     if per_class is None:
         per_class = 600 if name == "glyphs-mini" else _tiered_per_class(size)
     checks.whole("per_class", per_class)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from labkit.data.glyph_classes import GlyphClass, read_table
-from labkit.data.glyph_likeness import ink
+from labkit.data.glyphs.classes import GlyphClass, read_table
+from labkit.data.glyphs.likeness import ink
 
 MASTER = 96  # pixels, at least, of the larger side of the drawing of a glyph that its images are resampled from
 ROOM = 64  # pixels by which a sheet of noise is larger than the image whose grain is cut from it

@@ -1,4 +1,4 @@
-"""``python labkit/pictures/draw.py``: draws the pictures that `labkit.classify` is shown on, the same every time.
+"""``python labkit/own_images/examples/draw.py``: draws the pictures on which `labkit.classify` is shown.
 
 Five classes of signs with one to three pictures each, and queries of every awkward kind: wide, tall, grey, with a
 palette, transparent, turned by EXIF, and one of no class. A sign is a few strokes in the unit square, drawn by an

@@ -1,4 +1,4 @@
-"""The pictures and the table of notebook 10, from what `labkit.speed` measured."""
+"""The pictures and the table of notebook 10, from what `labkit.studies.speed.measure` measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labkit.plotting import BLACK, BLUE, ORANGE, RED, SKY
 
 
 def speed_table(measured: Mapping[str, Any]) -> pd.DataFrame:
-    """The ratios of `labkit.speed`'s files, ``"cpu"`` and ``"gpu"``: how many times as fast as the literal form."""
+    """The ratios of the measured files ``"cpu"`` and ``"gpu"``: how many times as fast as the literal form."""
 
     def column(content: Mapping[str, Any]) -> dict[str, str]:
         ratio = {name: content[name]["ratio"] for name in ("head", "step", "test")}
@@ -36,7 +36,7 @@ def speed_table(measured: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def step_bars(parts: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Seconds of a training step as stacked bars, one for each form; `parts` as `labkit.speed.step` gives them."""
+    """Seconds of a training step as stacked bars, one for each form; `parts` as `measure.step` gives them."""
     colours = dict(
         zip(("episodes", "backbone", "head", "backward", "optimiser"), (BLACK, BLUE, RED, ORANGE, SKY), strict=True)
     )

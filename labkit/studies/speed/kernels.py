@@ -1,4 +1,4 @@
-"""Other ways to sample, with the numbers of `labkit.sampling.sample`; compared with it in notebook 10, used nowhere.
+"""Other ways to sample, with the numbers of `labkit.dmf.sampling.sample`; compared with it in notebook 10.
 
 Each takes maps [B, 9, d, h, w], one a tap, and points [B, Q, 9, 2, h, w], and gives [B, Q, d, h, w].
 """
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.sampling import TAPS, corners
+from labkit.dmf.sampling import TAPS, corners
 
 
 def sample_by_gather(maps: Tensor, points: Tensor) -> Tensor:

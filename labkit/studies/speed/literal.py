@@ -1,6 +1,6 @@
 """DMF as the released code computes it: every pair of query and class by itself, all pairs in one batch.
 
-The opponent of `labkit.dmf` in every comparison of speed, and an honest one: whole tensors, no loops over pairs, the
+The baseline in every comparison of speed, and an honest one: whole tensors, no loops over pairs, the
 kernels of torch and torchvision, float32, NCHW. What it does not do is use that convolution and sampling are linear, or
 that at kernel size 1 the differential equation has a solution one can write down.
 """
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torchdiffeq import odeint
 from torchvision.ops import deform_conv2d
 
-from labkit.dmf import DMF, few_shot_loss
-from labkit.method import Losses
+from labkit.dmf.model import DMF
+from labkit.methods.base import Losses, few_shot_loss
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "rk4": {"method": "rk4", "options": {"step_size": 1.0}},

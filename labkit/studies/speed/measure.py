@@ -1,4 +1,4 @@
-"""``python -m labkit.speed OUT.json``: the fast form against the literal one, side by side, in one run.
+"""``python -m labkit.studies.speed.measure OUT.json``: the fast form against the literal one, side by side, in one run.
 
 Ratios of medians, the two forms alternating, random weights, the paper's sizes: ResNet-12, images of 84 px, 5-way
 1-shot, 15 queries a class (6 in training), 64 groups, 11 x 11 maps. Every part is written as soon as it is measured; a
@@ -23,19 +23,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit import kernels, sampling
-from labkit.checkpoints import load_model
+from labkit.common.files import write_atomically
+from labkit.common.timing import about, alternate, peak_bytes, ratios, seconds
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
-from labkit.dmf import DMF
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import evaluate
-from labkit.experiments import experiment
-from labkit.files import write_atomically
-from labkit.literal import LiteralDMF
-from labkit.preprocessing import Preprocessing
-from labkit.timing import about, alternate, peak_bytes, ratios, seconds
-from labkit.training import timed_steps
+from labkit.dmf import sampling
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.protocol import evaluate
+from labkit.models.checkpoints import load_model
+from labkit.studies.speed import kernels
+from labkit.studies.speed.literal import LiteralDMF
+from labkit.training.loop import timed_steps
+from labkit.training.settings import experiment
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def memory(setting: Setting) -> dict[str, Any]:
     peaks = {}
     for form in ("literal", "fast"):
         script = (
-            "from labkit.speed import Setting, _forms\nfrom labkit.timing import peak_bytes\n"
+            "from labkit.studies.speed.measure import Setting, _forms\nfrom labkit.common.timing import peak_bytes\n"
             f"s = {setting!r}\nwork = _forms(s, s.features())[{form!r}]\n"
             "print(peak_bytes(work, s.device))"
         )

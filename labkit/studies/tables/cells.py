@@ -1,9 +1,9 @@
 """Tables 1 and 2, cell by cell: every cell is one training in the quick setting and one look at the novel classes.
 
 A run of a cell is three parameters: ``{"cell": "groups 1", "shot": 1, "seed": 0}``. Names of cells stand for settings
-of `labkit.experiments`: whoever changes what one stands for raises `VERSION`.
+of `labkit.training.settings`: whoever changes what one stands for raises `VERSION`.
 
-    python -m labkit.tables ../runs/tables --table 2 --shots 1
+    python -m labkit.studies.tables.cells ../runs/tables --table 2 --shots 1
 
 trains what is not trained yet, and may be stopped and started again at will. ``--gather`` adds what is finished to the
 lab's results, which the notebooks show.
@@ -22,19 +22,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from labkit.common import places
+from labkit.common.files import write_atomically
+from labkit.common.timing import peak_bytes, seconds
+from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
-from labkit.episodes import EpisodeSampler
-from labkit.evaluation import evaluate
-from labkit.experiments import BASE_GROUPS, TABLE1, TABLE2, TABLES, Experiment
-from labkit.files import write_atomically
-from labkit.forecast import Cost
-from labkit.sweeps import finished, sweep
-from labkit.timing import peak_bytes, seconds
-from labkit.training import Trained, train
-from labkit.versions import versions
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.protocol import evaluate
+from labkit.sweeps.forecast import Cost
+from labkit.sweeps.sweep import finished, sweep
+from labkit.training.loop import Trained, train
+from labkit.training.settings import BASE_GROUPS, TABLE1, TABLE2, TABLES, Experiment
 
 VERSION = 2  # of what a cell means: raised by hand, so that a refactoring throws no finished training away
-RESULTS = Path(__file__).parent / "results" / "tables.jsonl"
+RESULTS = places.RESULTS / "tables.jsonl"
 SEEDS = (0, 1, 2)
 EPISODES = 2000
 
@@ -253,8 +254,8 @@ def fill(
 
 
 def main() -> None:
-    """``python -m labkit.tables FOLDER``: train a table's cells."""
-    from labkit import tables  # whose function the sweep's processes can import
+    """``python -m labkit.studies.tables.cells FOLDER``: train a table's cells."""
+    from labkit.studies.tables import cells  # whose function the sweep's processes can import
 
     parser = argparse.ArgumentParser(description="Train the cells of Table 1 or 2.")
     parser.add_argument("folder", type=Path)
@@ -275,7 +276,7 @@ def main() -> None:
         write_atomically(RESULTS, lines.encode())
     else:
         how = {"address": a.address, "workers": a.workers}
-        tables.fill(a.folder, a.table, a.shots, a.seeds, a.engine, a.cells, a.settings_of, **how)
+        cells.fill(a.folder, a.table, a.shots, a.seeds, a.engine, a.cells, a.settings_of, **how)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What trainings will cost before one has been done, and the plan of the paper's Table 1 in full.
 
-    python -m labkit.plan
+    python -m labkit.studies.tables.plan
 
 Work is counted, not guessed: floating-point operations, and the bytes that autograd keeps, of the backbone on torch's
 "meta" device, where nothing is computed. (The head adds 5 % to a step of DMF: `results/speed_cpu.json`.) How fast a
-device does that work is measured, where `labkit.speed` has been run on one of its kind. No GPU has been: until then
+device does that work is measured, where the speed was measured on one of its kind. No GPU has been: until then
 every time on a GPU rests on `ASSUMED`, which each forecast quotes.
 """
 
@@ -17,7 +17,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,11 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.backbones import Conv4, ResNet12
-from labkit.experiments import Experiment, experiment
-from labkit.forecast import Cost, forecast, wall_time
+from labkit.common import places
+from labkit.methods.backbones import Conv4, ResNet12
+from labkit.sweeps.forecast import Cost, forecast, wall_time
+from labkit.training.settings import Experiment, experiment
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = places.RESULTS
 # Images of the validation and of the novel classes, which evaluation embeds once each time.
 SPLITS = {"miniimagenet": (16 * 600, 20 * 600), "tieredimagenet": (124_261, 206_209)}
 TABLE1_PRESETS = ("mini-1shot", "mini-5shot", "tiered-1shot", "tiered-5shot")
@@ -74,7 +74,7 @@ def training_cost(e: Experiment, rate: Rate | None = None, device: str = "cpu") 
 
 
 def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
-    """The rate of the kind of device on which `labkit.speed` was run for these results; else what is assumed."""
+    """The rate of the kind of device on which the speed was measured for these results; else what is assumed."""
     file = RESULTS / f"speed_{'gpu' if device == 'cuda' else device}.json"  # as notebook 10 calls them
     if not file.exists():
         return ASSUMED
@@ -185,7 +185,7 @@ def _line(costs: Sequence[Cost], devices: Sequence[int]) -> dict[str, float]:
 
 
 def main() -> None:
-    """``python -m labkit.plan``: print the plan of Table 1."""
+    """``python -m labkit.studies.tables.plan``: print the plan of Table 1."""
     parser = argparse.ArgumentParser(description="Plan the paper's Table 1 in full.")
     parser.add_argument(
         "--flops", type=float, help="a second, of one of your GPUs in training; else what is known here"

@@ -7,7 +7,6 @@ the one kind is ever compared with one of the other. Measured systems are compar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,10 +17,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
 from labkit import plotting
-from labkit.experiments import TABLE1, TABLES
-from labkit.tables import chosen, setting, started
+from labkit.common import places
+from labkit.studies.tables.cells import chosen, setting, started
+from labkit.training.settings import TABLE1, TABLES
 
-PAPER = Path(__file__).parent / "results" / "paper_table1.csv"
+PAPER = places.RESULTS / "paper_table1.csv"
 PUBLISHED, MEASURED = "PUBLISHED, each by its own paper", "MEASURED, here and in one harness"
 # Which published row a system of ours stands beside: (model, backbone). DSN-MR and Net-Cosine are the paper's names.
 BESIDE: dict[str, tuple[str, str]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,11 +16,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit import plotting
-from labkit.comparison import paired
-from labkit.experiments import TABLE2
-from labkit.tables import cell_of_table2, started
+from labkit.common import places
+from labkit.studies.paper_vs_code import paired
+from labkit.studies.tables.cells import cell_of_table2, started
+from labkit.training.settings import TABLE2
 
-PAPER = Path(__file__).parent / "results" / "paper_table2.csv"
+PAPER = places.RESULTS / "paper_table2.csv"
 SHOTS = (1, 5)
 TITLES = {
     "dynamic_sampling": "(a) dynamic sampling",
@@ -84,7 +84,7 @@ def by_seed(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> dict[int, fl
 
 
 def waiting(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> list[int]:
-    """Seeds with which a row of Table 2 did not start within its steps (`labkit.tables.started`)."""
+    """Seeds with which a row of Table 2 did not start within its steps (`labkit.studies.tables.cells.started`)."""
     return [r["seed"] for r in _trained(rows, row, shot) if not started(r)]
 
 

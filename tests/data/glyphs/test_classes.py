@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from labkit.data.glyph_classes import ALIKE, choose, font_digests, read_table, write_table
-from labkit.data.glyph_likeness import FACES, TURNS, covered, describe, distinct, ink, likeness
+from labkit.data.glyphs.classes import ALIKE, choose, font_digests, read_table, write_table
+from labkit.data.glyphs.likeness import FACES, TURNS, covered, describe, distinct, ink, likeness
 
 ROWS, DIGESTS = read_table()
 same_fonts = pytest.mark.skipif(font_digests() != DIGESTS, reason="matplotlib ships other fonts than the table's")

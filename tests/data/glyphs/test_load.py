@@ -11,15 +11,15 @@ import PIL
 import pytest
 from numpy.typing import NDArray
 
-from labkit.data import glyphs
-from labkit.data.glyph_classes import font_digests, read_table
-from labkit.data.glyphs import DEFAULT, classes_of, load_glyphs, render
+from labkit.data.glyphs import load as glyphs
+from labkit.data.glyphs.classes import font_digests, read_table
+from labkit.data.glyphs.load import DEFAULT, classes_of, load_glyphs, render
 
 MADE_WITH_PILLOW = "13.0.0"
 
 
 def test_another_process_renders_the_same():
-    code = "from labkit.data.glyphs import sample_digest; print(sample_digest())"
+    code = "from labkit.data.glyphs.load import sample_digest; print(sample_digest())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == glyphs.sample_digest()
 
@@ -145,7 +145,7 @@ def test_a_script_without_a_main_guard_may_load_a_large_set(tmp_path):
     script = tmp_path / "naive.py"
     script.write_text(
         "print('started')\n"
-        "from labkit.data.glyphs import load_glyphs\n"
+        "from labkit.data.glyphs.load import load_glyphs\n"
         "print(len(load_glyphs('glyphs-mini', 'val', size=16, per_class=150, progress=False)))\n"
     )
     out = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)

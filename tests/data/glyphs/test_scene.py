@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from labkit.data.glyph_classes import GlyphClass, read_table
-from labkit.data.glyph_scene import _colour, _distance
-from labkit.data.glyphs import DEFAULT, Difficulty, classes_of, render
+from labkit.data.glyphs.classes import GlyphClass, read_table
+from labkit.data.glyphs.load import DEFAULT, Difficulty, classes_of, render
+from labkit.data.glyphs.scene import _colour, _distance
 
 CLASSES = [row for split in ("train", "val", "test") for row in classes_of("glyphs-mini", split)]
 PLAIN = replace(DEFAULT, clutter=0)

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labkit.checkpoints import _sealed, load_model, load_state, save_state
-from labkit.dmf import DMF
-from labkit.preprocessing import Preprocessing
-from labkit.released import load_released
-from tests.data.hostile_pickles import Call, nested_tuples
-from tests.hostile.cases import Build, Read, case
+from labkit.dmf.authors_checkpoint import load_released
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.models.checkpoints import _sealed, load_model, load_state, save_state
+from tests.helpers.hostile.cases import Build, Read, case
+from tests.helpers.hostile_pickles import Call, nested_tuples
 
 # --- Checkpoints of torch, the authors' and those of a running training.
 

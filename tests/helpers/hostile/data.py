@@ -11,11 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from labkit.common.safe_pickle import load_pickle
 from labkit.data import load_images
-from labkit.data.safe_pickle import load_pickle
-from tests.data.hostile_pickles import Call, hostile
-from tests.data.real_files import WNIDS, some_pixels, write_mini_hdf5, write_tiered_npz
-from tests.hostile.cases import Build, Read, case
+from tests.helpers.hostile.cases import Build, Read, case
+from tests.helpers.hostile_pickles import Call, hostile
+from tests.helpers.real_files import WNIDS, some_pixels, write_mini_hdf5, write_tiered_npz
 
 # --- Pickles of data. Of those in `hostile_pickles`, one a mechanism.
 

@@ -9,10 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labkit.data import load_images
-from labkit.preprocessing import Preprocessing
-from labkit.reading import square
-from tests.data.real_files import encoded, python2_pickle, some_pixels, write_folders, write_mini_csv, write_tiered_png
-from tests.hostile.cases import Build, Read, case
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.own_images.pictures import square
+from tests.helpers.hostile.cases import Build, Read, case
+from tests.helpers.real_files import (
+    encoded,
+    python2_pickle,
+    some_pixels,
+    write_folders,
+    write_mini_csv,
+    write_tiered_png,
+)
 
 # --- Pictures.
 
@@ -73,7 +80,7 @@ def _(folder: Path, canary: Path) -> Read:
     def read() -> None:
         try:
             square(folder / "pipe.png", Preprocessing(8, None))
-        except ValueError as error:  # whoever reads several pictures says which, see `labkit.reading.read`
+        except ValueError as error:  # whoever reads several pictures says which, see `labkit.own_images.pictures.read`
             raise ValueError(f"pipe.png: {error}") from None
 
     return read

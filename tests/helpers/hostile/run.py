@@ -1,6 +1,6 @@
-"""``python -m tests.hostile.run OUT.jsonl [NAME ...]``: what comes of hostile files when the lab reads them.
+"""``python -m tests.helpers.hostile.run OUT.jsonl [NAME ...]``: what comes of hostile files when the lab reads them.
 
-All in one process with little memory to spare; `tests/test_hostile_files.py` holds the outcomes to what they must be.
+All in one process with little memory to spare; `tests/promises/test_hostile_files.py` holds the outcomes to it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.hostile import checkpoints, data, pictures  # noqa: F401  # they fill the table
-from tests.hostile.cases import CASES
+from tests.helpers.hostile import checkpoints, data, pictures  # noqa: F401  # they fill the table
+from tests.helpers.hostile.cases import CASES
 
 SECONDS = 20  # until a reader counts as hanging
 SPARE = 1 << 30  # bytes of address space that readers get beside what the process has when it starts

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labkit.dmf import DMF
-from labkit.literal import LiteralDMF
-from tests.literal import literal_head
-from tests.test_dmf import Features
+from labkit.dmf.model import DMF
+from labkit.studies.speed.literal import LiteralDMF
+from tests.helpers.features import Features
+from tests.helpers.literal import literal_head
 
 
 def pair(kernel: int = 1, **choices: object) -> tuple[DMF, LiteralDMF, Tensor, Tensor]:

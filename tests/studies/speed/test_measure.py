@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from labkit import speed
-from labkit.experiments import experiment
-from labkit.training import timed_steps
-from tests.toys import toy_images
+from labkit.studies.speed import measure
+from labkit.training.loop import timed_steps
+from labkit.training.settings import experiment
+from tests.helpers.toys import toy_images
 
-TOY = speed.Setting(
+TOY = measure.Setting(
     way=3, query=2, groups=4, width=0.1, size=24, episodes=4, literal_episodes=1, runs=2, per_class=20, growth=100
 )
 
 
 def test_every_part_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed.Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
+    monkeypatch.setattr(measure.Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
     file = tmp_path / "speed.json"
-    parts = [p for p in speed.PARTS if p not in ("agreement", "largest")]
-    content = speed.measure(TOY, file, parts)
+    parts = [p for p in measure.PARTS if p not in ("agreement", "largest")]
+    content = measure.measure(TOY, file, parts)
     assert json.loads(file.read_text()) == content
     assert list(content) == parts
     assert set(content["head"]["ratio"]) == {"fast", "fast, closed form"}
@@ -29,8 +29,8 @@ def test_every_part_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytes
     assert set(content["growth"]["slopes"]) == {"queries", "ways", "groups", "cells"}
     assert "not_measured" in content["schedule"]
     assert all("torch" in part["made"]["versions"] for part in content.values())
-    monkeypatch.setattr(speed, "PARTS", dict.fromkeys(parts, None))  # nothing may be measured twice
-    assert speed.measure(TOY, file, parts) == content
+    monkeypatch.setattr(measure, "PARTS", dict.fromkeys(parts, None))  # nothing may be measured twice
+    assert measure.measure(TOY, file, parts) == content
 
 
 def test_slopes_of_powers() -> None:
@@ -39,7 +39,7 @@ def test_slopes_of_powers() -> None:
         for form, power in (("literal", 1.0), ("fast", 0.5))
         for v in (15, 30, 75, 150)
     ]
-    assert speed.slopes(points) == {"queries": {"literal": 1.0, "fast": 0.5}}
+    assert measure.slopes(points) == {"queries": {"literal": 1.0, "fast": 0.5}}
 
 
 def test_steps_of_the_training_loop_are_timed() -> None:

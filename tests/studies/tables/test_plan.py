@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit import plan
-from labkit.backbones import ResNet12
-from labkit.experiments import experiment
+from labkit.methods.backbones import ResNet12
+from labkit.studies.tables import plan
+from labkit.training.settings import experiment
 
 
 def test_work_of_a_backbone_is_what_real_tensors_need() -> None:

@@ -6,8 +6,8 @@ import json
 import pandas as pd
 from playwright.sync_api import sync_playwright
 
-from labkit.sortable import SortableTable
-from tests.browser import FLAGS, ensure
+from labkit.studies.tables.sortable import SortableTable
+from tests.helpers.browser import FLAGS, ensure
 
 PAGE = """<style>%s</style><div id="here"></div><script type="module">
 const state = %s, module = await import("data:text/javascript;base64,%s");

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labkit import table1
-from labkit.experiments import TABLE1
-from labkit.sortable import SortableTable
-from labkit.table1 import MEASURED, PUBLISHED
+from labkit.studies.tables import table1
+from labkit.studies.tables.sortable import SortableTable
+from labkit.studies.tables.table1 import MEASURED, PUBLISHED
+from labkit.training.settings import TABLE1
 
 
 def run(cell: str, seed: int, validation: float, correct: list[int]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labkit import table2
-from labkit.experiments import TABLE2
-from labkit.table2 import BASE
+from labkit.studies.tables import table2
+from labkit.studies.tables.table2 import BASE
+from labkit.training.settings import TABLE2
 
 
 def run(cell: str, shot: int, seed: int, accuracy: float) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""``dmf-lab``, or ``python -m labkit``: one command for all that the lab does without a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Module of `labkit.commands`, and what it does in one line. Each has `arguments(parser)` and `main(parsed) -> int`;
+# it is imported only when it is called, so that help comes at once.
+COMMANDS = {
+    "run": "execute the notebooks in order and say what came out",
+    "train": "train a named setting",
+    "ship": "add a trained model to those that come with the lab",
+}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Call the command that is named first; its exit code."""
+    given = sys.argv[1:] if given is None else list(given)
+    names = "\n".join(f"  {name:<12} {what}" for name, what in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="dmf-lab",
+        description="A lab for Dynamic Meta-Filter few-shot learning.",
+        epilog=f"commands:\n{names}\n\ndmf-lab COMMAND --help says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND")
+    name = parser.parse_args(given[:1]).command
+    command = importlib.import_module(f"labkit.commands.{name.replace('-', '_')}")
+    own = argparse.ArgumentParser(
+        prog=f"dmf-lab {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.arguments(own)
+    code: int = command.main(own.parse_args(given[1:]))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Train a named setting without a notebook, and go on where an earlier call stopped.
+
+On several machines, the same command on each, with one address that all can reach:
+
+    torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m labkit train \\
+        mini-1shot ../runs/mini --data-root /data/x --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from labkit.data import load_images
+from labkit.studies.tables.plan import announce
+from labkit.training.loop import train
+from labkit.training.settings import experiment
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab train`` takes."""
+    parser.add_argument("preset", help="name of the setting, such as quick or mini-thin")
+    parser.add_argument("folder", type=Path, help="receives metrics and checkpoints")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--devices", type=int, help="of this machine; as many as torchrun was told, or 1")
+    parser.add_argument("--nodes", type=int, help="machines; as many as torchrun was told, or 1")
+    parser.add_argument("--changes", type=json.loads, default={}, help='fields to change, as JSON: {"steps": 2400}')
+
+
+def main(a: argparse.Namespace) -> int:
+    """Train, and print the best validation accuracy."""
+    e = experiment(a.preset, **a.changes)
+    source = {"size": e.size, "root": a.data_root} | ({"per_class": e.per_class} if e.per_class else {})
+    base, validation = (load_images(e.dataset, split, **source) for split in ("train", "val"))
+    devices = a.devices or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    nodes = a.nodes or int(os.environ.get("WORLD_SIZE", devices)) // devices
+    if int(os.environ.get("RANK", 0)) == 0:
+        announce(e, torch.device(a.device).type, devices * nodes)
+    trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)
+    print(f"best validation accuracy {trained.validation:.2f} %, in {trained.folder}")
+    return 0

@@ -1,0 +1,1 @@
+"""Files, checks, versions and interrupts: what every other room stands on."""

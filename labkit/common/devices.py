@@ -1,0 +1,31 @@
+"""Devices by name, and arrays moved onto them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def available(device: torch.device | str) -> torch.device:
+    """A device by its name, if this machine has it.
+
+    Raises:
+        ValueError: it has not, or there is no such name.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:1', got {device!r} ({error})") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        there = f"only {torch.cuda.device_count()}" if torch.cuda.is_available() else "no GPU"
+        raise ValueError(f"device {str(device)!r} was asked for, and PyTorch finds {there} here: pass device='cpu'")
+    return found
+
+
+def put(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on `device`, without making the host wait for a GPU."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,9 @@
+"""Where the files that are shipped with the lab lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+RESULTS = PACKAGE / "results"  # measured numbers, each with how it was made
+WEIGHTS = PACKAGE / "weights"  # trained networks

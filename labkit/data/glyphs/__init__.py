@@ -1,0 +1,1 @@
+"""The rendered benchmark: scenes of characters, with the object's mask for every picture."""

@@ -1,0 +1,1 @@
+"""Every method by name, and trained models as files."""

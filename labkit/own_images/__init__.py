@@ -1,0 +1,1 @@
+"""Your own pictures: support sets, calibrated answers, figures."""

@@ -1,0 +1,3 @@
+"""Pictures: style and the figures that several notebooks share."""
+
+from labkit.plotting.figures import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""What the notebooks measure and draw, one module or folder each."""

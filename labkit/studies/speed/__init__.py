@@ -1,0 +1,1 @@
+"""How fast, against the literal form of the released code."""

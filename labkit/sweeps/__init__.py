@@ -1,0 +1,1 @@
+"""A grid of runs, each done once: on this machine, on Ray, under Slurm."""

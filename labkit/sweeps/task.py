@@ -1,0 +1,124 @@
+"""One run of a sweep: its files, its record, and the attempt that every engine makes in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
+
+Run = Callable[[dict[str, Any], Path], Any]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to be done: all that a process on any machine needs besides the function.
+
+    Attributes:
+        key: of the run; names its files.
+        parameters: of the run, in JSON types.
+        folder: the sweep's, absolute.
+        version: of the experiment.
+        commit: of the code that the sweep was started with; None where it is in no checkout.
+    """
+
+    key: str
+    parameters: dict[str, Any]
+    folder: Path
+    version: str | int
+    commit: str | None
+
+    def file(self, ending: str) -> Path:
+        """One of the run's files."""
+        return self.folder / f"{self.key}{ending}"
+
+    def record(self, **more: Any) -> Record:
+        """What is kept of the run, with `more`."""
+        own = {k: v for k, v in asdict(self).items() if k != "folder"}
+        return own | more | {"made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
+
+    def finished(self) -> Record | None:
+        """The run's record, if there is one."""
+        return read_record(self.file(".json"))
+
+    def held(self) -> bool:
+        """Whether a process is at work on the run, and has not finished it."""
+        try:
+            with FileLock(self.file(".lock"), timeout=0):
+                return False
+        except Timeout:
+            return self.finished() is None
+
+    def keep(self, record: Record) -> None:
+        """Write the record of a finished or of a failed run; a finished one leaves no error behind."""
+        self.log("failed" if "error" in record else "finished")
+        content = json.dumps(record, indent=1).encode()
+        write_atomically(self.file(".error.json" if "error" in record else ".json"), content)
+        if "error" not in record:
+            self.file(".error.json").unlink(missing_ok=True)
+
+    def log(self, event: str) -> None:
+        """A line in the run's log: what happened, when, where and in which process."""
+        line = {"event": event, "key": self.key, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+        with self.file(".log").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def attempt(run: Run, task: Task) -> Record | None:
+    """Do a run here and now, unless it is finished, and keep what came of it; None if another process is at it.
+
+    Every engine ends here, in whatever process it has started. `memory` in the record is the peak of the process in
+    bytes, `disk` what the run's own folder holds.
+    """
+    try:
+        held = FileLock(task.file(".lock")).acquire(timeout=0)
+    except Timeout:
+        return None
+    with held:
+        if (known := task.finished()) is not None:
+            return known
+        for scratch in task.folder.glob(f".{task.key}.*"):
+            scratch.unlink()  # of a write that was killed
+        own = task.file("")
+        own.mkdir(exist_ok=True)
+        task.log("started")
+        started = time.perf_counter()
+        try:
+            result = as_json(run(task.parameters, own), "the result")
+        except Exception as error:
+            record = task.record(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        else:
+            record = task.record(result=result, versions=versions())
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        record["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        record["disk"] = sum(p.stat().st_size for p in own.rglob("*") if p.is_file())
+        task.keep(record)
+        return record
+
+
+def as_json(value: Any, what: str) -> Any:
+    """`value` as JSON gives it back: tuples are lists, keys are strings."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} must be made of JSON types: {error}") from None
+
+
+def read_record(file: Path) -> Record | None:
+    try:
+        record: Record = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    return record

@@ -1,0 +1,1 @@
+"""Settings, the training loop, several devices, divergence."""
