@@ -49,6 +49,8 @@ class DMF(Method):
         ValueError: groups that do not divide the channels, unknown names, impossible choices.
     """
 
+    auxiliary_name = "global classification, Eq. 11"
+
     def __init__(
         self,
         backbone: str | nn.Module = "resnet12",
@@ -62,7 +64,7 @@ class DMF(Method):
         if preset not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {preset!r}")
         choices = replace_choices(PRESETS[preset], changes)
-        super().__init__(backbone, classes, backbone_options)
+        super().__init__(backbone, classes=classes, backbone_options=backbone_options)
         self.choices, self.preset = choices, preset
         self.rule = alignment.parse_rule(self.choices.alignment, self.choices.rtol, self.choices.atol)
         c = self.channels
@@ -131,9 +133,9 @@ class DMF(Method):
             if filters is not None and self.choices.global_reads == "aligned":
                 read = self.align_with_own_class(x_q, filters, labels)
             logits = self.global_classifier(read.flatten(0, 1))
-            globally = F.cross_entropy(logits, at_every_position(base_labels, logits))
+            auxiliary = F.cross_entropy(logits, at_every_position(base_labels, logits))
             weights = self.choices.loss_weights
-            return Losses(weights[0] * few_shot + weights[1] * globally, few_shot, globally, maps.mean((-2, -1)))
+            return Losses(weights[0] * few_shot + weights[1] * auxiliary, few_shot, auxiliary, maps.mean((-2, -1)))
 
     # Section 4.2.
 

@@ -5,9 +5,9 @@ Shapes use E episodes, N classes (way), K shots, Q queries (of all classes toget
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,48 +20,96 @@ from labkit.methods.backbones import Conv4, ResNet12
 
 @dataclass(frozen=True)
 class Losses:
-    """Eq. 10: `total` is the weighted sum of `few_shot` and `globally`; `scores` [E, Q, N] serve the accuracy."""
+    """What a method's loss consists of.
+
+    Attributes:
+        total: what training follows; for DMF, Eq. 10, the weighted sum of the next two.
+        few_shot: the loss of the episode's queries.
+        auxiliary: the method's second term (`Method.auxiliary_name` says which), or 0.
+        scores: [E, Q, N], for the accuracy.
+    """
 
     total: Tensor
     few_shot: Tensor
-    globally: Tensor
+    auxiliary: Tensor
     scores: Tensor
 
 
 class Method(nn.Module):
     """A backbone and what is common to all that is built on one; a method adds `score` and `loss`.
 
+    A method declares its own options as annotated class attributes with defaults, such as ``scale: float = 1.0``. They
+    are keyword arguments of its constructor, attributes of the model and part of its `recipe`. Layers are made in
+    `build`.
+
     Args:
         backbone: ``"resnet12"``, ``"conv4"``, or a module from [B, 3, h, w] to [B, c, h', w'].
-        classes: base classes of its global classifier.
+        classes: base classes of its global classifier; ignored by a method without one.
         backbone_options: passed to a backbone given by name, for example ``{"width": 0.25}``.
+        options: the method's own.
 
     Attributes:
         channels: c.
-        preprocessing: what its images were; set by training.
+        options: the method's own, in JSON types.
+        preprocessing: how its images were prepared; set by training.
+        auxiliary_name: what the second part of its loss is, in words for a curve's legend; empty where there is none.
+
+    Raises:
+        TypeError: an option that the method does not have.
     """
 
-    def __init__(self, backbone: str | nn.Module, classes: int, backbone_options: Mapping[str, Any] | None) -> None:
+    auxiliary_name: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet12",
+        *,
+        classes: int = 64,
+        backbone_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         self.backbone_name = backbone if isinstance(backbone, str) else None
         self.backbone_options = dict(backbone_options or {})
         self.backbone = _make_backbone(backbone, self.backbone_options)
         self.channels, self.classes = channels_of(self.backbone), checks.whole("classes", classes)
         self.preprocessing: Preprocessing | None = None
+        self.check_options(options)
+        self.options = self.option_defaults() | options
+        for name, value in self.options.items():
+            setattr(self, name, value)
+        self.build()
+
+    def build(self) -> None:
+        """Check the options and make the layers that stand on the backbone."""
+
+    @classmethod
+    def option_defaults(cls) -> dict[str, Any]:
+        """The method's own options and their defaults."""
+        declared = [name for kind in reversed(cls.__mro__) if issubclass(kind, Method) for name in _annotations(kind)]
+        return {name: getattr(cls, name) for name in declared if hasattr(cls, name) and name != "auxiliary_name"}
+
+    @classmethod
+    def check_options(cls, given: Iterable[str]) -> None:
+        """Raises:
+        TypeError: an option that the method does not have.
+        """
+        there = {*cls.option_defaults(), "backbone", "classes", "backbone_options"}
+        unknown = sorted(set(given) - there)
+        if unknown:
+            named = ", ".join(map(repr, unknown))
+            raise TypeError(f"the method {cls.__name__} has no option {named}; there are {', '.join(sorted(there))}")
 
     def recipe(self) -> dict[str, Any]:
-        """Keyword arguments, in JSON types, that build this model again without its weights; a method adds its own.
+        """Keyword arguments, in JSON types, that build this model again without its weights.
 
         Raises:
             ValueError: the backbone was given as a module, which no file of ours can describe.
         """
         if self.backbone_name is None:
             raise ValueError("only a model whose backbone was given by name can be described in a file")
-        return {
-            "backbone": self.backbone_name,
-            "classes": self.classes,
-            "backbone_options": self.backbone_options,
-        }
+        common = {"backbone": self.backbone_name, "classes": self.classes, "backbone_options": self.backbone_options}
+        return common | self.options
 
     def embed(self, images: Tensor) -> Tensor:
         """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least."""
@@ -171,3 +219,8 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
         raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
     checks.options(f"the backbone {backbone!r}", known[backbone], options)
     return known[backbone](**options)
+
+
+def _annotations(kind: type) -> Iterable[str]:
+    found: Mapping[str, Any] = vars(kind).get("__annotations__", {})
+    return found

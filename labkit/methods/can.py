@@ -7,8 +7,6 @@ That is the position-specific alignment to which DMF adds the channels (its sect
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,29 +30,18 @@ class CAN(Method):
         ValueError: unknown names, or a map of another number of cells.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        cells: int = 121,
-        reduction: int = 6,
-        temperature: float = 0.025,
-        scale: float = 7.0,
-        loss_weight: float = 0.5,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.cells, self.reduction = cells, reduction
-        self.temperature, self.scale, self.loss_weight = temperature, scale, loss_weight
-        hidden = max(1, cells // reduction)
-        self.fusion = nn.Sequential(nn.Linear(cells, hidden), nn.ReLU(), nn.Linear(hidden, cells))  # W1, W2
-        self.global_classifier = nn.Conv2d(self.channels, classes, 1)
+    auxiliary_name = "global classification"
+    cells: int = 121
+    reduction: int = 6
+    temperature: float = 0.025
+    scale: float = 7.0
+    loss_weight: float = 0.5
 
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        own = ("cells", "reduction", "temperature", "scale", "loss_weight")
-        return super().recipe() | {name: getattr(self, name) for name in own}
+    def build(self) -> None:
+        """See `Method.build`."""
+        m, hidden = self.cells, max(1, self.cells // self.reduction)
+        self.fusion = nn.Sequential(nn.Linear(m, hidden), nn.ReLU(), nn.Linear(hidden, m))  # W1, W2
+        self.global_classifier = nn.Conv2d(self.channels, self.classes, 1)
 
     def attention(self, x_supp: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor]:
         """A^p of every class and A^q of every query, for every pair of them.
@@ -119,5 +106,5 @@ class CAN(Method):
             own = labels[:, :, None, None, None].expand(-1, -1, 1, *of_q.shape[-2:])
             seen = self.align(x_q, of_q.gather(2, own)).squeeze(2)
             logits = self.global_classifier(seen.flatten(0, 1))
-            globally = F.cross_entropy(logits, at_every_position(base_labels, logits))
-            return Losses(self.loss_weight * few_shot + globally, few_shot, globally, scores)
+            auxiliary = F.cross_entropy(logits, at_every_position(base_labels, logits))
+            return Losses(self.loss_weight * few_shot + auxiliary, few_shot, auxiliary, scores)

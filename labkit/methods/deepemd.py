@@ -35,26 +35,15 @@ class DeepEMD(Method):
             here both are learned together, in one loop.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        temperature: float = 12.5,
-        sfc_steps: int = 10,
-        sfc_rate: float = 1.7,
-        global_weight: float = 0.0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.temperature, self.global_weight = temperature, global_weight
-        self.sfc_steps, self.sfc_rate = sfc_steps, sfc_rate
-        self.global_classifier = nn.Linear(self.channels, classes) if global_weight else None
+    auxiliary_name = "global classification"
+    temperature: float = 12.5
+    sfc_steps: int = 10
+    sfc_rate: float = 1.7
+    global_weight: float = 0.0
 
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        own = ("temperature", "sfc_steps", "sfc_rate", "global_weight")
-        return super().recipe() | {name: getattr(self, name) for name in own}
+    def build(self) -> None:
+        """See `Method.build`."""
+        self.global_classifier = nn.Linear(self.channels, self.classes) if self.global_weight else None
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """See `Method.score`. With several shots it takes gradients whatever mode it is called in, but in training."""
@@ -101,8 +90,8 @@ class DeepEMD(Method):
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
             if self.global_classifier is None:
                 return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-            globally = pooled_global_loss(self.global_classifier, of_query, base_labels)
-            return Losses(few_shot + self.global_weight * globally, few_shot, globally, scores)
+            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
+            return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
 
 
 def plans(cost: Tensor, supply: Tensor, demand: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.methods.base import Losses, Method
@@ -15,30 +13,17 @@ class DSN(Method):
     """A class is the affine subspace that its support spans around its mean; a score, the distance from it (Eq. 3-4).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing.
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         dimensions: of a subspace; at most one less than there are shots. With one shot nothing is left to span, and,
             as in the authors' code, the subspace is the line through the origin and the one feature.
         scale: multiplies the squared distance.
         discriminative: weight of the term that keeps subspaces apart (Eq. 5-6).
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        dimensions: int = 4,
-        scale: float = 1.0,
-        discriminative: float = 0.03,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.dimensions, self.scale, self.discriminative = dimensions, scale, discriminative
-
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        own = ("dimensions", "scale", "discriminative")
-        return super().recipe() | {name: getattr(self, name) for name in own}
+    auxiliary_name = "overlap of subspaces"
+    dimensions: int = 4
+    scale: float = 1.0
+    discriminative: float = 0.03
 
     def subspaces(self, support: Tensor, support_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean [E, N, c] and orthonormal basis [E, N, c, d] of every class's pooled support [E, N, K, c].

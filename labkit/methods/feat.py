@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,35 +22,25 @@ class FEAT(Method):
             both are learned together, in one loop.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        temperature: float = 64.0,
-        contrast: float = 0.1,
-        drop: float = 0.5,
-        global_weight: float = 0.0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.temperature, self.contrast, self.rate, self.global_weight = temperature, contrast, drop, global_weight
+    auxiliary_name = "contrast"
+    temperature: float = 64.0
+    contrast: float = 0.1
+    drop: float = 0.5
+    global_weight: float = 0.0
+
+    def build(self) -> None:
+        """See `Method.build`."""
         c = self.channels
         self.to_query, self.to_key, self.to_value = (nn.Linear(c, c, bias=False) for _ in range(3))  # Eq. 5
-        self.out, self.norm, self.drop = nn.Linear(c, c), nn.LayerNorm(c), Dropout(drop)
-        self.global_classifier = nn.Linear(c, classes) if global_weight else None
-
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        own = {"temperature": self.temperature, "contrast": self.contrast, "drop": self.rate}
-        return super().recipe() | own | {"global_weight": self.global_weight}
+        self.out, self.norm, self.dropout = nn.Linear(c, c), nn.LayerNorm(c), Dropout(self.drop)
+        self.global_classifier = nn.Linear(c, self.classes) if self.global_weight else None
 
     def adapt(self, members: Tensor) -> Tensor:
         """Eq. 5-6: every member of a set [E, M, c] in view of the others, whatever their order."""
         keys, values = self.to_key(members), self.to_value(members)
         alike = torch.einsum("emc,enc->emn", self.to_query(members), keys) / self.channels**0.5
         seen = torch.einsum("emn,enc->emc", alike.softmax(-1), values)
-        adapted: Tensor = self.norm(members + self.drop(self.out(seen)))
+        adapted: Tensor = self.norm(members + self.dropout(self.out(seen)))
         return adapted
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -70,12 +58,12 @@ class FEAT(Method):
         with torch.autocast(query.device.type, enabled=False):
             scores = self.score(of_support, of_query)
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-            globally = self._contrast(of_support, of_query, labels)
-            total = few_shot + self.contrast * globally
+            auxiliary = self._contrast(of_support, of_query, labels)
+            total = few_shot + self.contrast * auxiliary
             if self.global_classifier is not None:
-                globally = pooled_global_loss(self.global_classifier, of_query, base_labels)
-                total = total + self.global_weight * globally
-            return Losses(total, few_shot, globally, scores)
+                auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
+                total = total + self.global_weight * auxiliary
+            return Losses(total, few_shot, auxiliary, scores)
 
     def _contrast(self, of_support: Tensor, of_query: Tensor, labels: Tensor) -> Tensor:
         """The contrastive term: a class's pictures, support and query, are one set, adapted together."""

@@ -6,8 +6,6 @@ the support, and what is learned over episodes are the weights those steps start
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +27,7 @@ class MAML(Method):
     Dropout is left out, as there.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing. The
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored. The
             backbone's layers of batch normalisation are exchanged, its dropout is removed.
         way: N, the one number of classes that it can tell apart; which output a class gets is arbitrary.
         steps, test_steps: of gradient descent on the support, in training and in test.
@@ -38,28 +36,16 @@ class MAML(Method):
             leaves out the derivative of the steps themselves.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        way: int = 5,
-        steps: int = 5,
-        test_steps: int = 10,
-        inner_rate: float = 0.01,
-        first_order: bool = False,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.way, self.steps, self.test_steps = way, steps, test_steps
-        self.inner_rate, self.first_order = inner_rate, first_order
-        _prepare(self.backbone)
-        self.head = nn.Linear(self.channels, way)
+    way: int = 5
+    steps: int = 5
+    test_steps: int = 10
+    inner_rate: float = 0.01
+    first_order: bool = False
 
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        own = ("way", "steps", "test_steps", "inner_rate", "first_order")
-        return super().recipe() | {name: getattr(self, name) for name in own}
+    def build(self) -> None:
+        """See `Method.build`."""
+        _prepare(self.backbone)
+        self.head = nn.Linear(self.channels, self.way)
 
     def embed(self, images: Tensor) -> Tensor:
         """The images themselves: MAML has no features of a picture alone."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,33 +15,23 @@ class MatchingNet(Method):
     """A query's label is the mean of the support's labels, weighed by a softmax of cosines (Eq. 1).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing.
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         scale: multiplies the cosines before the softmax; the paper's 1 leaves it nearly flat.
         steps: of the attention LSTM with which queries look at the support ("full context embeddings", section 2.1.2
             and its appendix); 0 leaves features as the backbone gives them. With them the support is a sequence,
             in the order of its classes, for a bidirectional LSTM, and the answer depends on that order.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        scale: float = 1.0,
-        steps: int = 0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        if not 0 <= steps <= MAX_STEPS:
-            raise ValueError(f"steps must be from 0 to {MAX_STEPS}, got {steps}")
-        self.scale, self.steps = scale, steps
-        if steps:
+    scale: float = 1.0
+    steps: int = 0
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        if not 0 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps must be from 0 to {MAX_STEPS}, got {self.steps}")
+        if self.steps:
             self.of_support = nn.LSTM(self.channels, self.channels, bidirectional=True, batch_first=True)
             self.of_query = nn.LSTMCell(2 * self.channels, self.channels)
-
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        return super().recipe() | {"scale": self.scale, "steps": self.steps}
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Logarithms of the label's probabilities; see `Method.score`."""

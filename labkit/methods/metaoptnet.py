@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class MetaOptNet(Method):
     is left out.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing.
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         head: ``"svm"``, the multi-class machine of Crammer and Singer (Eq. 10-11), or ``"ridge"`` regression.
         regularisation: C of the machine (the paper's 0.1), lambda of the regression (its 50).
         scale: gamma of Eq. 12, learned from this start.
@@ -30,28 +30,19 @@ class MetaOptNet(Method):
         ValueError: unknown head, or a regularisation that is not positive.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        head: Literal["svm", "ridge"] = "svm",
-        regularisation: float | None = None,
-        scale: float = 1.0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        if head not in ("svm", "ridge"):
-            raise ValueError(f"head must be 'svm' or 'ridge', got {head!r}")
-        self.head = head
-        self.regularisation = regularisation if regularisation is not None else {"svm": 0.1, "ridge": 50.0}[head]
-        if self.regularisation <= 0:
-            raise ValueError(f"regularisation must be positive, got {self.regularisation}")
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
+    head: Literal["svm", "ridge"] = "svm"
+    regularisation: float | None = None
+    scale: float = 1.0
 
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        return super().recipe() | {"head": self.head, "regularisation": self.regularisation}
+    def build(self) -> None:
+        """See `Method.build`."""
+        if self.head not in ("svm", "ridge"):
+            raise ValueError(f"head must be 'svm' or 'ridge', got {self.head!r}")
+        default = {"svm": 0.1, "ridge": 50.0}[self.head]
+        self.strength = default if self.regularisation is None else self.regularisation
+        if self.strength <= 0:
+            raise ValueError(f"regularisation must be positive, got {self.strength}")
+        self.gamma = nn.Parameter(torch.tensor(float(self.scale)))
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """See `Method.score`."""
@@ -63,8 +54,8 @@ class MetaOptNet(Method):
             targets = F.one_hot(labels, n).to(s).expand(len(s), -1, -1)
             kernel = torch.einsum("eic,ejc->eij", s, s)
             solve = dual_of_svm if self.head == "svm" else dual_of_ridge
-            weights = solve(kernel, targets, present, self.regularisation)
-            return self.scale * torch.einsum("eqc,eic,ein->eqn", q, s, weights)
+            weights = solve(kernel, targets, present, self.strength)
+            return self.gamma * torch.einsum("eqc,eic,ein->eqn", q, s, weights)
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """Cross-entropy of the queries (Eq. 12)."""

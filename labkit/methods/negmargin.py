@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,22 +21,13 @@ class NegativeMargin(Method):
         scale: beta of Eq. 2.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        margin: float = -0.02,
-        scale: float = 30.0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.margin, self.scale = margin, scale
-        self.global_classifier = nn.Linear(self.channels, classes, bias=False)
+    auxiliary_name = "classification with a negative margin"
+    margin: float = -0.02
+    scale: float = 30.0
 
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        return super().recipe() | {"margin": self.margin, "scale": self.scale}
+    def build(self) -> None:
+        """See `Method.build`."""
+        self.global_classifier = nn.Linear(self.channels, self.classes, bias=False)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """See `Method.score`."""
@@ -60,6 +49,6 @@ class NegativeMargin(Method):
             pooled = F.normalize(maps.mean((-2, -1)).flatten(0, 1), dim=-1)
             cosines = pooled @ F.normalize(self.global_classifier.weight, dim=-1).T
             own = F.one_hot(target, cosines.shape[-1]).to(cosines.dtype)
-            globally = F.cross_entropy(self.scale * (cosines - self.margin * own), target)
+            auxiliary = F.cross_entropy(self.scale * (cosines - self.margin * own), target)
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-            return Losses(globally, few_shot.detach(), globally, scores)
+            return Losses(auxiliary, few_shot.detach(), auxiliary, scores)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.methods.base import Losses, Method, mean_of_shots
@@ -15,24 +13,11 @@ class ProtoNet(Method):
     """A class is the mean of its pooled support features (Eq. 1), a score the negative squared distance (Eq. 2).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` says nothing.
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         scale: multiplies the squared distance; the paper's 1 suits its short features.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        scale: float = 1.0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.scale = scale
-
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        return super().recipe() | {"scale": self.scale}
+    scale: float = 1.0
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """See `Method.score`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +21,14 @@ class RelationNet(Method):
         global_weight: of a classification of all base classes beside it, which the paper has not.
     """
 
-    def __init__(
-        self,
-        backbone: str | nn.Module = "resnet12",
-        *,
-        classes: int = 64,
-        backbone_options: dict[str, Any] | None = None,
-        width: int = 64,
-        hidden: int = 8,
-        global_weight: float = 0.0,
-    ) -> None:
-        super().__init__(backbone, classes, backbone_options)
-        self.width, self.hidden, self.global_weight = width, hidden, global_weight
+    auxiliary_name = "global classification"
+    width: int = 64
+    hidden: int = 8
+    global_weight: float = 0.0
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        width, hidden = self.width, self.hidden
 
         def block(inputs: int) -> nn.Sequential:
             convolution = nn.Conv2d(inputs, width, 3, padding=1)
@@ -47,12 +42,7 @@ class RelationNet(Method):
         # The paper flattens a map of fixed size; the mean takes any.
         pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.relation = nn.Sequential(block(2 * self.channels), block(width), *pooled, first, nn.ReLU(), last)
-        self.global_classifier = nn.Linear(self.channels, classes) if global_weight else None
-
-    def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
-        own = ("width", "hidden", "global_weight")
-        return super().recipe() | {name: getattr(self, name) for name in own}
+        self.global_classifier = nn.Linear(self.channels, self.classes) if self.global_weight else None
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Relation scores before the sigmoid, which does not change their order; see `Method.score`."""
@@ -75,5 +65,5 @@ class RelationNet(Method):
         if self.global_classifier is None:
             return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
         with torch.autocast(query.device.type, enabled=False):
-            globally = pooled_global_loss(self.global_classifier, of_query, base_labels)
-        return Losses(few_shot + self.global_weight * globally, few_shot, globally, scores)
+            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
+        return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)

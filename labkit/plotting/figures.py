@@ -250,14 +250,20 @@ def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
 
 
-def learning_curves(metrics: Sequence[Mapping[str, Any]], chance: float) -> Figure:
-    """Losses, training and validation accuracy, and learning rate against steps, from ``metrics.jsonl``."""
+def learning_curves(
+    metrics: Sequence[Mapping[str, Any]], chance: float, auxiliary: str = "global classification, Eq. 11"
+) -> Figure:
+    """Losses, training and validation accuracy, and learning rate against steps, from ``metrics.jsonl``.
+
+    `auxiliary` names the second loss (`Method.auxiliary_name`); without a name it is not drawn.
+    """
     training = [m for m in metrics if "loss" in m]
     validation = [m for m in metrics if "validation" in m]
     steps = [m["step"] for m in training]
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
-    axes[0].plot(steps, [m["few_shot"] for m in training], label="few-shot, Eq. 12")
-    axes[0].plot(steps, [m["globally"] for m in training], label="global, Eq. 11")
+    axes[0].plot(steps, [m["few_shot"] for m in training], label="few-shot")
+    if auxiliary:
+        axes[0].plot(steps, [m["auxiliary"] for m in training], label=auxiliary)
     axes[0].set(title="Loss", xlabel="step")
     axes[0].legend()
     axes[1].plot(steps, [m["accuracy"] for m in training], color=SKY, label="base classes, augmented")

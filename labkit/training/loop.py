@@ -76,8 +76,6 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> Any:
     if e.method not in METHODS:
         raise ValueError(f"there is no method {e.method!r}; there are {sorted(METHODS)}")
     own = e.choices | ({"groups": e.groups, "preset": e.preset} if e.method == "dmf" else {})
-    if e.method != "dmf":  # which knows its choices itself
-        checks.options(f"the method {e.method!r}", METHODS[e.method], own)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return METHODS[e.method](e.backbone, classes=classes, backbone_options=e.backbone_options, **own)
@@ -271,7 +269,7 @@ def _step(run: _Run, objective: nn.Module, sampler: EpisodeSampler) -> Tensor:
     run.optimiser.step()
     run.step += 1
     hits = (losses.scores.argmax(-1) == batch.query_labels).float().mean()
-    return torch.stack([losses.total, losses.few_shot, losses.globally, 100 * hits]).detach()
+    return torch.stack([losses.total, losses.few_shot, losses.auxiliary, 100 * hits]).detach()
 
 
 class _Run:
@@ -305,10 +303,10 @@ class _Run:
     def log_group(self) -> tuple[float, float]:
         """A line of means over the step-group that ends here; its loss and accuracy."""
         self.check()
-        loss, few_shot, globally, accuracy = (mean(self.totals) / ((self.step - 1) % GROUP + 1)).tolist()
+        loss, few_shot, auxiliary, accuracy = (mean(self.totals) / ((self.step - 1) % GROUP + 1)).tolist()
         self.totals.zero_()
         rate = learning_rate_at(self.step - 1, self.experiment)
-        self.log(step=self.step, loss=loss, few_shot=few_shot, globally=globally, accuracy=accuracy, rate=rate)
+        self.log(step=self.step, loss=loss, few_shot=few_shot, auxiliary=auxiliary, accuracy=accuracy, rate=rate)
         return loss, accuracy
 
     def log(self, **line: Any) -> None:

@@ -170,14 +170,14 @@ def test_loss_weights_and_what_the_global_classifier_reads() -> None:
     for preset, weights in (("paper", (1.0, 0.5)), ("released", (0.5, 1.0))):
         model = DMF(Features(6), 3, preset, classes=9)
         losses = model.loss(support, query, labels, base)
-        torch.testing.assert_close(losses.total, weights[0] * losses.few_shot + weights[1] * losses.globally)
+        torch.testing.assert_close(losses.total, weights[0] * losses.few_shot + weights[1] * losses.auxiliary)
         read = query[0]
         if preset == "paper":
             own = model.align(query, model.filters(support.squeeze(2), query))[0][0]
             read = torch.stack([own[q, labels[0, q]] for q in range(3)])
         logits = model.global_classifier(read)
         expected = nn.functional.cross_entropy(logits, base[0][:, None, None].expand(-1, 4, 4))
-        torch.testing.assert_close(losses.globally, expected)
+        torch.testing.assert_close(losses.auxiliary, expected)
 
 
 def test_the_order_of_the_offset_input_only_names_the_halves_of_its_weights() -> None:

@@ -79,8 +79,8 @@ def test_loss_is_half_the_dense_cross_entropy_and_the_global_one(model: CAN) -> 
                         few.append(F.cross_entropy(dense[e, i, :, y, x], labels[e, i]))
                         glob.append(F.cross_entropy(logits[:, y, x], base[e, i]))
     torch.testing.assert_close(losses.few_shot, torch.stack(few).mean())
-    torch.testing.assert_close(losses.globally, torch.stack(glob).mean())
-    torch.testing.assert_close(losses.total, 0.5 * losses.few_shot + losses.globally)
+    torch.testing.assert_close(losses.auxiliary, torch.stack(glob).mean())
+    torch.testing.assert_close(losses.total, 0.5 * losses.few_shot + losses.auxiliary)
     torch.testing.assert_close(losses.scores, model.score(support, query))
 
 

@@ -120,8 +120,8 @@ def test_dsn_measures_how_far_subspaces_overlap() -> None:
     for classes, overlap in (([along_x, along_x], 1.0), ([along_x, along_y], 0.0)):
         support = torch.tensor([classes]).double()[..., None, None]
         losses = model.loss(support, query, labels, labels)
-        assert losses.globally.item() == pytest.approx(overlap)
-        torch.testing.assert_close(losses.total, losses.few_shot + 0.5 * losses.globally)
+        assert losses.auxiliary.item() == pytest.approx(overlap)
+        torch.testing.assert_close(losses.total, losses.few_shot + 0.5 * losses.auxiliary)
 
 
 def test_dsn_gradient_is_that_of_finite_differences() -> None:

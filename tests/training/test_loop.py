@@ -22,7 +22,7 @@ def test_learns_what_can_be_learnt(tmp_path: Path) -> None:
     trained = train(replace(TINY, steps=60, validate_every=30), BASE, VALIDATION, tmp_path, progress=False)
     assert trained.validation > 60  # of 3 classes; chance is 33
     first, last = (m for m in trained.metrics if "loss" in m and m["step"] in (25, 60))
-    assert last["globally"] < first["globally"]
+    assert last["auxiliary"] < first["auxiliary"]
 
 
 def test_same_seed_same_bits_and_a_stopped_run_goes_on_to_the_same(tmp_path: Path) -> None:

@@ -102,6 +102,6 @@ class LiteralDMF(nn.Module):
         few_shot = few_shot_loss(maps, labels, choices.few_shot_loss)
         logits = self.model.global_classifier(x_q.flatten(0, 1))
         target = base_labels.flatten()[:, None, None].expand(-1, *logits.shape[-2:])
-        globally = F.cross_entropy(logits, target)
+        auxiliary = F.cross_entropy(logits, target)
         weights = choices.loss_weights
-        return Losses(weights[0] * few_shot + weights[1] * globally, few_shot, globally, maps.mean((-2, -1)))
+        return Losses(weights[0] * few_shot + weights[1] * auxiliary, few_shot, auxiliary, maps.mean((-2, -1)))

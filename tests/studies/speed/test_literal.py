@@ -43,7 +43,7 @@ def test_losses_are_those_of_the_fast_form() -> None:
     model, literal, support, query = pair(preset="released")
     labels, base = torch.tensor([[0, 1, 2, 1]] * 2), torch.tensor([[4, 1, 2, 1]] * 2)
     fast, slow = (m.loss(support, query, labels, base) for m in (model, literal))
-    for name in ("total", "few_shot", "globally", "scores"):
+    for name in ("total", "few_shot", "auxiliary", "scores"):
         torch.testing.assert_close(getattr(fast, name), getattr(slow, name), atol=1e-8, rtol=0)
 
 
