@@ -19,6 +19,7 @@ from labkit.methods.base import Method
 from labkit.methods.can import CAN
 from labkit.methods.deepemd import DeepEMD
 from labkit.methods.dsn import DSN
+from labkit.methods.dynamic_fewshot import DynamicFewShot
 from labkit.methods.feat import FEAT
 from labkit.methods.maml import MAML
 from labkit.methods.matchingnet import MatchingNet
@@ -32,6 +33,7 @@ METHODS: dict[str, type[Method]] = {
     "can": CAN,
     "deepemd": DeepEMD,
     "dsn": DSN,
+    "dynamic_fewshot": DynamicFewShot,
     "feat": FEAT,
     "maml": MAML,
     "matchingnet": MatchingNet,
