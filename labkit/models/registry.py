@@ -17,6 +17,7 @@ from __future__ import annotations
 from labkit.dmf.model import DMF
 from labkit.methods.base import Method
 from labkit.methods.can import CAN
+from labkit.methods.cc_rot import CCRot
 from labkit.methods.deepemd import DeepEMD
 from labkit.methods.dsn import DSN
 from labkit.methods.dynamic_fewshot import DynamicFewShot
@@ -27,10 +28,12 @@ from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
+from labkit.methods.wdae import WDAE
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
     "can": CAN,
+    "cc_rot": CCRot,
     "deepemd": DeepEMD,
     "dsn": DSN,
     "dynamic_fewshot": DynamicFewShot,
@@ -41,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "negmargin": NegativeMargin,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
+    "wdae": WDAE,
 }
 
 

@@ -10,12 +10,12 @@ from labkit.methods.base import Losses
 from labkit.models.registry import METHODS
 from tests.methods.test_contract import CLASSES, OPTIONS, SIZE, E, K, N, Q
 
-NAMES = ["dynamic_fewshot"]
-CLASSIFIERS = ["dynamic_fewshot"]
+NAMES = ["dynamic_fewshot", "wdae", "cc_rot"]
+CLASSIFIERS = ["dynamic_fewshot", "wdae", "cc_rot"]
 
 
 def captured(loss: Any) -> Callable[..., Losses]:
-    return torch.compile(loss, fullgraph=True, backend="eager")  # type: ignore[no-any-return]
+    return torch.compile(loss, fullgraph=True, backend="eager")
 
 
 def model(name: str) -> Any:

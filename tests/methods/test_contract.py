@@ -21,6 +21,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "matchingnet": {"steps": 2},
     "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
+    "wdae": {"global_weight": 0.5},
+    "cc_rot": {"head_blocks": 2},
 }
 
 
