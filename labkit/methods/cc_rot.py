@@ -1,8 +1,8 @@
 """CC+rot (Gidaris et al., "Boosting Few-Shot Visual Learning with Self-Supervision", ICCV 2019).
 
-A cosine classifier of all base classes (its Eq. 2-3), whose backbone at the same time learns to tell by how many
-quarters of a turn a picture was rotated (Eq. 5 and 8). Every picture is seen in all four rotations, and every copy is
-classified too. A novel class is the mean of its normalised shots (its section 3.1.1).
+A cosine classifier of all base classes, whose backbone at the same time learns to tell by how many
+quarters of a turn a picture was rotated. Every picture is seen in all four rotations, and every copy is
+classified too. A novel class is the mean of its normalised shots.
 
 The published number is that of WRN-28-10 on pictures of 80 px. The released code is followed where the paper leaves
 open what the rotation's head is: the last stage of a wide residual network once more, and a cosine classifier.
@@ -28,7 +28,7 @@ class CCRot(Method):
 
     Args:
         backbone, classes, backbone_options: see `Method`.
-        rotation_weight: of the rotation's loss (alpha of Eq. 4).
+        rotation_weight: of the rotation's loss (alpha).
         head_width: channels of the rotation's head; None: those of the backbone.
         head_blocks: residual blocks of the rotation's head.
     """
@@ -66,7 +66,7 @@ class CCRot(Method):
             return Losses(auxiliary, few_shot.detach(), auxiliary, scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
-        """Eq. 4 on base images [B, 3, H, W]: cross-entropies of base classes and of rotations, over all 4 B copies."""
+        """Of base images [B, 3, H, W]: cross-entropies of base classes and of rotations, over all 4 B copies."""
         maps = self.embed(four_rotations(images))
         with torch.autocast(images.device.type, enabled=False):
             classification, rotation, logits = self.losses_of(maps, base_labels)

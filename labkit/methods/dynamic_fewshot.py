@@ -1,8 +1,7 @@
 """Dynamic Few-shot (Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without Forgetting", CVPR 2018).
 
-One cosine classifier (its Eq. 3-4) tells base and novel classes apart. The weight of a novel class is made from its
-shots: the mean of their normalised features (Eq. 5-6), plus what an attention over the base classes' weights brings
-(Eq. 7-8).
+One cosine classifier tells base and novel classes apart. The weight of a novel class is made from its shots: the mean
+of their normalised features, plus what an attention over the base classes' weights brings (its section 3).
 
 Where the released code differs from the paper, the code is followed: it adds one learned bias to all cosines, which
 cancels in a softmax and orders nothing, and is left out here. `read_out="map"` is what the authors do with their
@@ -82,7 +81,7 @@ class DynamicFewShot(Method):
         return maps.flatten(-3)
 
     def novel_weights(self, shots: Tensor, base: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Eq. 5-8: a weight for each novel class.
+        """A weight for each novel class: phi_avg times the mean shot, phi_att times what shots attend to.
 
         Args:
             shots: z, [E, N, K, d].
@@ -108,7 +107,7 @@ class DynamicFewShot(Method):
         return torch.cat([self.base_weights[base], self.novel_weights(self.read(support), base, mask)], dim=1)
 
     def logits(self, query: Tensor, weights: Tensor) -> Tensor:
-        """Eq. 4: scaled cosines of maps [E, Q, c, h, w] with weights [E, M, d], [E, Q, M]."""
+        """Scaled cosines of maps [E, Q, c, h, w] with weights [E, M, d], [E, Q, M]."""
         return self.scale * cosines(self.read(query), weights)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -118,7 +117,7 @@ class DynamicFewShot(Method):
             return self.logits(query, self.novel_weights(self.read(support), base, support_mask))
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of all queries among base and novel classes together (its section 3.3, second stage)."""
+        """Cross-entropy of all queries among base and novel classes together (the second phase)."""
         of_support, of_query = self.embed_together(support, query)
         with torch.autocast(query.device.type, enabled=False):
             part = roles(labels, base_labels, support.shape[1], self.novel, self.classes)
@@ -128,7 +127,7 @@ class DynamicFewShot(Method):
             return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
-        """Cosine classification of base images [B, 3, H, W] among all base classes (its first stage)."""
+        """Cosine classification of base images [B, 3, H, W] among all base classes (the first phase)."""
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.scale * cosines(self.read(maps), self.base_weights)

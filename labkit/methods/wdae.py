@@ -1,8 +1,8 @@
 """wDAE (Gidaris and Komodakis, "Generating Classification Weights with GNN Denoising Autoencoders", CVPR 2019).
 
 The weights of all classes, of base classes as learned and of novel ones as the mean of their shots, are the nodes of a
-graph. A graph network, trained to reconstruct weights from noisy ones (its section 3.2), gives all of them anew
-(section 3.3): every node takes messages from the nodes most like it.
+graph. A graph network, trained to reconstruct weights from noisy ones, gives all of them anew:
+every node takes messages from the nodes most like it.
 
 Where the released code is followed: the step along the network's direction has length sigmoid(g), so that r is
 normalised; which nodes are neighbours is seen without noise and without a gradient; the weights of base classes, too,
@@ -84,7 +84,7 @@ class WDAE(Method):
         return where, largest / (largest.sum(-1, keepdim=True) + 1e-12)
 
     def denoise(self, nodes: Tensor) -> Tensor:
-        """Weights [E, V, c] anew (its Eq. 5-8): normalised ones in, others, not normalised, out."""
+        """Weights [E, V, c] anew: normalised ones in, others, not normalised, out."""
         among = self.neighbourhood(nodes)
         x = self.noise_of_training(nodes)
         seen = self.update(torch.cat([x, self.message1(x, among)], dim=-1))

@@ -28,6 +28,7 @@ from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
+from labkit.methods.robust_dist import RobustDist
 from labkit.methods.wdae import WDAE
 
 METHODS: dict[str, type[Method]] = {
@@ -44,6 +45,7 @@ METHODS: dict[str, type[Method]] = {
     "negmargin": NegativeMargin,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
+    "robust_dist": RobustDist,
     "wdae": WDAE,
 }
 

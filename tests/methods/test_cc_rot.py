@@ -56,7 +56,8 @@ def test_its_scores_are_those_of_the_authors_code(model: CCRot, shots: int) -> N
 
 def copies() -> torch.Tensor:
     """The file's maps, block by block in the four rotations, as ours: [4, 4, c, h, w], rotations last."""
-    return ARRAYS["train/features_of_four_rotations"].unflatten(0, (4, 4)).transpose(0, 1)
+    by_block = ARRAYS["train/features_of_four_rotations"]
+    return by_block.view(4, 4, *by_block.shape[1:]).transpose(0, 1)
 
 
 def test_its_training_is_that_of_the_authors_code(model: CCRot) -> None:

@@ -10,8 +10,8 @@ from labkit.methods.base import Losses
 from labkit.models.registry import METHODS
 from tests.methods.test_contract import CLASSES, OPTIONS, SIZE, E, K, N, Q
 
-NAMES = ["dynamic_fewshot", "wdae", "cc_rot"]
-CLASSIFIERS = ["dynamic_fewshot", "wdae", "cc_rot"]
+NAMES = ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist"]
+CLASSIFIERS = ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist"]
 
 
 def captured(loss: Any) -> Callable[..., Losses]:

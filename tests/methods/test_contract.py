@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
     "wdae": {"global_weight": 0.5},
+    "robust_dist": {"members": 2},
     "cc_rot": {"head_blocks": 2},
 }
 
