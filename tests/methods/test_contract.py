@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
     "wdae": {"global_weight": 0.5},
     "robust_dist": {"members": 2},
+    "leo": {"latents": 4, "global_weight": 0.5},
     "cc_rot": {"head_blocks": 2},
 }
 
