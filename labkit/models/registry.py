@@ -21,6 +21,7 @@ from labkit.methods.cc_rot import CCRot
 from labkit.methods.deepemd import DeepEMD
 from labkit.methods.dsn import DSN
 from labkit.methods.dynamic_fewshot import DynamicFewShot
+from labkit.methods.e3bm import E3BM
 from labkit.methods.feat import FEAT
 from labkit.methods.leo import LEO
 from labkit.methods.maml import MAML
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
     "deepemd": DeepEMD,
     "dsn": DSN,
     "dynamic_fewshot": DynamicFewShot,
+    "e3bm": E3BM,
     "feat": FEAT,
     "leo": LEO,
     "maml": MAML,

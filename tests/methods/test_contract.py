@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "wdae": {"global_weight": 0.5},
     "robust_dist": {"members": 2},
     "leo": {"latents": 4, "global_weight": 0.5},
+    "e3bm": {"steps": 3, "global_weight": 0.5},
     "cc_rot": {"head_blocks": 2},
 }
 
