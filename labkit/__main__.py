@@ -12,6 +12,9 @@ from collections.abc import Sequence
 COMMANDS = {
     "run": "execute the notebooks in order and say what came out",
     "train": "train a named setting",
+    "table": "train what Table 1 or 2 lacks",
+    "figure": "measure what a figure or a study shows",
+    "speed": "measure the fast form against the literal one",
     "ship": "add a trained model to those that come with the lab",
 }
 

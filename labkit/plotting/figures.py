@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import Episode
+from labkit.evaluation.intervals import over_episodes, shown
 from labkit.evaluation.protocol import Result
 
 # Okabe and Ito's palette, in the order that lines take it.
@@ -303,13 +304,13 @@ def episode_histograms(results: Mapping[str, Result], method: str, reference: st
     """Accuracy of `method` episode by episode, and its lead over `reference` on those same episodes, in points."""
     own = results[method].per_episode
     lead = own - results[reference].per_episode
-    half = 1.96 * lead.std(ddof=1) / len(lead) ** 0.5
+    mean, half = over_episodes(lead)
     reach = max(30, int(abs(lead).max()))
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
     axes[0].hist(own, bins=range(0, 102, 4), color=BLUE)
     axes[0].set(xlabel=f"accuracy of {method} in an episode, %", ylabel="episodes")
     axes[1].hist(lead, bins=range(-reach, reach + 1, 2), color=GREEN)
-    axes[1].set(xlabel=f"{method} - {reference}, points (mean {lead.mean():.2f} ± {half:.2f})")
+    axes[1].set(xlabel=f"{method} - {reference}, points (mean {shown(mean, half, 2)})")
     return figure
 
 
