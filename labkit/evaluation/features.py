@@ -17,11 +17,12 @@ from labkit.methods.base import Method, mean_of_shots
 
 @contextmanager
 def still(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside, every part's own mode again afterwards."""
+    """Evaluation mode, full precision and no gradients inside, every part's own mode again afterwards."""
     modes = {module: module.training for module in model.modules()}
+    device = next((p.device.type for p in model.parameters()), "cpu")
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, enabled=False):
             yield
     finally:
         for module, training in modes.items():
