@@ -37,8 +37,8 @@ def load_images(
         TypeError: an option that the source does not have, or a number that is none.
         DataError: files that are missing, damaged or not what they should be, named.
     """
-    checks.whole("size", size, most=MAX_SIZE)
-    checks.whole("seed", seed, least=0, most=2**64 - 1)
+    size, seed = checks.whole("size", size, most=MAX_SIZE), checks.whole("seed", seed, least=0, most=2**64 - 1)
+    name, split, options = checks.text("name", name), checks.text("split", split), checks.plain(options)
     if name in glyphs.DATASETS:
         if root is not None:
             raise ValueError(f"{name} is rendered here and read from no folder, got root={str(root)!r}")

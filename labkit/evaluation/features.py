@@ -27,11 +27,12 @@ class FewShotModel(Protocol):
 
 @contextmanager
 def eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; afterwards every part is in its own mode again."""
+    """Evaluation mode, full precision and no gradients inside; afterwards every part is in its own mode again."""
     modes = {module: module.training for module in model.modules()}
+    device = next((p.device.type for p in model.parameters()), "cpu")
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, enabled=False):
             yield
     finally:
         for module, training in modes.items():  # one by one: a part may have been frozen

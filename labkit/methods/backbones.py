@@ -114,7 +114,9 @@ class ResNet12(nn.Module):
         self, width: float = 1.0, last_pool: bool = False, drop: float = 0.1, block: int = 5, ramp: int = 40_000
     ) -> None:
         super().__init__()
-        checks.finite("width", width, above=0)
+        width, drop = checks.finite("width", width, above=0), checks.finite("drop", drop, least=0, below=1)
+        last_pool = checks.flag("last_pool", last_pool)
+        block, ramp = checks.whole("block", block), checks.whole("ramp", ramp)
         sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
         self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
         self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
@@ -140,7 +142,7 @@ class Conv4(nn.Module):
 
     def __init__(self, width: int = 64, last_pool: bool = False) -> None:
         super().__init__()
-        checks.whole("width", width)
+        width, last_pool = checks.whole("width", width), checks.flag("last_pool", last_pool)
         layers: list[nn.Module] = []
         for i in range(4):
             layers += [nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]

@@ -59,16 +59,26 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
-            checks.whole(name, getattr(self, name))
-        checks.whole("warmup", self.warmup, least=0)
-        checks.whole("validation_episodes", self.validation_episodes, least=2)
-        checks.finite("learning_rate", self.learning_rate, above=0)
-        checks.finite("momentum", self.momentum, above=0, below=1)
-        checks.finite("weight_decay", self.weight_decay, least=0)
-        for name in ("clip", "per_class"):  # None is without
-            checks.finite(name, 1 if getattr(self, name) is None else getattr(self, name), above=0)
+            self._keep(name, checks.whole(name, getattr(self, name)))
+        self._keep("warmup", checks.whole("warmup", self.warmup, least=0))
+        self._keep("validation_episodes", checks.whole("validation_episodes", self.validation_episodes, least=2))
+        self._keep("learning_rate", checks.finite("learning_rate", self.learning_rate, above=0))
+        self._keep("momentum", checks.finite("momentum", self.momentum, above=0, below=1))
+        self._keep("weight_decay", checks.finite("weight_decay", self.weight_decay, least=0))
+        if self.clip is not None:  # None is without
+            self._keep("clip", checks.finite("clip", self.clip, above=0))
+        if self.per_class is not None:
+            self._keep("per_class", checks.whole("per_class", self.per_class))
         for name in ("choices", "backbone_options"):
             checks.kind(name, getattr(self, name), dict, "a dict of options")
+            self._keep(name, checks.plain(getattr(self, name)))
+        for name in ("name", "dataset", "method", "backbone", "preset"):
+            self._keep(name, checks.text(name, getattr(self, name), "a name"))
+        checks.kind("augment", self.augment, Augment, "a labkit.episodes.augment.Augment")
+        self._keep("bfloat16", checks.flag("bfloat16", self.bfloat16))
+
+    def _keep(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
     def to_json(self) -> dict[str, Any]:
         """All settings in JSON types."""
@@ -155,16 +165,18 @@ PRESETS: dict[str, Experiment] = {
 }
 
 
-def experiment(name: str, **changes: Any) -> Experiment:
+def experiment(setting: str, /, **changes: Any) -> Experiment:
     """A preset by name, with some fields changed; `choices` and `backbone_options` are added to the preset's own.
+
+    The first argument has no keyword, so that every field can be changed, `name` too.
 
     Raises:
         ValueError: unknown name, or a value that cannot be.
         TypeError: unknown field, or a value of the wrong kind.
     """
-    if name not in PRESETS:
-        raise ValueError(f"there is no experiment {name!r}; there are {sorted(PRESETS)}")
-    preset = PRESETS[name]
+    if checks.text("the name of an experiment", setting) not in PRESETS:
+        raise ValueError(f"there is no experiment {setting!r}; there are {sorted(PRESETS)}")
+    preset = PRESETS[setting]
     checks.options("an experiment", Experiment, changes)
     for k in ("choices", "backbone_options"):
         checks.kind(k, changes.get(k, {}), dict, "a dict of options")
