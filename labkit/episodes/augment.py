@@ -41,7 +41,7 @@ class Augment:
     erase: float = 0.5
     fill: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
-    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, int]]) -> Tensor:
+    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:
         """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
         e, b, _, h, w = unit.shape
         drawn = np.stack([np.random.default_rng((*seed, 1)).random((b, DRAWS), dtype=np.float32) for seed in seeds])

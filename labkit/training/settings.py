@@ -7,6 +7,8 @@ from typing import Any
 
 from labkit.common import checks
 from labkit.episodes.augment import Augment
+from labkit.training.phases import Phase, as_phase
+from labkit.training.pretrain import PRE_TRAINING
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Experiment:
         test_query: queries per class in validation and test.
         augment: see `labkit.episodes.augment`.
         bfloat16: mixed precision in the backbone.
+        phases: in place of the one that `steps`, `batch`, `warmup`, `learning_rate`, `momentum`, `weight_decay`, `clip`
+            and `validate_every` describe; `steps` is their sum, the others are then ignored.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Experiment:
     test_query: int = 15
     augment: Augment = Augment()  # noqa: RUF009  (frozen)
     bfloat16: bool = False
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
@@ -69,10 +74,22 @@ class Experiment:
             checks.finite(name, 1 if getattr(self, name) is None else getattr(self, name), above=0)
         for name in ("choices", "backbone_options"):
             checks.kind(name, getattr(self, name), dict, "a dict of options")
+        checks.kind("phases", self.phases, (tuple, list), "a tuple of phases")
+        object.__setattr__(self, "phases", tuple(as_phase(phase) for phase in self.phases))
+        total = sum(phase.steps for phase in self.phases)
+        if total not in (0, self.steps):
+            raise ValueError(f"steps={self.steps}, but the phases take {total}: give steps={total}, or other phases")
+
+    @property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases, or the one that the other fields describe."""
+        common = ("steps", "warmup", "learning_rate", "momentum", "weight_decay", "clip", "validate_every")
+        return self.phases or (Phase(size=self.batch, **{name: getattr(self, name) for name in common}),)
 
     def to_json(self) -> dict[str, Any]:
-        """All settings in JSON types."""
-        return asdict(self)
+        """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
+        fields = asdict(self)
+        return fields if self.phases else {name: value for name, value in fields.items() if name != "phases"}
 
 
 # The paper's settings. `score_scale`, about 1 / sqrt(c), is ours, for the reason given at QUICK; in the paper it is 1.
@@ -139,6 +156,14 @@ MINI_THIN = replace(
 )
 MINI_SMALL = replace(MINI_THIN, name="mini-small", size=42, steps=3000, warmup=150)
 
+# The backbone on which heads are compared.
+BACKBONE: dict[str, Any] = {
+    "method": "classifier",
+    "choices": {},
+    "steps": PRE_TRAINING.steps,
+    "phases": (PRE_TRAINING,),
+}
+
 PRESETS: dict[str, Experiment] = {
     e.name: e
     for e in (
@@ -149,6 +174,8 @@ PRESETS: dict[str, Experiment] = {
         replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
         MINI_THIN,
         MINI_SMALL,
+        replace(MINI_SMALL, name="mini-backbone-42", **BACKBONE),
+        replace(MINI_SMALL, name="mini-backbone-84", size=84, **BACKBONE),
         TIERED_1SHOT,
         replace(TIERED_1SHOT, name="tiered-5shot", shot=5, groups=320),
     )
