@@ -30,7 +30,7 @@ class Batch:
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
-    keys: list[tuple[int, ...]]
+    keys: Sequence[tuple[int, ...]]
 
 
 class Feed(Protocol):

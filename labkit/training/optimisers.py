@@ -51,7 +51,8 @@ def set_modes(model: nn.Module, rates: dict[str, float]) -> None:
 def make_optimiser(model: nn.Module, phase: Phase, device: torch.device) -> torch.optim.Optimizer:
     """The optimiser of a phase, on the parameters of `model`."""
     given: Any = parameter_groups(model, phase.rates) if phase.rates else model.parameters()
-    common = {"lr": phase.learning_rate, "weight_decay": phase.weight_decay, "fused": device.type == "cuda"}
+    fused = device.type == "cuda"
+    common: dict[str, Any] = {"lr": phase.learning_rate, "weight_decay": phase.weight_decay, "fused": fused}
     if phase.optimiser == "sgd":
         nesterov = phase.nesterov and phase.momentum > 0
         return torch.optim.SGD(given, momentum=phase.momentum, nesterov=nesterov, **common)

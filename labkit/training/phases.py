@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from labkit.common import checks
@@ -114,6 +114,11 @@ class Phase:
             raise ValueError(f"milestones must be ascending steps, got {list(self.milestones)}")
         if self.milestones and self.schedule != "steps":
             raise ValueError(f'milestones go with schedule="steps", got {self.schedule!r}')
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from a phase's defaults, in JSON types: a field that is new one day changes no checkpoint."""
+        plain = asdict(Phase(1))
+        return {name: value for name, value in asdict(self).items() if name == "steps" or value != plain[name]}
 
 
 def as_phase(given: Phase | dict[str, Any]) -> Phase:

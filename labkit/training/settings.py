@@ -88,8 +88,8 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
-        fields = asdict(self)
-        return fields if self.phases else {name: value for name, value in fields.items() if name != "phases"}
+        fields = {name: value for name, value in asdict(self).items() if name != "phases"}
+        return fields | ({"phases": [phase.to_json() for phase in self.phases]} if self.phases else {})
 
 
 # The paper's settings. `score_scale`, about 1 / sqrt(c), is ours, for the reason given at QUICK; in the paper it is 1.
@@ -155,14 +155,8 @@ MINI_THIN = replace(
     bfloat16=True,
 )
 MINI_SMALL = replace(MINI_THIN, name="mini-small", size=42, steps=3000, warmup=150)
-
 # The backbone on which heads are compared.
-BACKBONE: dict[str, Any] = {
-    "method": "classifier",
-    "choices": {},
-    "steps": PRE_TRAINING.steps,
-    "phases": (PRE_TRAINING,),
-}
+BACKBONE: dict[str, Any] = {"method": "classifier", "choices": {}, "steps": 9000, "phases": (PRE_TRAINING,)}
 
 PRESETS: dict[str, Experiment] = {
     e.name: e
