@@ -59,7 +59,7 @@ class Augment:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
-    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, int]]) -> Tensor:
+    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:
         """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
         e, b, _, h, w = unit.shape
         drawn = np.stack([np.random.default_rng((*seed, 1)).random((b, DRAWS), dtype=np.float32) for seed in seeds])

@@ -158,3 +158,22 @@ class Conv4(nn.Module):
             raise ValueError(f"images must be of {self.stride} px at least, got {list(images.shape[-2:])}")
         y: Tensor = self.layers(images)
         return y
+
+
+class CachedFeatures(nn.Module):
+    """Takes the place of a backbone whose maps were computed before (`labkit.evaluation.features`): the identity.
+
+    Args:
+        channels: of the maps.
+        stride: of a cell, in pixels.
+        digest: of the weights that made the maps; a method trained on them fits no others.
+    """
+
+    def __init__(self, channels: int, stride: int = 8, digest: str = "") -> None:
+        super().__init__()
+        self.channels = self.inputs = checks.whole("channels", channels)
+        self.stride, self.digest = stride, digest
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, c, h, w], as they are."""
+        return maps

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.methods.backbones import Conv4, ResNet12
+from labkit.methods.backbones import CachedFeatures, Conv4, ResNet12
 from labkit.methods.probe import channels_of, check_maps, stride_of
 
 
@@ -44,7 +44,8 @@ class Method(nn.Module):
     `build`.
 
     Args:
-        backbone: ``"resnet12"``, ``"conv4"``, or a module from [B, 3, h, w] to [B, c, h', w'].
+        backbone: ``"resnet12"``, ``"conv4"``, ``"features"`` for maps computed before, or a module from [B, 3, h, w]
+            to [B, c, h', w'].
         classes: base classes of its global classifier; ignored by a method without one.
         backbone_options: passed to a backbone given by name, for example ``{"width": 0.25}``.
         options: the method's own.
@@ -151,6 +152,36 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+        """Ordinary classification of base pictures by `global_classifier`, by which a backbone is pre-trained.
+
+        A classifier that is a convolution is followed at every cell (dense), any other on the map's mean.
+
+        Args:
+            images: normalised [B, 3, H, W].
+            base_labels: int64 [B].
+            label_smoothing: share of the target that is spread over all classes.
+
+        Returns:
+            Losses with scores [1, B, classes].
+
+        Raises:
+            ValueError: the method has no `global_classifier`.
+        """
+        classifier = getattr(self, "global_classifier", None)
+        if not isinstance(classifier, nn.Module):
+            raise ValueError(f"{type(self).__name__} has no classifier of the base classes to be pre-trained by")
+        maps = self.embed(images)
+        with torch.autocast(images.device.type, enabled=False):
+            if isinstance(classifier, nn.Conv2d):
+                logits = classifier(maps)
+                target, scores = at_every_position(base_labels, logits), logits.mean((-2, -1))
+            else:
+                logits = scores = classifier(maps.mean((-2, -1)))
+                target = base_labels
+            loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+        return Losses(loss, torch.zeros_like(loss), loss, scores[None])
+
     def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
 
@@ -165,7 +196,8 @@ class Method(nn.Module):
 
     def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
-        checks.images(support, query, None if self.backbone_name is None else 3)
+        inputs = getattr(self.backbone, "inputs", 3)  # 3 channels, or as many as the cached maps have
+        checks.images(support, query, None if self.backbone_name is None else inputs)
         n, k = support.shape[1:3]
         features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
         of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
@@ -229,7 +261,7 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
         if options:
             raise ValueError("backbone_options go with a backbone given by name")
         return backbone
-    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4}
+    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4, "features": CachedFeatures}
     if backbone not in known:
         raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
     checks.options(f"the backbone {backbone!r}", known[backbone], options)

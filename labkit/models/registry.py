@@ -17,6 +17,7 @@ from __future__ import annotations
 from labkit.dmf.model import DMF
 from labkit.methods.base import Method
 from labkit.methods.can import CAN
+from labkit.methods.classifier import Classifier
 from labkit.methods.deepemd import DeepEMD
 from labkit.methods.dsn import DSN
 from labkit.methods.feat import FEAT
@@ -30,6 +31,7 @@ from labkit.methods.relationnet import RelationNet
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
     "can": CAN,
+    "classifier": Classifier,
     "deepemd": DeepEMD,
     "dsn": DSN,
     "feat": FEAT,

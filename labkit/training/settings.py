@@ -7,6 +7,8 @@ from typing import Any
 
 from labkit.common import checks
 from labkit.episodes.augment import Augment
+from labkit.training.phases import Phase, as_phase
+from labkit.training.pretrain import PRE_TRAINING
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Experiment:
         test_query: queries per class in validation and test.
         augment: see `labkit.episodes.augment`.
         bfloat16: mixed precision in the backbone.
+        phases: in place of the one that `steps`, `batch`, `warmup`, `learning_rate`, `momentum`, `weight_decay`, `clip`
+            and `validate_every` describe; `steps` is their sum, the others are then ignored.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Experiment:
     test_query: int = 15
     augment: Augment = Augment()  # noqa: RUF009  (frozen)
     bfloat16: bool = False
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
@@ -76,13 +81,25 @@ class Experiment:
             self._keep(name, checks.text(name, getattr(self, name), "a name"))
         checks.kind("augment", self.augment, Augment, "a labkit.episodes.augment.Augment")
         self._keep("bfloat16", checks.flag("bfloat16", self.bfloat16))
+        checks.kind("phases", self.phases, (tuple, list), "a tuple of phases")
+        self._keep("phases", tuple(as_phase(phase) for phase in self.phases))
+        total = sum(phase.steps for phase in self.phases)
+        if total not in (0, self.steps):
+            raise ValueError(f"steps={self.steps}, but the phases take {total}: give steps={total}, or other phases")
 
     def _keep(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
+    @property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases, or the one that the other fields describe."""
+        common = ("steps", "warmup", "learning_rate", "momentum", "weight_decay", "clip", "validate_every")
+        return self.phases or (Phase(size=self.batch, **{name: getattr(self, name) for name in common}),)
+
     def to_json(self) -> dict[str, Any]:
-        """All settings in JSON types."""
-        return asdict(self)
+        """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
+        fields = {name: value for name, value in asdict(self).items() if name != "phases"}
+        return fields | ({"phases": [phase.to_json() for phase in self.phases]} if self.phases else {})
 
 
 # The paper's settings. `score_scale`, about 1 / sqrt(c), is ours, for the reason given at QUICK; in the paper it is 1.
@@ -148,6 +165,8 @@ MINI_THIN = replace(
     bfloat16=True,
 )
 MINI_SMALL = replace(MINI_THIN, name="mini-small", size=42, steps=3000, warmup=150)
+# The backbone on which heads are compared.
+BACKBONE: dict[str, Any] = {"method": "classifier", "choices": {}, "steps": 9000, "phases": (PRE_TRAINING,)}
 
 PRESETS: dict[str, Experiment] = {
     e.name: e
@@ -159,6 +178,8 @@ PRESETS: dict[str, Experiment] = {
         replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
         MINI_THIN,
         MINI_SMALL,
+        replace(MINI_SMALL, name="mini-backbone-42", **BACKBONE),
+        replace(MINI_SMALL, name="mini-backbone-84", size=84, **BACKBONE),
         TIERED_1SHOT,
         replace(TIERED_1SHOT, name="tiered-5shot", shot=5, groups=320),
     )

@@ -9,7 +9,8 @@ import torch
 
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.models.checkpoints import load_model, load_state, read_header, save_model, save_state
+from labkit.models.checkpoints import load_model, read_header, save_model
+from labkit.training.checkpoints import load_state, save_state
 
 
 @pytest.fixture
