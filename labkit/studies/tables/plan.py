@@ -21,11 +21,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.common import places
-from labkit.methods.backbones import Conv4, ResNet12
+from labkit.methods.backbones import BACKBONES
 from labkit.sweeps.forecast import Cost, forecast, wall_time
 from labkit.training.settings import Experiment, experiment
 
@@ -91,9 +91,8 @@ def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
 @lru_cache
 def _of_an_image(backbone: str, options: tuple[tuple[str, Any], ...], size: int) -> tuple[float, float, int]:
     """Operations of a training step and bytes that autograd keeps in float32, both for one image; and weights."""
-    kinds: dict[str, Any] = {"resnet12": ResNet12, "conv4": Conv4, "wrn28": _WideResNet}
     with torch.device("meta"):
-        network = kinds[backbone](**dict(options))
+        network = BACKBONES[backbone](**dict(options))
         images = torch.empty(2, 3, size, size)
     kept: dict[int, int] = {}
     alive: list[Tensor] = []
@@ -116,33 +115,6 @@ def announce(e: Experiment, device: str, devices: int = 1) -> None:
     cost = training_cost(e, device=device)
     if cost.seconds / devices > 3600:
         print(forecast([replace(cost, seconds=cost.seconds / devices)], 1), flush=True)
-
-
-class _WideResNet(nn.Sequential):
-    """WRN-28-10 (Zagoruyko and Komodakis, 2016) up to its last feature map: to be counted, never trained here."""
-
-    def __init__(self) -> None:
-        sizes = (16, 160, 320, 640)
-        blocks = [
-            _WideBlock(sizes[g] if i else sizes[g - 1], sizes[g], 2 if g > 1 and not i else 1)
-            for g in (1, 2, 3)
-            for i in range(4)
-        ]
-        super().__init__(nn.Conv2d(3, 16, 3, padding=1, bias=False), *blocks, nn.BatchNorm2d(640), nn.ReLU())
-
-
-class _WideBlock(nn.Module):
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        first = [nn.BatchNorm2d(inside), nn.ReLU(), nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)]
-        second = [nn.BatchNorm2d(outside), nn.ReLU(), nn.Conv2d(outside, outside, 3, padding=1, bias=False)]
-        self.body = nn.Sequential(*first, *second)
-        same = inside == outside
-        self.shortcut = nn.Identity() if same else nn.Conv2d(inside, outside, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.body(x) + self.shortcut(x)
-        return y
 
 
 def table1_plan(rate: Rate | None = None, seeds: int = 3, devices: Sequence[int] = (1, 8, 64)) -> pd.DataFrame:
