@@ -26,6 +26,8 @@ from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
+from labkit.methods.snail import SNAIL
+from labkit.methods.tapnet import TapNet
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
@@ -39,6 +41,8 @@ METHODS: dict[str, type[Method]] = {
     "negmargin": NegativeMargin,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
+    "snail": SNAIL,
+    "tapnet": TapNet,
 }
 
 
