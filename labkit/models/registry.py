@@ -27,6 +27,7 @@ from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
 from labkit.methods.snail import SNAIL
+from labkit.methods.tadam import TADAM
 from labkit.methods.tapnet import TapNet
 
 METHODS: dict[str, type[Method]] = {
@@ -42,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
     "protonet": ProtoNet,
     "relationnet": RelationNet,
     "snail": SNAIL,
+    "tadam": TADAM,
     "tapnet": TapNet,
 }
 

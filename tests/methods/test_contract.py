@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
     "tapnet": {"references": N},
+    "tadam": {"start": 0.1, "global_weight": 0.5},
     "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
 }
 ORDERED = {
