@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.methods.backbones import CachedFeatures, Conv4, ResNet12
+from labkit.methods.backbones import BACKBONES
 from labkit.methods.probe import channels_of, check_maps, stride_of
 
 
@@ -44,8 +44,8 @@ class Method(nn.Module):
     `build`.
 
     Args:
-        backbone: ``"resnet12"``, ``"conv4"``, ``"features"`` for maps computed before, or a module from [B, 3, h, w]
-            to [B, c, h', w'].
+        backbone: ``"resnet12"``, ``"conv4"``, ``"wrn28"``, ``"features"`` for maps computed before, or a module from
+            [B, 3, h, w] to [B, c, h', w'].
         classes: base classes of its global classifier; ignored by a method without one.
         backbone_options: passed to a backbone given by name, for example ``{"width": 0.25}``.
         options: the method's own.
@@ -261,11 +261,10 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
         if options:
             raise ValueError("backbone_options go with a backbone given by name")
         return backbone
-    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4, "features": CachedFeatures}
-    if backbone not in known:
-        raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
-    checks.options(f"the backbone {backbone!r}", known[backbone], options)
-    return known[backbone](**options)
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)} or a module, got {backbone!r}")
+    checks.options(f"the backbone {backbone!r}", BACKBONES[backbone], options)
+    return BACKBONES[backbone](**options)
 
 
 def _annotations(kind: type) -> Iterable[str]:

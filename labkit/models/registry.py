@@ -27,6 +27,9 @@ from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
+from labkit.methods.snail import SNAIL
+from labkit.methods.tadam import TADAM
+from labkit.methods.tapnet import TapNet
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
@@ -41,6 +44,9 @@ METHODS: dict[str, type[Method]] = {
     "negmargin": NegativeMargin,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
+    "snail": SNAIL,
+    "tadam": TADAM,
+    "tapnet": TapNet,
 }
 
 
