@@ -24,6 +24,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tapnet": {"references": N},
     "tadam": {"start": 0.1, "global_weight": 0.5},
     "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
+    "wdae": {"global_weight": 0.5},
+    "robust_dist": {"members": 2},
+    "cc_rot": {"head_blocks": 2},
 }
 ORDERED = {
     "matchingnet": "its LSTM reads the classes in their order",
