@@ -12,6 +12,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "run": "execute the notebooks in order and say what came out",
     "train": "train a named setting",
+    "export-explorer": "write the explorer as one page that needs no Python",
     "ship": "add a trained model to those that come with the lab",
 }
 
@@ -19,7 +20,7 @@ COMMANDS = {
 def main(given: Sequence[str] | None = None) -> int:
     """Call the command that is named first; its exit code."""
     given = sys.argv[1:] if given is None else list(given)
-    names = "\n".join(f"  {name:<12} {what}" for name, what in COMMANDS.items())
+    names = "\n".join(f"  {name:<16} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="dmf-lab",
         description="A lab for Dynamic Meta-Filter few-shot learning.",
