@@ -15,7 +15,8 @@ export const STYLE =
   ".red{fill:#D55E00}.title{font-weight:700;font-size:13px}";
 
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
-export const fixed = (v, digits = 2) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits);
+export const fixed = (v, digits = 2) =>
+  (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
 export const signed = (v, digits = 2) => (v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
 
 // One element: its name, its attributes (numbers to a hundredth), its content.
@@ -286,7 +287,7 @@ function drawScores(store, view, s, w) {
       box(x(bare[c]) - 1, bar[0] - 2, 2, bar[1] + 4, { fill: "currentColor", class: "bare" }),
       learnt && c === n ? box(x(learnt[c]) - 1, bar[0] - 3, 3, bar[1] + 6, { fill: RED }) : "",
       words(
-        right - 50,
+        left + room + 6,
         bar[0] + bar[1] - (compact ? 0 : 2),
         fixed(now[c]),
         c === best ? { class: "best" } : {},
@@ -299,10 +300,12 @@ function drawScores(store, view, s, w) {
   const y = 3 + N * tall + 10;
   out.push(words(left, y, fixed(low, 0), { class: "small" }));
   out.push(words(left + room, y, fixed(high, 1), { class: "small", "text-anchor": "end" }));
-  const legend = left + room / 2 - 52;
-  out.push(box(legend - 7, y - 10, 2, 12, { fill: "currentColor" }));
-  out.push(words(legend, y, "without alignment", { class: "small" }));
-  return [out.join(""), y + 6];
+  // What the dark tick means: between the ends of the scale, or below where there is no room.
+  const below = room < 190 ? 15 : 0;
+  const legend = below ? left + 7 : left + room / 2 - 48;
+  out.push(box(legend - 7, y + below - 10, 2, 12, { fill: "currentColor" }));
+  out.push(words(legend, y + below, "without alignment", { class: "small" }));
+  return [out.join(""), y + below + 6];
 }
 
 const DRAWN = {
@@ -333,9 +336,10 @@ export function captions(store, view, s) {
   const unit = s.overlay === "offset length" ? " px" : "";
   const over = overlay ? `; ${s.overlay} ${fixed(overlay()[view.cell])}${unit}` : "";
   const similar = s.overlay === "similarity" ? `; colour: similarity to the query's cell, −1 to 1` : "";
+  const what = truth === null ? `Query ${view.q + 1}` : `True class: ${task.names[truth]}`;
   const rule = `${t < 1 ? `, stopped at t = ${fixed(t)}` : ""}`;
   return {
-    query: `${truth === null ? `Query ${view.q + 1}` : `A ${task.names[truth]}`}. Cell in row ${view.row}, column ${view.column}${s.locked ? ", locked" : ""}${over}`,
+    query: `${what}. Cell in row ${view.row}, column ${view.column}${s.locked ? ", locked" : ""}${over}`,
     offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,
     filter:
       s.group === null ? `${b.groups} groups of ${b.channels / b.groups} channels` : `group ${s.group + 1}`,

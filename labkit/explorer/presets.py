@@ -67,8 +67,8 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         if float(strength.flatten()[at]) <= 0:
             return
         numbers = {
-            "margin": f"{trained[q]:+.2f}",
-            "bare": f"{bare[q]:+.2f}",
+            "margin": f"{trained[q]:+.2f}".replace("-", "−"),
+            "bare": f"{bare[q]:+.2f}".replace("-", "−"),
             "true": task.names[labels[q]],
             "rival": task.names[rival[q]],
             "bare_rival": task.names[bare_rival[q]],
@@ -77,7 +77,7 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
             "apart": f"{apart[q, cell // w, cell % w]:.2f}",
         }
         where = {"task": number, "query": q, "support_class": int(labels[q]), "row": cell // w, "column": cell % w}
-        text = why.format(**{k: str(v).replace("{", "(").replace("}", ")") for k, v in numbers.items()})
+        text = why.format(**numbers)
         found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0} | state)
 
     keep("sure", trained, "A sure answer", "{true} leads by {margin}; without alignment by {bare}.")

@@ -36,7 +36,10 @@ from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, preco
 
 EXPORT_BYTES = 20 * 2**20
 # The traits that say what is looked at.
-VIEW = "task checkpoint mode query support_class picture row column time overlay locked plain everywhere moves".split()
+VIEW = (
+    *("task", "checkpoint", "mode", "query", "support_class", "picture", "row", "column"),
+    *("time", "overlay", "locked", "plain", "everywhere", "moves"),
+)
 
 
 class Explorer(anywidget.AnyWidget):

@@ -4,7 +4,7 @@ export const STAGES = ["query", "offsets", "filter", "gain", "map", "scores"];
 
 export const TITLES = {
   query: "Query",
-  offsets: "Offsets",
+  offsets: "Offsets into the support",
   filter: "Filter",
   gain: "Gain",
   map: "Score map",
