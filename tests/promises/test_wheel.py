@@ -1,4 +1,4 @@
-"""What is built from this project holds all it needs: the wheel, alone in a bare folder, trains, evaluates, explores."""
+"""The wheel that is built from this project, alone in a bare folder, trains, evaluates and opens the explorer."""
 
 import os
 import subprocess
