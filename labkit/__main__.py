@@ -12,6 +12,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "run": "execute the notebooks in order and say what came out",
     "train": "train a named setting",
+    "check-data": "say which data set lies in a folder, and whether it is whole",
     "ship": "add a trained model to those that come with the lab",
 }
 

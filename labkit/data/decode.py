@@ -61,7 +61,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         eight = grey >> 8 if most == 65535 else (grey * 255 + most // 2) // most
         return Image.fromarray(eight.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels have no agreed range; save it with 8 bits a channel")
+        bits = "signed 16-bit" if getattr(image, "tag_v2", {}).get(258) == (16,) else "32-bit"
+        raise ValueError(f"{bits} pixels have no agreed range; save it with 8 bits a channel")
     if wide_colour and 0 < int(np.asarray(image)[..., :3].max(initial=0)) < 16:
         raise ValueError("its 16-bit colours use 12 bits or fewer and would be nearly black; save it with 8 bits")
     if image.has_transparency_data:
@@ -84,7 +85,7 @@ def grey_range(image: Image.Image) -> int | None:
 
     Formats differ: PGM is stretched to 16 bits as it is read; TIFF may say its bits or its largest value. Where nothing
     is said, cameras' 10, 12 and 14 bits lie in the lower part of 16, so that the fewest of 8, 10, 12, 14 and 16 bits
-    that hold all of this picture's pixels are taken: a picture is then at most four times too bright, never black.
+    that hold all of this picture's pixels are taken: a dark picture comes out brighter than it was, none nearly black.
     """
     if image.mode == "I" and getattr(image, "format", None) in ("PPM", "PNG"):
         return 65535
