@@ -16,6 +16,7 @@ COMMANDS = {
     "figure": "measure what a figure or a study shows",
     "speed": "measure the fast form against the literal one",
     "export-explorer": "write the explorer as one page that needs no Python",
+    "check-data": "say which data set lies in a folder, and whether it is whole",
     "ship": "add a trained model to those that come with the lab",
 }
 

@@ -6,7 +6,7 @@ import io
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ _large = Lock()
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners give
 
 # What undoes each orientation of EXIF; 1 is upright.
-TURNS = {
+TURNS: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -51,17 +51,19 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: pixels whose range nothing tells.
     """
-    wide_colour = "RGB" in image.mode and any("16" in str(tile[3]) for tile in image.tile) if _is_file(image) else False
+    # Of 16-bit colours Pillow keeps the upper 8 bits; pictures made in memory have no tiles.
+    wide_colour = any("RGB" in str(tile[3]) and "16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     most = grey_range(image)
     image.load()  # pixels that are damaged raise here, where nothing is forgiven
     image = upright(image)
     if most:
-        grey = np.asarray(image).astype(np.uint32)
-        grey = grey >> 8 if most == 65535 else (grey * 255 + most // 2) // most
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        grey = np.asarray(image).astype(np.int32)
+        eight = grey >> 8 if most == 65535 else (grey * 255 + most // 2) // most
+        return Image.fromarray(eight.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels have no agreed range; save it with 8 bits a channel")
-    if wide_colour and 0 < max(high for _, high in image.getextrema()[:3]) < 16:
+        bits = "signed 16-bit" if getattr(image, "tag_v2", {}).get(258) == (16,) else "32-bit"
+        raise ValueError(f"{bits} pixels have no agreed range; save it with 8 bits a channel")
+    if wide_colour and 0 < int(np.asarray(image)[..., :3].max(initial=0)) < 16:
         raise ValueError("its 16-bit colours use 12 bits or fewer and would be nearly black; save it with 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -72,7 +74,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """`image` turned the way its EXIF entry says, or as it is where that cannot be read."""
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a broken EXIF block raises nearly anything, and says nothing about the picture
         return image
     return image if turn is None else image.transpose(turn)
@@ -83,7 +85,7 @@ def grey_range(image: Image.Image) -> int | None:
 
     Formats differ: PGM is stretched to 16 bits as it is read; TIFF may say its bits or its largest value. Where nothing
     is said, cameras' 10, 12 and 14 bits lie in the lower part of 16, so that the fewest of 8, 10, 12, 14 and 16 bits
-    that hold all of this picture's pixels are taken: a picture is then at most four times too bright, never black.
+    that hold all of this picture's pixels are taken: a dark picture comes out brighter than it was, none nearly black.
     """
     if image.mode == "I" and getattr(image, "format", None) in ("PPM", "PNG"):
         return 65535
@@ -98,12 +100,9 @@ def grey_range(image: Image.Image) -> int | None:
     if 255 <= largest <= 65535 and highest <= largest:
         return largest
     if 8 < bits < 16 and highest < 2**bits:
-        return 2**bits - 1
-    return 2 ** next(depth for depth in DEPTHS if highest < 2**depth) - 1
-
-
-def _is_file(image: Image.Image) -> bool:
-    return hasattr(image, "tile")  # pictures made in memory have none
+        return (1 << bits) - 1
+    depth = next(depth for depth in DEPTHS if highest < 2**depth)
+    return (1 << depth) - 1
 
 
 def read_rgb(file: bytes | Path | str) -> Image.Image:

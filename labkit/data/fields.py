@@ -77,7 +77,7 @@ def class_ids(value: Any, where: str) -> list[Any]:
     items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
     if isinstance(items, list | tuple) and items and isinstance(items[0], str | bytes):
         return strings(value, where)
-    return integers(value, where).tolist()
+    return list(integers(value, where).tolist())
 
 
 def strings(value: Any, where: str) -> list[str]:

@@ -88,7 +88,7 @@ def _category(dataset: Any) -> str | None:
 
 def _is_encoded(dataset: Any) -> bool:
     """Whether a dataset holds encoded pictures: a row of byte strings, each of its own length."""
-    return dataset.ndim == 1 and h5py.check_vlen_dtype(dataset.dtype) == np.uint8
+    return bool(dataset.ndim == 1 and h5py.check_vlen_dtype(dataset.dtype) == np.uint8)
 
 
 def _count(dataset: Any, where: str) -> int:

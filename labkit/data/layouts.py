@@ -106,3 +106,12 @@ FOLDERS = Layout(
     read=lambda root, folder: source_of(root, class_folders(root, folder)),
     files=_folder_files,
 )
+
+
+def _read_hdf5(root: Path, file: Path, names_file: Path) -> Source:
+    from labkit.data.hdf5 import read_hdf5  # slow to import, and most people have no such file
+
+    return read_hdf5(root, file, names_file)
+
+
+HDF5 = Layout("hdf5", (("{split}_data.hdf5", "{split}_labels.json"),), _read_hdf5)

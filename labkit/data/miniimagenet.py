@@ -10,8 +10,7 @@ from labkit.common.errors import DataError
 from labkit.common.safe_pickle import load_pickle
 from labkit.data.fields import class_ids, images, integers, same_length, table
 from labkit.data.folders import csv_images, source_of
-from labkit.data.hdf5 import read_hdf5
-from labkit.data.layouts import FOLDERS, Layout
+from labkit.data.layouts import FOLDERS, HDF5, Layout
 from labkit.data.source import Source, numbered
 
 
@@ -68,6 +67,6 @@ LAYOUTS = (
         files=csv_files,
     ),
     Layout("cache-pkl", (("mini-imagenet-cache-{split}.pkl",), ("mini-imagenet-cache-{long}.pkl",)), read_cache),
-    Layout("hdf5", (("{split}_data.hdf5", "{split}_labels.json"),), read_hdf5),
+    HDF5,
     FOLDERS,
 )

@@ -68,6 +68,7 @@ def load_folder(
     folder = real_root(root)
     splits = split_folders(folder) if csv is None else None
     tables: list[Path] = []
+    how: dict[str, Any]
     if splits is not None:
         if classes is not None or shares is not None:
             raise ValueError(

@@ -14,8 +14,7 @@ from labkit.common.errors import DataError
 from labkit.common.files import first_bytes, instead
 from labkit.common.safe_pickle import load_pickle
 from labkit.data.fields import check_images, class_ids, kind, same_length, strings, table
-from labkit.data.hdf5 import read_hdf5
-from labkit.data.layouts import FOLDERS, Layout
+from labkit.data.layouts import FOLDERS, HDF5, Layout
 from labkit.data.source import Source, numbered
 
 
@@ -121,6 +120,6 @@ def _npz_images(file: Path, count: int, labels_name: str) -> Iterator[NDArray[np
 LAYOUTS = (
     Layout("png-pkl", (("{split}_images_png.pkl", "{split}_labels.pkl"),), read_png),
     Layout("npz", (("{split}_images.npz", "{split}_labels.pkl"),), read_npz),
-    Layout("hdf5", (("{split}_data.hdf5", "{split}_labels.json"),), read_hdf5),
+    HDF5,
     FOLDERS,
 )
