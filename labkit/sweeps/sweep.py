@@ -165,7 +165,7 @@ def _forecast(
 def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
     """What lies in the folder of some tasks."""
     rows = [record for task in tasks if (record := task.finished())]
-    changed = {commit: _changed_since(commit, code) for commit in {r["commit"] for r in rows}}
+    changed = {commit: changed_since(commit, code) for commit in {r["commit"] for r in rows}}
     rows = [r | {"stale": changed[r["commit"]]} for r in rows]
     open_ = [task for task in tasks if not task.finished()]
     failed = [record for task in open_ if (record := read_record(task.file(".error.json")))]
@@ -232,7 +232,7 @@ def commit_of(code: Path) -> str | None:
     return head + ("+" if _git(code, "status", "--porcelain", "--", "*.py") else "")
 
 
-def _changed_since(commit: str | None, code: Path) -> bool:
+def changed_since(commit: str | None, code: Path) -> bool:
     """Whether the Python files of a folder may be others than at a commit; outside a checkout nothing can be said."""
     if commit is None or commit_of(code) is None:
         return False

@@ -176,7 +176,7 @@ def _empty(text: str) -> Figure:
 
 
 def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
-    """Published accuracies, hollow diamonds without a cost, and measured ones, discs, against two costs."""
+    """Published accuracies, hollow diamonds without a cost, and measured ones against two costs."""
     drawn, axes = plt.subplots(1, 3, figsize=(11, 4.4), width_ratios=[1, 1.4, 1.4])
     column = f"mini_{shot}shot"
     paper = pd.read_csv(PAPER).dropna(subset=column).sort_values(column)
@@ -188,7 +188,7 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     )
     axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
     ours = {system: _measured_line(rows, system, shot) for system in SYSTEMS if measured(rows, system, shot)}
-    looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("oDs", COLOURS), strict=False)}
+    looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("os", COLOURS), strict=True)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
         for system, line in ours.items():
             colour, mark = looks[system]
