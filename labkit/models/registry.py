@@ -18,12 +18,14 @@ from labkit.dmf.model import DMF
 from labkit.methods.base import Method
 from labkit.methods.can import CAN
 from labkit.methods.deepemd import DeepEMD
+from labkit.methods.dense_classification import DenseClassification
 from labkit.methods.dsn import DSN
 from labkit.methods.feat import FEAT
 from labkit.methods.maml import MAML
 from labkit.methods.matchingnet import MatchingNet
 from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
+from labkit.methods.ppa import PPA
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
 from labkit.methods.snail import SNAIL
@@ -34,12 +36,14 @@ METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
     "can": CAN,
     "deepemd": DeepEMD,
+    "dense_classification": DenseClassification,
     "dsn": DSN,
     "feat": FEAT,
     "maml": MAML,
     "matchingnet": MatchingNet,
     "metaoptnet": MetaOptNet,
     "negmargin": NegativeMargin,
+    "ppa": PPA,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
     "snail": SNAIL,
