@@ -1,7 +1,7 @@
 """TADAM (Oreshkin et al., "TADAM: Task Dependent Adaptive Metric for Improved Few-Shot Learning", NeurIPS 2018).
 
-Three things on top of Prototypical Networks (its section 3): distances times a scale, a backbone whose layers are
-scaled and shifted by what the task looks like (after FiLM), and classification of all base classes beside the episodes.
+Three things on top of Prototypical Networks (its section 3): distances times a scale, a backbone whose layers the task
+scales and shifts (after FiLM), and classification of all base classes beside the episodes.
 
 Where paper and code differ, the code is followed, with which the published number was made: the paper learns or tunes
 its scale of the squared distance; the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.

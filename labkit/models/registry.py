@@ -20,6 +20,7 @@ from labkit.methods.can import CAN
 from labkit.methods.cc_rot import CCRot
 from labkit.methods.classifier import Classifier
 from labkit.methods.deepemd import DeepEMD
+from labkit.methods.dense_classification import DenseClassification
 from labkit.methods.dsn import DSN
 from labkit.methods.dynamic_fewshot import DynamicFewShot
 from labkit.methods.feat import FEAT
@@ -27,6 +28,7 @@ from labkit.methods.maml import MAML
 from labkit.methods.matchingnet import MatchingNet
 from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
+from labkit.methods.ppa import PPA
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
 from labkit.methods.robust_dist import RobustDist
@@ -41,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
     "classifier": Classifier,
     "cc_rot": CCRot,
     "deepemd": DeepEMD,
+    "dense_classification": DenseClassification,
     "dsn": DSN,
     "dynamic_fewshot": DynamicFewShot,
     "feat": FEAT,
@@ -48,6 +51,7 @@ METHODS: dict[str, type[Method]] = {
     "matchingnet": MatchingNet,
     "metaoptnet": MetaOptNet,
     "negmargin": NegativeMargin,
+    "ppa": PPA,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
     "snail": SNAIL,

@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "matchingnet": {"steps": 2},
     "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
+    "ppa": {"global_weight": 0.5},
     "tapnet": {"references": N},
     "tadam": {"start": 0.1, "global_weight": 0.5},
     "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
