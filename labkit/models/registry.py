@@ -24,6 +24,7 @@ from labkit.methods.dense_classification import DenseClassification
 from labkit.methods.dsn import DSN
 from labkit.methods.dynamic_fewshot import DynamicFewShot
 from labkit.methods.feat import FEAT
+from labkit.methods.leo import LEO
 from labkit.methods.maml import MAML
 from labkit.methods.matchingnet import MatchingNet
 from labkit.methods.metaoptnet import MetaOptNet
@@ -47,6 +48,7 @@ METHODS: dict[str, type[Method]] = {
     "dsn": DSN,
     "dynamic_fewshot": DynamicFewShot,
     "feat": FEAT,
+    "leo": LEO,
     "maml": MAML,
     "matchingnet": MatchingNet,
     "metaoptnet": MetaOptNet,

@@ -10,7 +10,7 @@ from labkit.methods.base import Losses
 from labkit.models.registry import METHODS
 from tests.methods.test_contract import CLASSES, OPTIONS, SIZE, E, K, N, Q
 
-NAMES = ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist"]
+NAMES = ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist", "leo"]
 CLASSIFIERS = ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist"]
 
 

@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
     "wdae": {"global_weight": 0.5},
     "robust_dist": {"members": 2},
+    "leo": {"latents": 4, "global_weight": 0.5},
     "cc_rot": {"head_blocks": 2},
 }
 ORDERED = {
