@@ -118,12 +118,16 @@ def evaluate(
             for group in _groups(drawn, _feature_bytes(method, sampler, device)):
                 used = np.unique(np.concatenate([np.append(drawn[i][1], drawn[i][2]) for i in group]))
                 features = _embed(method, sampler, used, device, bfloat16)
+                mirrored = getattr(model, "shows_mirrored", lambda shots: False)(shot)
+                flipped = _embed(method, sampler, used, device, bfloat16, flip=True) if mirrored else None
                 for start in range(0, len(group), chunk):
                     part = group[start : start + chunk]
-                    support, queries = (
-                        features[torch.from_numpy(np.searchsorted(used, np.stack([drawn[i][j] for i in part])))]
-                        for j in (1, 2)
+                    shown, asked = (
+                        torch.from_numpy(np.searchsorted(used, np.stack([drawn[i][j] for i in part]))) for j in (1, 2)
                     )
+                    support, queries = features[shown], features[asked]
+                    if flipped is not None:
+                        support = torch.cat([support, flipped[shown]], dim=2)
                     scores = method.score(support, queries)
                     if scores.isnan().any():
                         raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")
@@ -179,14 +183,19 @@ def _class_interval(
 
 
 def _embed(
-    model: FewShotModel, sampler: EpisodeSampler, index: NDArray[np.int64], device: torch.device, bfloat16: bool
+    model: FewShotModel,
+    sampler: EpisodeSampler,
+    index: NDArray[np.int64],
+    device: torch.device,
+    bfloat16: bool,
+    flip: bool = False,
 ) -> Tensor:
     features = torch.empty(0)
     for start in range(0, len(index), 256):
         some = torch.from_numpy(index[start : start + 256])
         unit = sampler.preprocessing.to_unit(sampler.pixels[some].to(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            part = model.embed(sampler.preprocessing.normalise(unit))
+            part = model.embed(sampler.preprocessing.normalise(unit.flip(-1) if flip else unit))
         if start == 0:  # filled in place: a list to be joined would take the memory twice
             features = part.new_empty(len(index), *part.shape[1:])
         features[start : start + 256] = part
