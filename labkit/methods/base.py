@@ -116,7 +116,8 @@ class Method(nn.Module):
         if self.backbone_name is None:
             raise ValueError("only a model whose backbone was given by name can be described in a file")
         common = {"backbone": self.backbone_name, "classes": self.classes, "backbone_options": self.backbone_options}
-        return common | self.options
+        found: dict[str, Any] = common | self.options
+        return found
 
     @property
     def stride(self) -> float:
@@ -127,7 +128,7 @@ class Method(nn.Module):
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
-        """The model that `recipe` describes; where it is older than an option, with what was done before that option."""
+        """The model that `recipe` describes; where that is older than an option, with what was done before it."""
         return cls(**{**cls.options_before, **recipe})
 
     def embed(self, images: Tensor) -> Tensor:
