@@ -21,7 +21,7 @@ import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from labkit.models.checkpoints import load_state
+from labkit.training.checkpoints import load_state
 from tests.helpers.notebooks import write_notebook
 from tests.helpers.places import ROOT
 from tests.helpers.servers import free_port, server
