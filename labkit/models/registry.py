@@ -31,6 +31,7 @@ from labkit.methods.relationnet import RelationNet
 from labkit.methods.snail import SNAIL
 from labkit.methods.tadam import TADAM
 from labkit.methods.tapnet import TapNet
+from labkit.methods.vfsl import VFSL
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
@@ -49,6 +50,7 @@ METHODS: dict[str, type[Method]] = {
     "snail": SNAIL,
     "tadam": TADAM,
     "tapnet": TapNet,
+    "vfsl": VFSL,
 }
 
 
