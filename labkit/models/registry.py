@@ -38,6 +38,7 @@ from labkit.methods.snail import SNAIL
 from labkit.methods.tadam import TADAM
 from labkit.methods.tapnet import TapNet
 from labkit.methods.wdae import WDAE
+from labkit.methods.vfsl import VFSL
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
@@ -63,6 +64,7 @@ METHODS: dict[str, type[Method]] = {
     "tapnet": TapNet,
     "robust_dist": RobustDist,
     "wdae": WDAE,
+    "vfsl": VFSL,
 }
 
 
