@@ -165,7 +165,9 @@ class Method(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             if isinstance(classifier, nn.Conv2d):
                 logits = classifier(maps)
-                auxiliary = F.cross_entropy(logits, at_every_position(base_labels, logits), label_smoothing=label_smoothing)
+                auxiliary = F.cross_entropy(
+                    logits, at_every_position(base_labels, logits), label_smoothing=label_smoothing
+                )
                 logits = logits.mean((-2, -1))
             else:
                 logits = classifier(maps.mean((-2, -1)))
