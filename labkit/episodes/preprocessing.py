@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from labkit.common import checks
 from labkit.data.imageset import ImageSet
 from labkit.data.source import MAX_SIZE
 
@@ -35,6 +36,10 @@ class Preprocessing:
         """Raises:
         ValueError: values that no image can be prepared by; they may come from a file.
         """
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, checks.plain(value))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(checks.several(name, getattr(self, name), "three finite numbers")))
         if type(self.size) is not int or not 1 <= self.size <= MAX_SIZE:
             raise ValueError(f"size must be a whole number from 1 to {MAX_SIZE} pixels, got {self.size!r}")
         if not isinstance(self.resampling, str | None):
@@ -52,11 +57,11 @@ class Preprocessing:
 
     def to_unit(self, pixels: Tensor) -> Tensor:
         """uint8 [..., h, w, 3] to float [..., 3, h, w] on a scale of 0 to 1, channels last in memory."""
-        return pixels.movedim(-1, -3).float().div_(255)
+        return pixels.movedim(-1, -3).to(torch.float32).div_(255)
 
     def normalise(self, unit: Tensor) -> Tensor:
         """Float [..., 3, h, w] on a scale of 0 to 1 to zero mean and unit deviation, channel by channel."""
-        mean, std = (torch.tensor(v, device=unit.device).view(3, 1, 1) for v in (self.mean, self.std))
+        mean, std = (torch.tensor(v, dtype=unit.dtype, device=unit.device).view(3, 1, 1) for v in (self.mean, self.std))
         return (unit - mean) / std
 
     def check(self, images: ImageSet) -> None:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.methods.backbones import CachedFeatures, Conv4, ResNet12
+from labkit.methods.backbones import BACKBONES
+from labkit.methods.probe import channels_of, check_maps, stride_of
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Method(nn.Module):
     `build`.
 
     Args:
-        backbone: ``"resnet12"``, ``"conv4"``, ``"features"`` for maps computed before, or a module from [B, 3, h, w]
-            to [B, c, h', w'].
+        backbone: ``"resnet12"``, ``"conv4"``, ``"wrn28"``, ``"features"`` for maps computed before, or a module from
+            [B, 3, h, w] to [B, c, h', w'].
         classes: base classes of its global classifier; ignored by a method without one.
         backbone_options: passed to a backbone given by name, for example ``{"width": 0.25}``.
         options: the method's own.
@@ -53,6 +54,7 @@ class Method(nn.Module):
         channels: c.
         options: the method's own, in JSON types.
         preprocessing: how its images were prepared; set by training.
+        stride: pixels between the centres of neighbouring feature cells.
         auxiliary_name: what the second part of its loss is, in words for a curve's legend; empty where there is none.
 
     Raises:
@@ -71,12 +73,14 @@ class Method(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone_name = backbone if isinstance(backbone, str) else None
-        self.backbone_options = dict(backbone_options or {})
+        checks.kind("backbone_options", backbone_options or {}, Mapping, "a dict of options")
+        self.backbone_options: dict[str, Any] = checks.plain(backbone_options or {})
         self.backbone = _make_backbone(backbone, self.backbone_options)
         self.channels, self.classes = channels_of(self.backbone), checks.whole("classes", classes)
+        self._stride: float | None = None
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
-        self.options = self.option_defaults() | options
+        self.options = self.option_defaults() | checks.plain(options)
         for name, value in self.options.items():
             setattr(self, name, value)
         self.build()
@@ -112,13 +116,29 @@ class Method(nn.Module):
         common = {"backbone": self.backbone_name, "classes": self.classes, "backbone_options": self.backbone_options}
         return common | self.options
 
+    @property
+    def stride(self) -> float:
+        """Pixels between the centres of neighbouring feature cells: the backbone's own `stride`, or found by trying."""
+        if self._stride is None:
+            self._stride = stride_of(self.backbone)
+        return self._stride
+
     def embed(self, images: Tensor) -> Tensor:
-        """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least."""
+        """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least.
+
+        Raises:
+            ValueError: the backbone gives something else than feature maps of `channels` channels.
+            TypeError: its weights are in half precision.
+        """
         lead = images.shape[:-3]
+        dtype = _dtype_of(self)
         flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(flat)
+        features: Tensor = self.backbone(flat if dtype is None else flat.to(dtype))
+        check_maps(features, flat, self.channels)
         if features.dtype in (torch.bfloat16, torch.float16):
             features = features.float()
+        if dtype is not None:
+            features = features.to(dtype)
         return features.view(*lead, *features.shape[-3:])
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -221,24 +241,19 @@ def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor
     return (-true - torch.logsumexp(F.softplus(-flat), dim=1)).mean()  # 1 + e^-x = exp(softplus(-x))
 
 
-def channels_of(backbone: nn.Module) -> int:
-    """Channels of a backbone's feature maps: its `channels`, or found by passing one image through.
+def _dtype_of(model: nn.Module) -> torch.dtype | None:
+    """The type of a model's weights, to which images are cast; None where there are none.
 
     Raises:
-        ValueError: it does not give feature maps [B, c, h, w].
+        TypeError: half precision, in which sums over a few hundred channels overflow.
     """
-    known = getattr(backbone, "channels", None)
-    if isinstance(known, int):
-        return known
-    mode = backbone.training
-    with torch.no_grad():
-        parameter = next(backbone.parameters(), torch.zeros(()))
-        out = backbone.eval()(torch.zeros(1, 3, 84, 84, dtype=parameter.dtype, device=parameter.device))
-    backbone.train(mode)
-    if not isinstance(out, Tensor) or out.ndim != 4:
-        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"a backbone must give feature maps [B, c, h, w]; this one gives {shape}")
-    return int(out.shape[1])
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    if dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"the model's weights are {str(dtype).removeprefix('torch.')}, and scores are computed in float32 or "
+            "float64: call model.float(); bfloat16=True of evaluate and of an Experiment is mixed precision"
+        )
+    return dtype
 
 
 def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
@@ -246,11 +261,10 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
         if options:
             raise ValueError("backbone_options go with a backbone given by name")
         return backbone
-    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4, "features": CachedFeatures}
-    if backbone not in known:
-        raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
-    checks.options(f"the backbone {backbone!r}", known[backbone], options)
-    return known[backbone](**options)
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)} or a module, got {backbone!r}")
+    checks.options(f"the backbone {backbone!r}", BACKBONES[backbone], options)
+    return BACKBONES[backbone](**options)
 
 
 def _annotations(kind: type) -> Iterable[str]:

@@ -72,7 +72,7 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> Any:
     """
     e = experiment
     checks.kind("experiment", e, Experiment, "a labkit.Experiment, as labkit.experiment gives")
-    checks.whole("seed", seed, least=0)
+    seed, classes = checks.whole("seed", seed, least=0), checks.whole("classes", classes)
     if e.method not in METHODS:
         raise ValueError(f"there is no method {e.method!r}; there are {sorted(METHODS)}")
     own = e.choices | ({"groups": e.groups, "preset": e.preset} if e.method == "dmf" else {})
@@ -124,12 +124,14 @@ def train(
             there; a second interrupt does not wait. Several processes go on from their last validation.
     """
     started = time.perf_counter()
-    folder, device = Path(folder), available(device)
+    folder, device = checks.path("folder", folder, "the path of a folder"), available(device)
     checks.kind("experiment", experiment, Experiment, "a labkit.Experiment, as labkit.experiment gives")
     for name, images in (("base", base), ("validation", validation)):
         checks.kind(name, images, ImageSet, "an ImageSet, as labkit.load_images gives")
-    checks.whole("until", experiment.steps if until is None else until)
-    together = checks.whole("devices", devices) * checks.whole("nodes", nodes)
+    seed, progress = checks.whole("seed", seed, least=0), checks.flag("progress", progress)
+    until = None if until is None else checks.whole("until", until)
+    devices, nodes = checks.whole("devices", devices), checks.whole("nodes", nodes)
+    together = devices * nodes
     for phase in experiment.plan:
         if phase.size % together:
             raise ValueError(

@@ -145,7 +145,7 @@ class Run:
         file = self.folder / "last.pt"
         if file.exists():
             state = load_state(file)
-            if state["identity"] != self.identity:
+            if json.loads(state["identity"]) != json.loads(self.identity):
                 raise ValueError(f"{self.folder} holds another experiment or seed: choose another folder or delete it")
             self.model.load_state_dict(state["model"])
             self.step, self.best, self.logbook.lines = state["step"], state["best"], read_metrics(state["metrics"])

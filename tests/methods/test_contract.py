@@ -21,6 +21,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "matchingnet": {"steps": 2},
     "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
     "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
+    "ppa": {"global_weight": 0.5},
+    "tapnet": {"references": N},
+    "tadam": {"start": 0.1, "global_weight": 0.5},
+    "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
+    "wdae": {"global_weight": 0.5},
+    "robust_dist": {"members": 2},
+    "leo": {"latents": 4, "global_weight": 0.5},
+    "cc_rot": {"head_blocks": 2},
+}
+ORDERED = {
+    "matchingnet": "its LSTM reads the classes in their order",
+    "maml": "each of its outputs has its own start",
+    "snail": "it reads a sequence",
+    "tapnet": "its classes choose their references one after another",
 }
 
 
@@ -50,8 +64,8 @@ def test_queries_and_episodes_do_not_see_one_another(model: Method) -> None:
 
 
 def test_the_order_of_classes_only_orders_the_scores(model: Method) -> None:
-    if name_of(model) in ("matchingnet", "maml"):
-        pytest.skip("MatchingNet's LSTM reads the classes in their order, and each of MAML's outputs has its own start")
+    if name_of(model) in ORDERED:
+        pytest.skip(ORDERED[name_of(model)])
     support, query = features(model)
     with torch.no_grad():
         scores = model.score(support, query)
@@ -59,8 +73,8 @@ def test_the_order_of_classes_only_orders_the_scores(model: Method) -> None:
 
 
 def test_missing_shots_do_not_count(model: Method) -> None:
-    if name_of(model) == "matchingnet":
-        pytest.skip("its LSTM reads a sequence, of which a missing shot is a part")
+    if name_of(model) in ("matchingnet", "snail"):
+        pytest.skip("it reads a sequence, of which a missing shot is a part")
     support, query = features(model)
     mask = torch.ones(E, N, K, dtype=torch.bool)
     mask[:, 0, 1] = False
@@ -89,7 +103,7 @@ def test_it_comes_back_from_its_file(model: Method, tmp_path: Path) -> None:
     model.preprocessing = Preprocessing(SIZE, "none")
     save_model(model, tmp_path / "x.safetensors")
     back = load_model(tmp_path / "x.safetensors")
-    images = torch.randn(1, N, 1, 3, SIZE, SIZE), torch.randn(1, 3, 3, SIZE, SIZE)
+    images = torch.randn(1, N, K, 3, SIZE, SIZE), torch.randn(1, 3, 3, SIZE, SIZE)
     with torch.no_grad():
         assert torch.equal(back(*images), model(*images))
     assert name_of(back) == name_of(model)

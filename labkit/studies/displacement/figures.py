@@ -10,8 +10,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit import plotting
-from labkit.studies import displacement
+from labkit.studies.displacement.measure import BASELINE, METHODS, REMEDY
 
+COLOURS = {
+    BASELINE: plotting.BLACK,
+    "DMF": plotting.BLUE,
+    "DMF, alignment switched off": plotting.BLUE,
+    "DMF without dynamic sampling": plotting.ORANGE,
+    REMEDY: plotting.GREEN,
+    "CAN": plotting.PINK,
+}
 AXES = {
     "apart": "distance of the places",
     "together": "the same places, on one side",
@@ -33,7 +41,7 @@ def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy"
 def figure(
     rows: Sequence[Mapping[str, Any]],
     studies: Sequence[str] = ("apart", "together", "clutter", "contrast"),
-    baseline: str = displacement.BASELINE,
+    baseline: str = BASELINE,
     way: int = 5,
 ) -> Figure:
     """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
@@ -50,15 +58,15 @@ def figure(
         part = [row for row in rows if row["study"] == own]
         for k, name in enumerate(names):
             line = [row for row in part if row["method"] == name]
-            _, changes, colour = displacement.METHODS.get(name, ("", {}, None))
+            switched = name in METHODS and METHODS[name].changes
             shift = (k - (len(names) - 1) / 2) * 0.012  # of the axis, lest bars hide one another
             for ax, entry in zip(column, ("accuracy", "gain"), strict=True):
                 ax.errorbar(
                     [place + shift * (len(line) - 1) for place in range(len(line))],
                     [row[entry] for row in line],
                     [row[f"{entry} ci95"] for row in line],
-                    color=colour,
-                    linestyle="--" if changes else "-",
+                    color=COLOURS.get(name),
+                    linestyle="--" if switched else "-",
                     marker="o",
                     markersize=3,
                     linewidth=1.2,
