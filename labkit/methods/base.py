@@ -152,35 +152,39 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-        """Ordinary classification of base pictures by `global_classifier`, by which a backbone is pre-trained.
+    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of base images among all base classes: pre-training, or a method's whole training.
 
-        A classifier that is a convolution is followed at every cell (dense), any other on the map's mean.
+        A batch is random images, not episodes. A global classifier that is a convolution answers at every position, a
+        linear one on the mean of the map. A method that wants more (label smoothing) takes it as a further keyword.
 
         Args:
-            images: normalised [B, 3, H, W].
-            base_labels: int64 [B].
-            label_smoothing: share of the target that is spread over all classes.
+            images: normalised, [B, 3, H, W].
+            base_labels: [B].
 
         Returns:
-            Losses with scores [1, B, classes].
+            `Losses` whose total is the auxiliary one, with scores [B, classes].
 
         Raises:
-            ValueError: the method has no `global_classifier`.
+            TypeError: the method has no global classifier as it was built.
         """
+        return self._classification(images, base_labels)
+
+    def _classification(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         classifier = getattr(self, "global_classifier", None)
-        if not isinstance(classifier, nn.Module):
-            raise ValueError(f"{type(self).__name__} has no classifier of the base classes to be pre-trained by")
+        if classifier is None:
+            raise TypeError(
+                f"this {type(self).__name__} has no classifier of base classes to be trained on single images; "
+                "some methods have one by an option, such as pretrain=True"
+            )
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
-            if isinstance(classifier, nn.Conv2d):
-                logits = classifier(maps)
-                target, scores = at_every_position(base_labels, logits), logits.mean((-2, -1))
-            else:
-                logits = scores = classifier(maps.mean((-2, -1)))
-                target = base_labels
-            loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-        return Losses(loss, torch.zeros_like(loss), loss, scores[None])
+            dense = isinstance(classifier, nn.Conv2d)
+            logits = classifier(maps if dense else maps.mean((-2, -1)))
+            target = at_every_position(base_labels, logits) if dense else base_labels
+            auxiliary = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+            scores = logits.mean((-2, -1)) if dense else logits
+            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, scores)
 
     def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].

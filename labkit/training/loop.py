@@ -30,6 +30,7 @@ from labkit.common.files import alone_in
 from labkit.common.interrupts import held_back
 from labkit.data import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.feature_set import FeatureSet
 from labkit.methods.base import Losses, Method
 from labkit.methods.noise import set_keys
 from labkit.models.checkpoints import load_model
@@ -224,7 +225,7 @@ def _prepared(run: Run, base: ImageSet, compiler: str | None) -> tuple[nn.Module
         ValueError: the method's loss takes no label smoothing, and the phase wants some.
     """
     e, phase, device = run.experiment, run.stretch.phase, run.device
-    augment = phase.augment or e.augment
+    augment = None if isinstance(base, FeatureSet) else phase.augment or e.augment
     feed: Feed
     if phase.batch == "pictures":
         feed = PictureFeed(base, run.seed, device, augment)
