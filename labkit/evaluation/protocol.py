@@ -116,9 +116,12 @@ def evaluate(
         for group in groups(drawn, FEATURE_BYTES // (one.numel() * one.element_size())):
             used = pictures_of([drawn[i] for i in group])
             features = Features(embedded(used, bfloat16), used)
+            mirrored = None
+            if getattr(model, "shows_mirrored", lambda shots: False)(shot):
+                mirrored = Features(embedded(used, bfloat16, mirrored=True), used)
             for start in range(0, len(group), chunk):
                 part = group[start : start + chunk]
-                played = on_features([drawn[i] for i in part], features)
+                played = on_features([drawn[i] for i in part], features, mirrored=mirrored)
                 scores = method.score(played.support, played.query)
                 if not scores.amax(-1).isfinite().all():  # NaN, or no largest one
                     raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,14 @@ class Method(nn.Module):
         preprocessing: how its images were prepared; set by training.
         stride: pixels between the centres of neighbouring feature cells.
         auxiliary_name: what the second part of its loss is, in words for a curve's legend; empty where there is none.
+        options_before: of options that came after the first files were written, what those files meant (`from_recipe`).
 
     Raises:
         TypeError: an option that the method does not have.
     """
 
     auxiliary_name: ClassVar[str] = ""
+    options_before: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class Method(nn.Module):
     def option_defaults(cls) -> dict[str, Any]:
         """The method's own options and their defaults."""
         declared = [name for kind in reversed(cls.__mro__) if issubclass(kind, Method) for name in _annotations(kind)]
-        return {name: getattr(cls, name) for name in declared if hasattr(cls, name) and name != "auxiliary_name"}
+        return {name: getattr(cls, name) for name in declared if hasattr(cls, name)}
 
     @classmethod
     def check_options(cls, given: Iterable[str]) -> None:
@@ -114,7 +116,8 @@ class Method(nn.Module):
         if self.backbone_name is None:
             raise ValueError("only a model whose backbone was given by name can be described in a file")
         common = {"backbone": self.backbone_name, "classes": self.classes, "backbone_options": self.backbone_options}
-        return common | self.options
+        found: dict[str, Any] = common | self.options
+        return found
 
     @property
     def stride(self) -> float:
@@ -122,6 +125,11 @@ class Method(nn.Module):
         if self._stride is None:
             self._stride = stride_of(self.backbone)
         return self._stride
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
+        """The model that `recipe` describes; where that is older than an option, with what was done before it."""
+        return cls(**{**cls.options_before, **recipe})
 
     def embed(self, images: Tensor) -> Tensor:
         """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least.
@@ -152,15 +160,16 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images among all base classes: pre-training, or a method's whole training.
 
-        A batch is random images, not episodes. A global classifier that is a convolution answers at every position, a
-        linear one on the mean of the map. A method that wants more (label smoothing) takes it as a further keyword.
+        A batch is random images, not episodes. A global classifier that is a convolution answers at every position
+        (dense), a linear one on the mean of the map.
 
         Args:
             images: normalised, [B, 3, H, W].
-            base_labels: [B].
+            base_labels: int64 [B].
+            label_smoothing: share of the target that is spread over all classes.
 
         Returns:
             `Losses` whose total is the auxiliary one, with scores [B, classes].
@@ -168,23 +177,31 @@ class Method(nn.Module):
         Raises:
             TypeError: the method has no global classifier as it was built.
         """
-        return self._classification(images, base_labels)
-
-    def _classification(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         classifier = getattr(self, "global_classifier", None)
-        if classifier is None:
+        if not isinstance(classifier, nn.Module):
             raise TypeError(
                 f"this {type(self).__name__} has no classifier of base classes to be trained on single images; "
                 "some methods have one by an option, such as pretrain=True"
             )
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
-            dense = isinstance(classifier, nn.Conv2d)
-            logits = classifier(maps if dense else maps.mean((-2, -1)))
-            target = at_every_position(base_labels, logits) if dense else base_labels
-            auxiliary = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-            scores = logits.mean((-2, -1)) if dense else logits
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, scores)
+            if isinstance(classifier, nn.Conv2d):
+                logits = classifier(maps)
+                target, scores = at_every_position(base_labels, logits), logits.mean((-2, -1))
+            else:
+                logits = scores = classifier(maps.mean((-2, -1)))
+                target = base_labels
+            loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+        return Losses(loss, torch.zeros_like(loss), loss, scores)
+
+    def shows_mirrored(self, shots: int) -> bool:
+        """Whether a class of so many shots is shown with their mirror images too (left and right exchanged).
+
+        `embed_together` then embeds 2K pictures a class, the K mirror images after the K pictures, and `score` is
+        given features [E, N, 2K, c, h, w]. Whoever embeds pictures beforehand asks this, and puts the features of the
+        mirror images there in the same way.
+        """
+        return False
 
     def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
@@ -196,12 +213,16 @@ class Method(nn.Module):
         """
         embedded = self.embed_together(support, query)
         checks.mask(support_mask, support)
+        if support_mask is not None and self.shows_mirrored(support.shape[2]):
+            support_mask = torch.cat([support_mask, support_mask], dim=2)
         return self.score(*embedded, support_mask)
 
     def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
         inputs = getattr(self.backbone, "inputs", 3)  # 3 channels, or as many as the cached maps have
         checks.images(support, query, None if self.backbone_name is None else inputs)
+        if self.shows_mirrored(support.shape[2]):
+            support = torch.cat([support, support.flip(-1)], dim=2)
         n, k = support.shape[1:3]
         features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
         of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
@@ -216,13 +237,26 @@ def mean_of_shots(features: Tensor, mask: Tensor | None = None) -> Tensor:
     return (features * weights).sum(2) / weights.sum(2)
 
 
+def read_out(maps: Tensor, read: str) -> Tensor:
+    """Maps [..., c, h, w] as vectors: ``"map"``, flattened [..., c h w], or ``"mean"``, over cells [..., c].
+
+    Raises:
+        ValueError: another name.
+    """
+    if read == "map":
+        return maps.flatten(-3)
+    if read == "mean":
+        return maps.mean((-2, -1))
+    raise ValueError(f"read must be 'map' or 'mean', got {read!r}")
+
+
 def pooled_global_loss(classifier: nn.Module, of_query: Tensor, base_labels: Tensor) -> Tensor:
     """Cross-entropy of all base classes on the means of maps [E, Q, c, h, w]: what a backbone is pre-trained by."""
     return F.cross_entropy(classifier(of_query.mean((-2, -1)).flatten(0, 1)), base_labels.flatten())
 
 
 def at_every_position(labels: Tensor, maps: Tensor) -> Tensor:
-    """Labels [E, Q], repeated for the cells of maps [E, Q, N, h, w]: the target of a dense cross-entropy."""
+    """Labels [E, Q], or [B], repeated for the cells of maps [E, Q, N, h, w]: the target of a dense cross-entropy."""
     return labels.flatten()[:, None, None].expand(-1, *maps.shape[-2:])
 
 
@@ -273,4 +307,4 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
 
 def _annotations(kind: type) -> Iterable[str]:
     found: Mapping[str, Any] = vars(kind).get("__annotations__", {})
-    return found
+    return [name for name, annotation in found.items() if "ClassVar" not in f"{annotation}"]

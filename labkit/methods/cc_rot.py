@@ -65,7 +65,7 @@ class CCRot(Method):
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
             return Losses(auxiliary, few_shot.detach(), auxiliary, scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Of base images [B, 3, H, W]: cross-entropies of base classes and of rotations, over all 4 B copies."""
         maps = self.embed(four_rotations(images))
         with torch.autocast(images.device.type, enabled=False):

@@ -48,10 +48,6 @@ class Classifier(Method):
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
             return Losses(auxiliary, few_shot.detach(), auxiliary, scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-        """See `Method.classification_loss`; `label_smoothing` is torch's."""
-        return self._classification(images, base_labels, label_smoothing)
-
 
 def nearest_mean(support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
     """Cosine of every query's pooled feature with the mean of a class's: [E, N, K, c, h, w], [E, Q, c, h, w] to

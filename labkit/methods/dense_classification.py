@@ -86,7 +86,7 @@ class DenseClassification(Method):
             auxiliary = self.dense_loss(self.logits(maps), target)
             return Losses(auxiliary, F.cross_entropy(scores.flatten(0, 1), labels.flatten()), auxiliary, scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Dense classification of base images [B, 3, H, W]; its scores are the means over cells, [B, classes]."""
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):

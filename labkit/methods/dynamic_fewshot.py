@@ -126,7 +126,7 @@ class DynamicFewShot(Method):
             scores = logits.gather(2, part.columns.unsqueeze(1).expand(-1, logits.shape[1], -1))
             return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cosine classification of base images [B, 3, H, W] among all base classes (the first phase)."""
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):

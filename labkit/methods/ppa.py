@@ -109,7 +109,7 @@ class PPA(Method):
         self.means.lerp_(total / count.clamp(min=1).unsqueeze(-1), step.unsqueeze(-1).to(self.means.dtype))
         self.seen |= count > 0
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images [B, 3, H, W] among all base classes, which makes the activations."""
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):

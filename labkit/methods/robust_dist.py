@@ -127,7 +127,7 @@ class RobustDist(Method):
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
             return Losses(ensemble + auxiliary, few_shot, auxiliary, scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Of base images [B, 3, H, W]: the ensemble's loss and the student's."""
         maps = self._all_maps(images)
         with torch.autocast(images.device.type, enabled=False):

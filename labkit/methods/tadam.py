@@ -127,7 +127,7 @@ class TADAM(Method):
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
         return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images [B, 3, H, W] among all base classes, by the backbone as it is."""
         maps = self.features(images)
         with torch.autocast(images.device.type, enabled=False):

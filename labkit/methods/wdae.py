@@ -126,7 +126,7 @@ class WDAE(Method):
         learned = self.base_weights[torch.cat([part.base, part.novel], dim=1)].detach()
         return (F.normalize(weights, dim=-1) - F.normalize(learned, dim=-1)).square().sum(-1).mean()
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cosine classification of base images [B, 3, H, W] among all base classes."""
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):

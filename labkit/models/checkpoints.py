@@ -75,7 +75,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
         raise ValueError(f"{file} holds a {name!r:.80}, and there are only {sorted(METHODS)}")
     try:
         with shapes_only():  # the file may ask for any size, and gets the tensors that it brought itself
-            model = METHODS[name](**header["recipe"])
+            model = METHODS[name].from_recipe(header["recipe"])
         kinds = {k: v.dtype for k, v in model.state_dict().items()}
         state = {k: v.to(kinds.get(k, v.dtype)) for k, v in safetensors.torch.load(content).items()}
         model.load_state_dict(state, assign=True)

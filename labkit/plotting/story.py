@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from labkit.data.imageset import ImageSet
 from labkit.dmf import alignment
@@ -16,7 +17,9 @@ from labkit.dmf.model import DMF
 from labkit.dmf.sampling import regular_grid, to_pixels
 from labkit.dmf.trace import Trace
 from labkit.episodes.sampler import Episode
-from labkit.plotting.figures import BLACK, BLUE, GREEN, HEAT, RED, readable, show_image, show_points
+from labkit.plotting.pictures import readable, show_image
+from labkit.plotting.sampling import show_points
+from labkit.plotting.style import BLACK, BLUE, GREEN, HEAT, RED
 
 
 def episode_and_question(images: ImageSet, episode: Episode, query: int) -> Figure:
@@ -79,6 +82,6 @@ def _bars(ax: Axes, values: Sequence[float], title: str, colour: str) -> None:
     ax.set(title=title, xticks=[1, len(values)])
 
 
-def _pixels(points: torch.Tensor, stride: float) -> np.ndarray:
-    found: np.ndarray = to_pixels(points, stride).numpy()
+def _pixels(points: torch.Tensor, stride: float) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = to_pixels(points, stride).numpy()
     return found

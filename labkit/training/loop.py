@@ -133,11 +133,9 @@ def train(
     until = None if until is None else checks.whole("until", until)
     devices, nodes = checks.whole("devices", devices), checks.whole("nodes", nodes)
     together = devices * nodes
-    for phase in experiment.plan:
-        if phase.size % together:
-            raise ValueError(
-                f"{phase.size} {phase.batch} a step cannot be shared evenly by {devices} x {nodes} devices"
-            )
+    for size, what in ((phase.size, phase.batch) for phase in experiment.plan):
+        if size % together:
+            raise ValueError(f"{size} {what} a step cannot be shared evenly by {devices} x {nodes} devices")
     model = build_model(experiment, len(base.class_names), seed)
     if together > 1 and not under_torchrun():
         if nodes > 1:
