@@ -104,7 +104,7 @@ def evaluate(
     preprocessing: Preprocessing | None = getattr(model, "preprocessing", None)
     if preprocessing is not None and strict:
         preprocessing.check(images)
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.zeros(())).device  # a head may have no weights at all
     chunk = chunk or (16 if device.type == "cuda" else 1)
     sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
     way, shot, query, seed = sampler.way, sampler.shot, sampler.query, sampler.seed

@@ -29,7 +29,7 @@ class Watch:
     def note(self, step: int, loss: Tensor, scores: Tensor) -> None:
         """Keep loss, scores and the gradients' norms of step number `step`, unless an earlier one was bad.
 
-        Scores [E, Q, N] are of so many episodes, [1, B, N] of so many pictures.
+        Scores are of episodes [E, Q, N], or of pictures [B, N].
         """
         zero = torch.zeros((), device=loss.device)
         some = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}

@@ -24,7 +24,7 @@ class Batch:
 
     Attributes:
         inputs: of the loss.
-        labels: the right answers, in the shape of the scores without their last dimension.
+        labels: the right answers: [E, Q] of episodes, [B] of pictures.
         keys: what the noise of each episode, or picture, is drawn by; see `labkit.methods.noise`.
     """
 
@@ -97,4 +97,4 @@ class PictureFeed:
             unit = self.augment(unit[:, None], [(self.seed, i, 7) for i in numbers])[:, 0]
         labels = self.labels[index]
         keys = [(self.seed, i, 6) for i in numbers]
-        return Batch((self.preprocessing.normalise(unit), labels), labels[None], keys)
+        return Batch((self.preprocessing.normalise(unit), labels), labels, keys)

@@ -30,6 +30,7 @@ from labkit.common.files import alone_in
 from labkit.common.interrupts import held_back
 from labkit.data import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.feature_set import FeatureSet
 from labkit.methods.base import Losses, Method
 from labkit.methods.noise import set_keys
 from labkit.models.checkpoints import load_model
@@ -132,11 +133,9 @@ def train(
     until = None if until is None else checks.whole("until", until)
     devices, nodes = checks.whole("devices", devices), checks.whole("nodes", nodes)
     together = devices * nodes
-    for phase in experiment.plan:
-        if phase.size % together:
-            raise ValueError(
-                f"{phase.size} {phase.batch} a step cannot be shared evenly by {devices} x {nodes} devices"
-            )
+    for size, what in ((phase.size, phase.batch) for phase in experiment.plan):
+        if size % together:
+            raise ValueError(f"{size} {what} a step cannot be shared evenly by {devices} x {nodes} devices")
     model = build_model(experiment, len(base.class_names), seed)
     if together > 1 and not under_torchrun():
         if nodes > 1:
@@ -224,7 +223,7 @@ def _prepared(run: Run, base: ImageSet, compiler: str | None) -> tuple[nn.Module
         ValueError: the method's loss takes no label smoothing, and the phase wants some.
     """
     e, phase, device = run.experiment, run.stretch.phase, run.device
-    augment = phase.augment or e.augment
+    augment = None if isinstance(base, FeatureSet) else phase.augment or e.augment
     feed: Feed
     if phase.batch == "pictures":
         feed = PictureFeed(base, run.seed, device, augment)

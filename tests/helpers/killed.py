@@ -26,8 +26,8 @@ from labkit.data.cache import digest_of
 from labkit.data.glyphs import load as glyphs
 from labkit.data.imageset import read_arrays
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.sweeps.sweep import Task
-from labkit.sweeps.sweep import attempt as attempt_run
+from labkit.sweeps.task import Task
+from labkit.sweeps.task import attempt as attempt_run
 from labkit.training import loop, run
 from labkit.training.checkpoints import load_state
 from labkit.training.settings import Experiment

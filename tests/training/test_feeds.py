@@ -27,7 +27,7 @@ def test_a_picture_is_a_function_of_seed_and_number_alone() -> None:
     assert torch.equal(whole.inputs[0][4:], part.inputs[0])
     assert torch.equal(whole.inputs[1][4:], part.inputs[1])
     assert whole.keys[4:] == part.keys
-    assert torch.equal(whole.labels, whole.inputs[1][None])
+    assert torch.equal(whole.labels, whole.inputs[1])
     other = feed(seed=1).batch(range(20, 28))
     assert not torch.equal(whole.inputs[0], other.inputs[0])
 
