@@ -42,6 +42,10 @@ def test_the_wheel_alone_trains_evaluates_and_opens_the_explorer(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "(5-way 1-shot, 4 episodes" in done.stdout
     helped = subprocess.run(
-        [sys.executable, "-m", "labkit", "train", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "labkit", "train", "--help"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert "mini-thin" in helped.stdout
