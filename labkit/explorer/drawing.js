@@ -148,7 +148,8 @@ function bars(view, s, values, before, w, height, low, high, ticks) {
         if (!wanted(g)) return "";
         const [left, right] = groupSpan(g, groups, w);
         const gone = gap * (right - left);
-        return `M${(left + gone).toFixed(1)} ${from(g).toFixed(1)}V${to(g).toFixed(1)}H${(right - gone).toFixed(1)}V${from(g).toFixed(1)}Z`;
+        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map((v) => v.toFixed(1));
+        return `M${x0} ${y0}V${y1}H${x1}V${y0}Z`;
       })
       .join("");
   const all = (wanted) =>
