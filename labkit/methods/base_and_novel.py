@@ -71,7 +71,7 @@ def cosines(vectors: Tensor, weights: Tensor) -> Tensor:
     return F.normalize(vectors, dim=-1) @ F.normalize(weights, dim=-1).transpose(-1, -2)
 
 
-def losses_of_classification(logits: Tensor, base_labels: Tensor) -> Losses:
+def losses_of_classification(logits: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
     """Cross-entropy of base images, logits [B, C] and labels [B]: what `classification_loss` of most methods gives."""
-    auxiliary = F.cross_entropy(logits, base_labels)
+    auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
     return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)

@@ -128,7 +128,13 @@ class RobustDist(Method):
             return Losses(ensemble + auxiliary, few_shot, auxiliary, scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-        """Of base images [B, 3, H, W]: the ensemble's loss and the student's."""
+        """Of base images [B, 3, H, W]: the ensemble's loss and the student's.
+
+        Raises:
+            ValueError: label smoothing, which neither loss has.
+        """
+        if label_smoothing:
+            raise ValueError(f"the losses of Robust dist++ have no label smoothing, got {label_smoothing:g}")
         maps = self._all_maps(images)
         with torch.autocast(images.device.type, enabled=False):
             ensemble, auxiliary, logits = self.losses_of(maps, base_labels)

@@ -135,7 +135,7 @@ class TADAM(Method):
         maps = self.features(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.global_classifier(maps.mean((-2, -1)))
-            auxiliary = F.cross_entropy(logits, base_labels)
+            auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
         return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
 
 

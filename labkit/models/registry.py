@@ -37,8 +37,8 @@ from labkit.methods.robust_dist import RobustDist
 from labkit.methods.snail import SNAIL
 from labkit.methods.tadam import TADAM
 from labkit.methods.tapnet import TapNet
-from labkit.methods.wdae import WDAE
 from labkit.methods.vfsl import VFSL
+from labkit.methods.wdae import WDAE
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
