@@ -131,4 +131,4 @@ class DynamicFewShot(Method):
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.scale * cosines(self.read(maps), self.base_weights)
-            return losses_of_classification(logits, base_labels)
+            return losses_of_classification(logits, base_labels, label_smoothing)

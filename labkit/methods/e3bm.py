@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.base import Losses, Method, pooled_global_loss
-from labkit.methods.base_and_novel import losses_of_classification, over_shots
+from labkit.methods.base_and_novel import over_shots
 
 
 class E3BM(Method):
@@ -123,12 +123,6 @@ class E3BM(Method):
         with torch.autocast(query.device.type, enabled=False):
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
             return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
-
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
-        """Linear classification of base images [B, 3, H, W] among all base classes: the first phase."""
-        maps = self.embed(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return losses_of_classification(self.global_classifier(maps.mean((-2, -1))), base_labels)
 
 
 class Hyperprior(nn.Module):

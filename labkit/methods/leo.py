@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, pooled_global_loss
-from labkit.methods.base_and_novel import losses_of_classification, over_shots
+from labkit.methods.base_and_novel import over_shots
 from labkit.methods.noise import Noise
 
 SMALLEST = 1e-10  # of standard deviations
@@ -226,12 +226,6 @@ class LEO(Method):
             if self.global_weight:
                 total = total + self.global_weight * pooled_global_loss(self.global_classifier, of_query, base_labels)
             return Losses(total, few_shot, auxiliary, scores)
-
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
-        """Linear classification of base images [B, 3, H, W] among all base classes: the first phase."""
-        maps = self.embed(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return losses_of_classification(self.global_classifier(maps.mean((-2, -1))), base_labels)
 
 
 def _divergence(z: Tensor, deviation: Tensor, drawn: Tensor) -> Tensor:

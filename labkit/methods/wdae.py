@@ -131,7 +131,7 @@ class WDAE(Method):
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.scale * cosines(maps.mean((-2, -1)), self.base_weights)
-            return losses_of_classification(logits, base_labels)
+            return losses_of_classification(logits, base_labels, label_smoothing)
 
 
 class _Messages(nn.Module):
