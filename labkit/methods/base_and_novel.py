@@ -1,4 +1,4 @@
-"""Base classes beside novel ones, and what else methods with a classifier of base classes share.
+"""Base classes beside novel ones, and what else methods with cosine classifiers share.
 
 Dynamic Few-shot and wDAE keep one weight vector for every base class and make one for every novel class, so that one
 cosine classifier tells them all apart. C is the number of base classes, B of those that stay base in an episode.
@@ -72,6 +72,6 @@ def cosines(vectors: Tensor, weights: Tensor) -> Tensor:
 
 
 def losses_of_classification(logits: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-    """Cross-entropy of base images, logits [B, C] and labels [B]: what `classification_loss` of most methods gives."""
+    """Cross-entropy of base images, logits [B, C] and labels [B], as `Method.classification_loss` gives it."""
     auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
     return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)

@@ -45,3 +45,5 @@ def test_classification_is_one_graph(name: str) -> None:
     compiled = captured(made.classification_loss)
     torch.testing.assert_close(compiled(images, labels).total, made.classification_loss(images, labels).total)
     assert made.classification_loss(images, labels).scores.shape == (4, CLASSES)
+    set_keys(made, [(0,)])
+    assert made.classification_loss(images, labels, 0.5).total != made.classification_loss(images, labels).total
