@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from labkit.data import load_images
-from labkit.studies.tables.plan import announce
+from labkit.studies.training_cost import announce
 from labkit.training.loop import train
 from labkit.training.settings import experiment
 

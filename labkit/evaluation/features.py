@@ -1,9 +1,10 @@
-"""Pictures as features, and features compared: what calibration, classification and the explorer share."""
+"""Pictures as features, and features compared: what evaluation, calibration, classification and the explorer share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,18 +15,61 @@ from torch.nn import functional as F
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method, mean_of_shots
 
+BATCH = 256  # pictures embedded at once
+
+
+class FewShotModel(Protocol):
+    """What evaluation needs of a method; `labkit.DMF` and whatever is compared with it has them."""
+
+    def embed(self, images: Tensor, /) -> Tensor: ...
+    def score(self, support: Tensor, query: Tensor, /) -> Tensor: ...
+
 
 @contextmanager
-def still(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside, every part's own mode again afterwards."""
+def eval_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode, full precision and no gradients inside; afterwards every part is in its own mode again."""
     modes = {module: module.training for module in model.modules()}
+    device = next((p.device.type for p in model.parameters()), "cpu")
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, enabled=False):
             yield
     finally:
-        for module, training in modes.items():
+        for module, training in modes.items():  # one by one: a part may have been frozen
             module.training = training
+
+
+def embed(
+    model: FewShotModel,
+    pixels: Tensor | NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    device: torch.device | str,
+    index: NDArray[np.int64] | None = None,
+    bfloat16: bool = False,
+    mirrored: bool = False,
+) -> Tensor:
+    """Features [n, ...] of pictures, in batches; call it within `eval_mode`.
+
+    Args:
+        model: has `embed`.
+        pixels: uint8 [m, size, size, 3].
+        preprocessing: what the pictures are normalised by.
+        device: of the model.
+        index: numbers of the n pictures that are wanted; None means all.
+        bfloat16: embed in mixed precision.
+        mirrored: embed their mirror images, left and right exchanged.
+    """
+    index = np.arange(len(pixels)) if index is None else index
+    features = torch.empty(0)
+    for start in range(0, len(index), BATCH):
+        some = torch.as_tensor(pixels[index[start : start + BATCH]])  # copied batch by batch: `pixels` may be on disk
+        unit = preprocessing.to_unit(some.to(device))
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
+            part = model.embed(preprocessing.normalise(unit.flip(-1) if mirrored else unit))
+        if start == 0:  # filled in place: a list to be joined would take the memory twice
+            features = part.new_empty(len(index), *part.shape[1:])
+        features[start : start + BATCH] = part
+    return features
 
 
 def embed_pictures(model: Method, pixels: NDArray[np.uint8]) -> Tensor:
@@ -37,10 +81,8 @@ def embed_pictures(model: Method, pixels: NDArray[np.uint8]) -> Tensor:
     kept = preprocessing_of(model)
     if pixels.shape[1:] != (kept.size, kept.size, 3):
         raise ValueError(f"the model reads [n, {kept.size}, {kept.size}, 3], got {list(pixels.shape)}")
-    device = next(model.parameters()).device
-    with still(model):
-        parts = (torch.tensor(pixels[i : i + 256], device=device) for i in range(0, len(pixels), 256))
-        return torch.cat([model.embed(kept.normalise(kept.to_unit(part))) for part in parts])
+    with eval_mode(model):
+        return embed(model, pixels, kept, next(model.parameters()).device)
 
 
 def preprocessing_of(model: Method) -> Preprocessing:
@@ -56,7 +98,7 @@ def preprocessing_of(model: Method) -> Preprocessing:
 
 def compare(model: Method, support: Tensor, mask: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     """Scores [Q, N] and likeness [Q] of features, support [N, K, c, h, w] with mask [N, K], and query [Q, c, h, w]."""
-    with still(model):
+    with eval_mode(model):
         scores = model.score(support[None], query[None], mask[None])[0]
         means = mean_of_shots(support[None], mask[None])[0].flatten(1)
         alike = F.normalize(query.flatten(1), dim=1) @ F.normalize(means, dim=1).T

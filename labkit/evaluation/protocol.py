@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.features import FewShotModel, embed, eval_mode
+from labkit.evaluation.intervals import over_classes, over_episodes
+from labkit.evaluation.play import Features, groups, on_features, pictures_of
 
-BROKEN = "the model's weights are broken, or were trained on images of another kind"
+BROKEN = "the model's weights are broken, were trained on images of another kind, or its alignment cannot be computed"
 FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this
-
-
-class FewShotModel(Protocol):
-    """What `evaluate` needs of a method; `labkit.DMF` and whatever is compared with it has them."""
-
-    def embed(self, images: Tensor, /) -> Tensor: ...
-    def score(self, support: Tensor, query: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,8 +75,8 @@ def evaluate(
 ) -> Result:
     """Accuracy of a few-shot model on episodes of `images`.
 
-    At test time a feature does not depend on its episode, so every image is embedded once and the episodes are run on
-    features. The model stays on its device and in the mode it was in.
+    Every image is embedded once and the episodes are played on features (`labkit.evaluation.play`). The model stays on
+    its device and in the mode it was in.
 
     Args:
         model: has `embed` and `score` (see `FewShotModel`).
@@ -100,43 +95,42 @@ def evaluate(
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "embed") and hasattr(model, "score")):
         raise TypeError(f"model must be a module with embed and score, as labkit.DMF is, got a {type(model).__name__}")
     checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
-    checks.whole("episodes, for an interval,", episodes, least=2)
-    checks.whole("chunk", 1 if chunk is None else chunk)
+    episodes = checks.whole("episodes, for an interval,", episodes, least=2)
+    chunk = None if chunk is None else checks.whole("chunk", chunk)
+    bfloat16, strict, progress = (
+        checks.flag(name, value) for name, value in (("bfloat16", bfloat16), ("strict", strict), ("progress", progress))
+    )
     method = cast(FewShotModel, model)
     preprocessing: Preprocessing | None = getattr(model, "preprocessing", None)
     if preprocessing is not None and strict:
         preprocessing.check(images)
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.zeros(())).device  # a head may have no weights at all
     chunk = chunk or (16 if device.type == "cuda" else 1)
     sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
+    way, shot, query, seed = sampler.way, sampler.shot, sampler.query, sampler.seed
     drawn = [sampler.indices(i) for i in range(episodes)]
     correct = np.zeros((episodes, way))
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode(), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
-            for group in _groups(drawn, _feature_bytes(method, sampler, device)):
-                used = np.unique(np.concatenate([np.append(drawn[i][1], drawn[i][2]) for i in group]))
-                features = _embed(method, sampler, used, device, bfloat16)
-                for start in range(0, len(group), chunk):
-                    part = group[start : start + chunk]
-                    support, queries = (
-                        features[torch.from_numpy(np.searchsorted(used, np.stack([drawn[i][j] for i in part])))]
-                        for j in (1, 2)
-                    )
-                    scores = method.score(support, queries)
-                    if scores.isnan().any():
-                        raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")
-                    predicted = scores.argmax(-1).cpu().numpy()
-                    for i, guess in zip(part, predicted, strict=True):
-                        labels = drawn[i][3]
-                        correct[i] = np.bincount(labels, guess == labels, minlength=way) / query
-                    bar.update(len(part))
-    finally:
-        for module, training in modes.items():  # one by one: a part may have been frozen
-            module.training = training
+    with eval_mode(model), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
+        embedded = partial(embed, method, sampler.pixels, sampler.preprocessing, device)
+        one = embedded(np.zeros(1, dtype=np.int64))
+        for group in groups(drawn, FEATURE_BYTES // (one.numel() * one.element_size())):
+            used = pictures_of([drawn[i] for i in group])
+            features = Features(embedded(used, bfloat16), used)
+            mirrored = None
+            if getattr(model, "shows_mirrored", lambda shots: False)(shot):
+                mirrored = Features(embedded(used, bfloat16, mirrored=True), used)
+            for start in range(0, len(group), chunk):
+                part = group[start : start + chunk]
+                played = on_features([drawn[i] for i in part], features, mirrored=mirrored)
+                scores = method.score(played.support, played.query)
+                if not scores.amax(-1).isfinite().all():  # NaN, or no largest one
+                    raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")
+                predicted = scores.argmax(-1).cpu().numpy()
+                for i, guess, labels in zip(part, predicted, played.labels, strict=True):
+                    correct[i] = np.bincount(labels, guess == labels, minlength=way) / query
+                bar.update(len(part))
     per_episode = 100 * correct.mean(1)
-    accuracy, ci95 = estimate(per_episode)
+    accuracy, ci95 = over_episodes(per_episode)
     settings = {
         "way": way,
         "shot": shot,
@@ -155,58 +149,7 @@ def evaluate(
     return Result(
         accuracy=accuracy,
         ci95=ci95,
-        class_interval=_class_interval(correct, np.stack([d[0] for d in drawn]), len(images.class_names), seed),
+        class_interval=over_classes(correct, np.stack([d[0] for d in drawn]), len(images.class_names), seed),
         per_episode=per_episode,
         settings=settings,
     )
-
-
-def estimate(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean over episodes and the half width of its 95 % interval."""
-    return float(values.mean()), float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
-
-
-def _class_interval(
-    correct: NDArray[np.float64], classes: NDArray[np.int64], count: int, seed: int, draws: int = 1000
-) -> tuple[float, float]:
-    """Bootstrap over classes: an episode's class counts as often as its class was drawn."""
-    share = np.bincount(classes.ravel(), correct.ravel(), minlength=count)
-    seen = np.bincount(classes.ravel(), minlength=count)
-    rng = np.random.default_rng((seed, 2))
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    low, high = np.percentile(100 * (weights @ share) / np.maximum(weights @ seen, 1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _embed(
-    model: FewShotModel, sampler: EpisodeSampler, index: NDArray[np.int64], device: torch.device, bfloat16: bool
-) -> Tensor:
-    features = torch.empty(0)
-    for start in range(0, len(index), 256):
-        some = torch.from_numpy(index[start : start + 256])
-        unit = sampler.preprocessing.to_unit(sampler.pixels[some].to(device))
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            part = model.embed(sampler.preprocessing.normalise(unit))
-        if start == 0:  # filled in place: a list to be joined would take the memory twice
-            features = part.new_empty(len(index), *part.shape[1:])
-        features[start : start + 256] = part
-    return features
-
-
-def _feature_bytes(model: FewShotModel, sampler: EpisodeSampler, device: torch.device) -> int:
-    feature = _embed(model, sampler, np.zeros(1, dtype=np.int64), device, False)
-    return feature.numel() * feature.element_size()
-
-
-def _groups(drawn: Sequence[tuple[NDArray[np.int64], ...]], bytes_each: int) -> Iterator[list[int]]:
-    """Consecutive episodes whose images' features fit into memory together; usually all of them."""
-    group: list[int] = []
-    used: set[int] = set()
-    for i, episode in enumerate(drawn):
-        own = set(episode[1].ravel().tolist()) | set(episode[2].tolist())
-        if group and len(used | own) * bytes_each > FEATURE_BYTES:
-            yield group
-            group, used = [], set()
-        group.append(i)
-        used |= own
-    yield group

@@ -114,7 +114,9 @@ class ResNet12(nn.Module):
         self, width: float = 1.0, last_pool: bool = False, drop: float = 0.1, block: int = 5, ramp: int = 40_000
     ) -> None:
         super().__init__()
-        checks.finite("width", width, above=0)
+        width, drop = checks.finite("width", width, above=0), checks.finite("drop", drop, least=0, below=1)
+        last_pool = checks.flag("last_pool", last_pool)
+        block, ramp = checks.whole("block", block), checks.whole("ramp", ramp)
         sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
         self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
         self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
@@ -140,7 +142,7 @@ class Conv4(nn.Module):
 
     def __init__(self, width: int = 64, last_pool: bool = False) -> None:
         super().__init__()
-        checks.whole("width", width)
+        width, last_pool = checks.whole("width", width), checks.flag("last_pool", last_pool)
         layers: list[nn.Module] = []
         for i in range(4):
             layers += [nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
@@ -156,6 +158,25 @@ class Conv4(nn.Module):
             raise ValueError(f"images must be of {self.stride} px at least, got {list(images.shape[-2:])}")
         y: Tensor = self.layers(images)
         return y
+
+
+class CachedFeatures(nn.Module):
+    """Takes the place of a backbone whose maps were computed before (`labkit.evaluation.features`): the identity.
+
+    Args:
+        channels: of the maps.
+        stride: of a cell, in pixels.
+        digest: of the weights that made the maps; a method trained on them fits no others.
+    """
+
+    def __init__(self, channels: int, stride: int = 8, digest: str = "") -> None:
+        super().__init__()
+        self.channels = self.inputs = checks.whole("channels", channels)
+        self.stride, self.digest = stride, digest
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, c, h, w], as they are."""
+        return maps
 
 
 class WideBlock(nn.Module):
@@ -216,4 +237,9 @@ class WideResNet(nn.Module):
         return F.relu(self.bn(self.blocks(self.conv(images))))
 
 
-BACKBONES: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4, "wrn28": WideResNet}
+BACKBONES: dict[str, type[nn.Module]] = {
+    "resnet12": ResNet12,
+    "conv4": Conv4,
+    "wrn28": WideResNet,
+    "features": CachedFeatures,
+}

@@ -130,12 +130,12 @@ class TADAM(Method):
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
         return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
 
-    def classification_loss(self, images: Tensor, base_labels: Tensor) -> Losses:
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images [B, 3, H, W] among all base classes, by the backbone as it is."""
         maps = self.features(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.global_classifier(maps.mean((-2, -1)))
-            auxiliary = F.cross_entropy(logits, base_labels)
+            auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
         return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
 
 

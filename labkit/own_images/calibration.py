@@ -38,6 +38,7 @@ from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
+from labkit.evaluation.play import Features, on_features
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model, read_header
 
@@ -127,11 +128,11 @@ def play(
     sampler = EpisodeSampler(images, way + 1, most, QUERY, seed)
     scores, alike, labels = [], [], []
     for i in range(episodes):
-        _, support, query, truth = (torch.from_numpy(part) for part in sampler.indices(i))
-        found = compare(model, features[support[:way]], mask, features[query])
+        episode = on_features([sampler.indices(i)], Features(features))
+        found = compare(model, episode.support[0, :way], mask, episode.query[0])
         scores.append(found[0].double().cpu().numpy())
         alike.append(found[1].double().cpu().numpy())
-        labels.append(truth.numpy())
+        labels.append(episode.labels[0])
     return Played(np.concatenate(scores), np.concatenate(alike), np.concatenate(labels))
 
 

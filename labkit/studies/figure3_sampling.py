@@ -1,4 +1,4 @@
-"""``python -m labkit.studies.figure3_sampling``: do the sampled points of Figure 3 lie on the object?
+"""Do the sampled points of Figure 3 lie on the object? ``dmf-lab figure 3`` measures it.
 
 "The dynamic sampling can successfully learn where to collect the knowledge", the paper says of Figure 3 (section 5.3).
 Every query is paired with the support of its own class, and the object masks say which of the points read for a query
@@ -11,10 +11,7 @@ support, and chance, a point anywhere in the picture.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +22,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from labkit.common.files import write_atomically
 from labkit.common.places import RESULTS as SHIPPED
-from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import TAPS, corners, regular_grid, to_pixels
 from labkit.episodes.sampler import Episode, EpisodeSampler
-from labkit.evaluation.protocol import estimate
+from labkit.evaluation import intervals
 from labkit.methods.base import mean_of_shots
-from labkit.models.checkpoints import load_model
-from labkit.training.loop import build_model
-from labkit.training.settings import experiment
+from labkit.studies.networks import Network
+from labkit.sweeps.kept import write_result
 
 RESULTS = SHIPPED / "looking.json"
 UNTRAINED = "DMF, untrained"
-NETWORKS = {"DMF": "quick", UNTRAINED: None}  # what `load_model` takes
+NETWORKS = {"DMF": Network("quick"), UNTRAINED: Network(None)}
 LEARNED, GRID, RANDOM, OTHER, CHANCE = "learned", "grid", "random directions", "another's object", "chance"
 # The pairs of Figure 3 as (episode, query), and the seed of the random ones: fixed before any of them was looked at.
 # Of the chosen pairs the query position is the cell that holds most of the object; the random ones have a random cell.
@@ -167,7 +161,7 @@ def judge(where: Mapping[str, Tensor], images: ImageSet, episode: Episode) -> di
 def pair(
     model: DMF, images: ImageSet, sampler: EpisodeSampler, number: int, query: int, cell: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """One query of episode `number` with the support of its own class, as `looking_pictures.sampled_pairs` draws it.
+    """One query of episode `number` with the support of its own class, as `figures_3_and_4.sampled_pairs` draws it.
 
     Args:
         cell: row and column of the query position; None for the cell that holds most of the object.
@@ -213,7 +207,7 @@ def measure(
         if name == LEARNED:
             measured["minus another's"] = measured["ink"] - table[OTHER, position, "ink"]
         for entry, values in measured.items():
-            row[entry], row[f"{entry} ci95"] = (round(v, 3) for v in estimate(values.to_numpy()))
+            row |= intervals.entries(entry, values)
         rows.append(row)
     return rows
 
@@ -223,54 +217,23 @@ def table(rows: Sequence[Mapping[str, Any]], entries: Sequence[str] = ("ink", "m
     lines: dict[str, dict[tuple[str, str], str]] = {}
     for row in rows:
         for entry in entries:
-            cell = "" if entry not in row else f"{row[entry]:z.1f} ± {row[f'{entry} ci95']:.1f}"
+            cell = "" if entry not in row else intervals.shown(row[entry], row[f"{entry} ci95"])
             lines.setdefault(row["points"], {})[row["query position"], entry] = cell
     return pd.DataFrame(lines).T
 
 
-def load_network(name: str) -> Any:
-    """A network of `NETWORKS`, shipped with the lab; the untrained one as training begins from seed 0.
-
-    Raises:
-        KeyError: there is none of that name.
-    """
-    weights = NETWORKS[name]
-    if weights:
-        return load_model(weights)
-    trained = load_model("quick")
-    model = build_model(experiment("quick"), trained.classes, 0).eval()
-    model.preprocessing = trained.preprocessing
-    return model
-
-
-def main() -> None:
-    """Measure every network and write `RESULTS`."""
-    parser = argparse.ArgumentParser(description="Do the sampled points lie on the object?")
-    parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+def run(episodes: int = 200, seed: int = 0, out: Path = RESULTS) -> None:
+    """Measure every network and write the result."""
     torch.set_num_threads(1)
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
-    networks = {name: load_network(name) for name in NETWORKS}
-    first = {name: next(judged(model, images, 1, arguments.seed)) for name, model in networks.items()}
+    networks = {name: network.load() for name, network in NETWORKS.items()}
+    first = {name: next(judged(model, images, 1, seed)) for name, model in networks.items()}
     content = {
-        "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.studies.figure3_sampling",
-        "date": str(date.today()),
-        "versions": versions(),
-        "episodes": arguments.episodes,
-        "seed": arguments.seed,
+        "episodes": episodes,
+        "seed": seed,
         "images": images.provenance.digest,
-        "weights": NETWORKS,
+        "weights": {name: network.weights for name, network in NETWORKS.items()},
         "episode 0": {name: round(found[LEARNED, "on the object", "ink"], 3) for name, found in first.items()},
-        "networks": {
-            name: measure(model, images, arguments.episodes, arguments.seed, title=name)
-            for name, model in networks.items()
-        },
+        "networks": {name: measure(model, images, episodes, seed, title=name) for name, model in networks.items()},
     }
-    write_atomically(arguments.out, (json.dumps(content, indent=1) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main()
+    write_result(out, __doc__, "dmf-lab figure 3", content)

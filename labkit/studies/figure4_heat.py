@@ -1,4 +1,4 @@
-"""Does alignment bring the query's object out, as Figure 4 of the paper shows?
+"""Does alignment bring the query's object out, as Figure 4 of the paper shows? ``dmf-lab figure 4`` measures it.
 
 Section 5.3 says that DMF "is able to focus on the target object", better than CAN and than no alignment, and that the
 ODE does so "in all circumstances" where one and two steps each handle different data. Here every query is aligned with
@@ -12,10 +12,7 @@ by the mask of another query, chance, an even spread, and what a map of so few c
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +24,33 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit.common import places
-from labkit.common.files import write_atomically
-from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation.features import embed_pictures, still
-from labkit.evaluation.protocol import estimate
+from labkit.evaluation import intervals
+from labkit.evaluation.features import embed_pictures, eval_mode
+from labkit.evaluation.play import Features, on_features, pictures_of
 from labkit.methods.base import mean_of_shots
 from labkit.methods.can import CAN
-from labkit.models.checkpoints import load_model
 from labkit.studies.figure3_sampling import cells_on_object
+from labkit.studies.networks import Network
+from labkit.sweeps.kept import write_result
 
 RESULTS = places.RESULTS / "heat.json"
 ODE, STEPS = "ODE", ("1 step", "2 steps")
-# What `load_model` takes and the changes of `DMF.variant`; all trained in the quick setting, seed 0.
-NETWORKS: dict[str, tuple[str, dict[str, str]]] = {
-    "no alignment": ("quick-none", {}),
-    "1 step": ("quick-1step", {}),
-    "2 steps": ("quick-2steps", {}),
-    ODE: ("quick", {}),
-    "CAN": ("quick-can", {}),
-    "the ODE's weights, 1 step": ("quick", {"alignment": "euler(1)"}),
-    "the ODE's weights, 2 steps": ("quick", {"alignment": "euler(2)"}),
+# All trained in the quick setting, seed 0.
+NETWORKS = {
+    "no alignment": Network("quick-none"),
+    "1 step": Network("quick-1step"),
+    "2 steps": Network("quick-2steps"),
+    ODE: Network("quick"),
+    "CAN": Network("quick-can"),
+    "the ODE's weights, 1 step": Network("quick", {"alignment": "euler(1)"}),
+    "the ODE's weights, 2 steps": Network("quick", {"alignment": "euler(2)"}),
 }
-FIGURE = tuple(NETWORKS)[
-    :5
-]  # the columns of Figure 4; the others tell what another training does from what a step does
+# The columns of Figure 4; the other networks tell what another training does from what a step does.
+FIGURE = tuple(NETWORKS)[:5]
 HEATS = ("feature", "score")
 BEFORE, AFTER, OTHER, CHANCE, BEST = "before", "aligned", "another's mask", "chance", "at best"
 
@@ -152,13 +148,13 @@ def play(
     """`judge` of the named 5-way 1-shot episodes, a line for every query, a column for everything measured."""
     sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
     drawn = {i: sampler.indices(i) for i in episodes}
-    used = np.unique(np.concatenate([np.append(support, asked) for _, support, asked, _ in drawn.values()]))
-    features = embed_pictures(model, images.pixels[used])
+    used = pictures_of(list(drawn.values()))
+    features = Features(embed_pictures(model, images.pixels[used]), used)
     lines = {}
-    for i, (_, support, asked, labels) in tqdm(drawn.items(), title, disable=not title):
-        shown, x_q = (features[torch.from_numpy(np.searchsorted(used, index))][None] for index in (support, asked))
-        maps = aligned_maps(model, shown, x_q, torch.from_numpy(labels))
-        lines[i] = pd.DataFrame(judge(maps, images.masks(asked)))
+    for i, draw in tqdm(drawn.items(), title, disable=not title):
+        played = on_features([draw], features)
+        maps = aligned_maps(model, played.support, played.query, torch.from_numpy(played.labels[0]))
+        lines[i] = pd.DataFrame(judge(maps, images.masks(draw[2])))
     return pd.concat(lines, names=["episode", "query"])
 
 
@@ -178,9 +174,7 @@ def summarise(played: Mapping[str, pd.DataFrame], reference: str = ODE) -> list[
                 part["gain"] = part[AFTER] - part[BEFORE]
                 part["minus ODE"] = part[AFTER] - by_episode[reference][kind, AFTER, what]
                 for entry, values in part.items():
-                    row[f"{what}, {entry}"], row[f"{what}, {entry} ci95"] = (
-                        round(v, 3) for v in estimate(values.to_numpy())
-                    )
+                    row |= intervals.entries(f"{what}, {entry}", values)
             cells = [played[n][kind, AFTER, "cell"] for n in (name, reference)]
             row["same hottest cell"] = round(100 * float((cells[0] == cells[1]).mean()), 2)
             rows.append(row)
@@ -226,12 +220,12 @@ def rows_of_figure_4(played: Mapping[str, pd.DataFrame]) -> dict[str, tuple[int,
 def line(
     models: Mapping[str, DMF | CAN], images: ImageSet, sampler: EpisodeSampler, number: int, query: int
 ) -> dict[str, Any]:
-    """One query of episode `number` as `looking_pictures.heat_rows` draws it: a heat [h, w] for each of `models`."""
+    """One query of episode `number` as `figures_3_and_4.heat_rows` draws it: a heat [h, w] for each of `models`."""
     episode = sampler[number]
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
     heats = []
     for model in models.values():
-        with still(model):
+        with eval_mode(model):
             features = model.embed_together(episode.support[None], episode.query[None])
         heats.append(heat(aligned_maps(model, *features, episode.query_labels)[AFTER]["feature"])[query])
     shown = {"support": images.pixels[shot], "query": images.pixels[asked], "mask": images.masks(asked)}
@@ -245,49 +239,24 @@ def table(rows: Sequence[Mapping[str, Any]], what: str, kind: str = "feature") -
         if row["heat"] == kind:
             entries = [e.split(", ")[1] for e in row if e.startswith(f"{what}, ") and not e.endswith("ci95")]
             lines[row["network"]] = {
-                e: f"{row[f'{what}, {e}']:z.{digits}f} ± {row[f'{what}, {e} ci95']:.{digits}f}" for e in entries
+                e: intervals.shown(row[f"{what}, {e}"], row[f"{what}, {e} ci95"], digits) for e in entries
             }
     return pd.DataFrame(lines).T
 
 
-def load_network(name: str) -> Any:
-    """A network of `NETWORKS`, shipped with the lab.
-
-    Raises:
-        KeyError: there is none of that name.
-    """
-    file, changes = NETWORKS[name]
-    model = load_model(file)
-    return model.variant(**changes) if changes else model
-
-
-def main() -> None:
-    """Measure every network and write `RESULTS`."""
-    parser = argparse.ArgumentParser(description="Does alignment bring the query's object out?")
-    parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+def run(episodes: int = 200, seed: int = 0, out: Path = RESULTS) -> None:
+    """Measure every network and write the result."""
     torch.set_num_threads(1)
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
-    episodes = range(arguments.episodes)
-    played = {name: play(load_network(name), images, episodes, arguments.seed, title=name) for name in NETWORKS}
+    played = {name: play(n.load(), images, range(episodes), seed, title=name) for name, n in NETWORKS.items()}
     hits = {name: lines["feature", AFTER, "hottest"].groupby(level="episode").mean() for name, lines in played.items()}
     content = {
-        "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.studies.figure4_heat",
-        "date": str(date.today()),
-        "versions": versions(),
-        "episodes": arguments.episodes,
-        "seed": arguments.seed,
+        "episodes": episodes,
+        "seed": seed,
         "images": images.provenance.digest,
-        "networks": {name: {"weights": file, **changes} for name, (file, changes) in NETWORKS.items()},
+        "networks": {name: network.about() for name, network in NETWORKS.items()},
         "episode 0": {name: round(float(values.to_numpy()[0]), 3) for name, values in hits.items()},
         "rows": summarise(played),
         "circumstances": circumstances(played),
     }
-    write_atomically(arguments.out, (json.dumps(content, indent=1) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main()
+    write_result(out, __doc__, "dmf-lab figure 4", content)

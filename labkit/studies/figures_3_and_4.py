@@ -57,7 +57,7 @@ def sampled_pairs(lines: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[
 
 
 def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Of `looking.measure`: points on the object, a line for each network, a column for each kind of positions."""
+    """Of `figure3_sampling.measure`: points on the object, a line a network, a column a kind of positions."""
     names, positions = list(COLOURS), ("on the object", "off it")
     figure, axes = plt.subplots(
         len(measured), 2, figsize=(8, 1.25 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
@@ -121,7 +121,7 @@ def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale
 
 
 def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature") -> Figure:
-    """Of `heat.summarise`: each network's map before and after its alignment, and judged by another's mask."""
+    """Of `figure4_heat.summarise`: each network's map before and after its alignment, and judged by another's mask."""
     part = [row for row in rows if row["heat"] == kind]
     places = np.arange(len(part))
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.36 * len(part) + 1), sharey=True)

@@ -1,4 +1,4 @@
-"""``python -m labkit.studies.solvers``: what the ODE of Eq. 9 buys, solver by solver, over easy and hard tasks.
+"""What the ODE of Eq. 9 buys, solver by solver, over easy and hard tasks. ``dmf-lab figure solvers`` measures it.
 
 Every rule aligns the same episodes and is held to an exact solution: at kernel size 1 to the closed form X exp(f); at
 3, where positions act on one another, to a matrix exponential, and with the released code's ReLU, which leaves nothing
@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from labkit.common import places
-from labkit.common.files import write_atomically
 from labkit.common.timing import alternate
-from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.data.glyphs.scene import Difficulty
 from labkit.data.imageset import ImageSet
@@ -37,6 +35,7 @@ from labkit.dmf.sampling import dynamic_convolution
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.methods.base import mean_of_shots
 from labkit.models.checkpoints import load_model
+from labkit.sweeps.kept import write_result
 
 RESULTS = places.RESULTS / "solvers.json"
 TASKS = {"easy": Difficulty(clutter=0, displacement=0.0), "hard": Difficulty(clutter=8, displacement=1.0)}
@@ -226,8 +225,8 @@ def summarise(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("rule")
 
 
-def main() -> None:
-    """Measure everything over 200 tasks and write `RESULTS`."""
+def run(out: Path = RESULTS) -> None:
+    """Measure everything over 200 tasks and write the result."""
     torch.set_num_threads(1)
     model = load_model("quick")
     studies = {
@@ -236,17 +235,13 @@ def main() -> None:
         "k = 3, relu": kernel_3(model, 100, relu=True),
     }
     content = {
-        "what": __doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "",
-        "command": "python -m labkit.studies.solvers",
-        "date": str(date.today()),
-        "versions": versions(),
         "threads": torch.get_num_threads(),
         "tasks": {name: len({r["task"] for r in rows}) for name, rows in studies.items()},
         "summary": {name: json.loads(summarise(rows).to_json(orient="index")) for name, rows in studies.items()},
         "nfe": {name: {kind: _counts(rows, kind) for kind in TASKS} for name, rows in studies.items()},
         "relative_time": times(model),
     }
-    write_atomically(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    write_result(out, __doc__, "dmf-lab figure solvers", content)
 
 
 def _counts(rows: list[dict[str, Any]], kind: str) -> dict[str, dict[str, int]]:
@@ -257,7 +252,3 @@ def _counts(rows: list[dict[str, Any]], kind: str) -> dict[str, dict[str, int]]:
         str(rule): {str(k): int(v) for k, v in part["nfe"].value_counts().sort_index().items()}
         for rule, part in table.groupby("rule", sort=False)
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,20 +39,13 @@ def forecast(costs: Sequence[Cost], at_once: int) -> str:
     memory = sum(sorted((c.memory for c in costs), reverse=True)[:at_once])
     sources = "; ".join(dict.fromkeys(c.source for c in costs))
     disk = sum(c.disk for c in costs)
+    wall_time = max(len(costs) / min(at_once, len(costs)) * each, *(c.seconds for c in costs))
     several = f", {at_once} at a time" if len(costs) > 1 else ""
     return (
         f"{len(costs)} run{'s' if several else ''}{several}: about "
-        f"{duration(wall_time([c.seconds for c in costs], at_once))}{f' ({duration(each)} each)' if several else ''}, "
+        f"{duration(wall_time)}{f' ({duration(each)} each)' if several else ''}, "
         f"up to {memory / 2**30:.1f} GiB of memory, {disk / 1e6:.0f} MB of disk, by {sources}."
     )
-
-
-def wall_time(seconds: Iterable[float], devices: int) -> float:
-    """Until the last of some runs ends, the longest begun first, each on whichever device is free."""
-    ends = [0.0] * devices
-    for length in sorted(seconds, reverse=True):
-        heapq.heapreplace(ends, ends[0] + length)
-    return max(ends)
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 #
 #     script=$(python -c 'import labkit; print(labkit.__path__[0] + "/slurm.sh")')
 #     sbatch --nodes 8 --gpus-per-node 4 --cpus-per-task 32 --time 24:00:00 "$script" \
-#         python -m labkit.studies.tables.cells /shared/runs/tables --table 1 --engine ray
+#         dmf-lab table 1 /shared/runs/tables --engine ray
 #
 # From a notebook: ... "$script" papermill 04_table1.ipynb /shared/runs/04_table1.ipynb -p engine ray
 #

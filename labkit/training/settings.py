@@ -7,6 +7,8 @@ from typing import Any
 
 from labkit.common import checks
 from labkit.episodes.augment import Augment
+from labkit.training.phases import Phase, as_phase
+from labkit.training.pretrain import PRE_TRAINING
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Experiment:
         test_query: queries per class in validation and test.
         augment: see `labkit.episodes.augment`.
         bfloat16: mixed precision in the backbone.
+        phases: in place of the one that `steps`, `batch`, `warmup`, `learning_rate`, `momentum`, `weight_decay`, `clip`
+            and `validate_every` describe; `steps` is their sum, the others are then ignored.
     """
 
     name: str
@@ -56,23 +60,46 @@ class Experiment:
     test_query: int = 15
     augment: Augment = Augment()  # noqa: RUF009  (frozen)
     bfloat16: bool = False
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
-            checks.whole(name, getattr(self, name))
-        checks.whole("warmup", self.warmup, least=0)
-        checks.whole("validation_episodes", self.validation_episodes, least=2)
-        checks.finite("learning_rate", self.learning_rate, above=0)
-        checks.finite("momentum", self.momentum, above=0, below=1)
-        checks.finite("weight_decay", self.weight_decay, least=0)
-        for name in ("clip", "per_class"):  # None is without
-            checks.finite(name, 1 if getattr(self, name) is None else getattr(self, name), above=0)
+            self._keep(name, checks.whole(name, getattr(self, name)))
+        self._keep("warmup", checks.whole("warmup", self.warmup, least=0))
+        self._keep("validation_episodes", checks.whole("validation_episodes", self.validation_episodes, least=2))
+        self._keep("learning_rate", checks.finite("learning_rate", self.learning_rate, above=0))
+        self._keep("momentum", checks.finite("momentum", self.momentum, above=0, below=1))
+        self._keep("weight_decay", checks.finite("weight_decay", self.weight_decay, least=0))
+        if self.clip is not None:  # None is without
+            self._keep("clip", checks.finite("clip", self.clip, above=0))
+        if self.per_class is not None:
+            self._keep("per_class", checks.whole("per_class", self.per_class))
         for name in ("choices", "backbone_options"):
             checks.kind(name, getattr(self, name), dict, "a dict of options")
+            self._keep(name, checks.plain(getattr(self, name)))
+        for name in ("name", "dataset", "method", "backbone", "preset"):
+            self._keep(name, checks.text(name, getattr(self, name), "a name"))
+        checks.kind("augment", self.augment, Augment, "a labkit.episodes.augment.Augment")
+        self._keep("bfloat16", checks.flag("bfloat16", self.bfloat16))
+        checks.kind("phases", self.phases, (tuple, list), "a tuple of phases")
+        self._keep("phases", tuple(as_phase(phase) for phase in self.phases))
+        total = sum(phase.steps for phase in self.phases)
+        if total not in (0, self.steps):
+            raise ValueError(f"steps={self.steps}, but the phases take {total}: give steps={total}, or other phases")
+
+    def _keep(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases, or the one that the other fields describe."""
+        common = ("steps", "warmup", "learning_rate", "momentum", "weight_decay", "clip", "validate_every")
+        return self.phases or (Phase(size=self.batch, **{name: getattr(self, name) for name in common}),)
 
     def to_json(self) -> dict[str, Any]:
-        """All settings in JSON types."""
-        return asdict(self)
+        """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
+        fields = {name: value for name, value in asdict(self).items() if name != "phases"}
+        return fields | ({"phases": [phase.to_json() for phase in self.phases]} if self.phases else {})
 
 
 # The paper's settings. `score_scale`, about 1 / sqrt(c), is ours, for the reason given at QUICK; in the paper it is 1.
@@ -138,6 +165,8 @@ MINI_THIN = replace(
     bfloat16=True,
 )
 MINI_SMALL = replace(MINI_THIN, name="mini-small", size=42, steps=3000, warmup=150)
+# The backbone on which heads are compared.
+BACKBONE: dict[str, Any] = {"method": "classifier", "choices": {}, "steps": 9000, "phases": (PRE_TRAINING,)}
 
 PRESETS: dict[str, Experiment] = {
     e.name: e
@@ -149,130 +178,28 @@ PRESETS: dict[str, Experiment] = {
         replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
         MINI_THIN,
         MINI_SMALL,
+        replace(MINI_SMALL, name="mini-backbone-42", **BACKBONE),
+        replace(MINI_SMALL, name="mini-backbone-84", size=84, **BACKBONE),
         TIERED_1SHOT,
         replace(TIERED_1SHOT, name="tiered-5shot", shot=5, groups=320),
     )
 }
 
 
-def experiment(name: str, **changes: Any) -> Experiment:
+def experiment(setting: str, /, **changes: Any) -> Experiment:
     """A preset by name, with some fields changed; `choices` and `backbone_options` are added to the preset's own.
+
+    The first argument has no keyword, so that every field can be changed, `name` too.
 
     Raises:
         ValueError: unknown name, or a value that cannot be.
         TypeError: unknown field, or a value of the wrong kind.
     """
-    if name not in PRESETS:
-        raise ValueError(f"there is no experiment {name!r}; there are {sorted(PRESETS)}")
-    preset = PRESETS[name]
+    if checks.text("the name of an experiment", setting) not in PRESETS:
+        raise ValueError(f"there is no experiment {setting!r}; there are {sorted(PRESETS)}")
+    preset = PRESETS[setting]
     checks.options("an experiment", Experiment, changes)
     for k in ("choices", "backbone_options"):
         checks.kind(k, changes.get(k, {}), dict, "a dict of options")
     added = {k: getattr(preset, k) | changes[k] for k in ("choices", "backbone_options") if k in changes}
     return replace(preset, **changes | added)
-
-
-# Paper against released code, trained in the quick setting: both, and from the paper one difference at a time. All
-# take 800 of the quick setting's 1200 steps, in bfloat16. Where the class weight is normalised, `score_scale` is the
-# released code's 1: 0.08 makes up for class weights of about sqrt(c), and those have a length of at most 1. The order
-# of the offset convolution's input is not here: from first weights with exchanged halves it trains to the same bits.
-PAPER_AND_CODE: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "released": {"preset": "released", "choices": {"alignment": "rk4", "score_scale": 1.0}},
-    "loss weights": {"choices": {"loss_weights": [0.5, 1.0]}},
-    "global classifier": {"choices": {"global_reads": "backbone"}},
-    "class weight": {"choices": {"class_weight": "normalised", "score_scale": 1.0}},
-    "relu": {"choices": {"relu": True}},
-    "border": {"choices": {"border": True}},
-    "solver": {"choices": {"alignment": "rk4"}},
-    "printed loss": {"choices": {"few_shot_loss": "printed"}},
-}
-
-
-def paper_and_code(cell: str) -> Experiment:
-    """The training of one cell of `PAPER_AND_CODE`."""
-    setting = experiment("quick", steps=800, bfloat16=True, **PAPER_AND_CODE[cell])
-    return replace(setting, name=f"paper and code: {cell}")
-
-
-# Tables 1 and 2 in the quick setting: a third of its episodes, in bfloat16, enough to leave the plateau and not enough
-# to converge, so what differs in speed of learning differs here. Two episodes a step and half the learning rate leave
-# it sooner: after the same 1600 episodes DMF is at 46.6 ± 1.1 % on validation classes, and with four at 40.4 ± 1.0 %.
-# Validated at half-time and at the end.
-TABLES = replace(
-    QUICK, name="tables", batch=2, steps=800, warmup=100, learning_rate=0.1, validate_every=400, bfloat16=True
-)
-
-# The paper's base has 64 groups of 640 channels at one shot and 160 at five; the quick backbone has 160 channels.
-BASE_GROUPS = {1: 16, 5: 40}
-
-# Table 2 as (factor, value): what changes against the base, with the names and order of results/paper_table2.csv.
-# Groups keep the paper's names and are scaled to the backbone's width. The alignments are the T unit steps of Eq. 7-8:
-# the paper's "fixed number of recursion", and not T Euler steps of size 1/T, which would approach the ODE.
-TABLE2: dict[tuple[str, str], dict[str, Any]] = {
-    ("dynamic_sampling", "on"): {},
-    ("dynamic_sampling", "off"): {"choices": {"sampling": False}},
-    ("last_pooling", "on"): {"backbone_options": {"last_pool": True}},
-    ("last_pooling", "off"): {},
-    ("groups", "1"): {"groups": 1},
-    ("groups", "64"): {"groups": 16},
-    ("groups", "160"): {"groups": 40},
-    ("groups", "320"): {"groups": 80},
-    ("groups", "640"): {"groups": 160},
-    ("align", "0"): {"choices": {"alignment": "none"}},
-    ("align", "1"): {"choices": {"alignment": "recurrent(1)"}},
-    ("align", "2"): {"choices": {"alignment": "recurrent(2)"}},
-    ("align", "3"): {"choices": {"alignment": "recurrent(3)"}},
-    ("align", "ode"): {},
-}
-
-# Table 1: two settings of every system, of which validation classes choose one. One of the
-# two is the method's own paper's, as far as it fits a thin backbone, the other what most often stops it from starting.
-# MAML sees its support again in every inner step; it takes fewer steps, so that all send as many images through.
-TABLE1: dict[str, dict[str, dict[str, Any]]] = {
-    "DMF": {"dmf": {}, "dmf, rate 0.2": {"learning_rate": 0.2}},
-    "ProtoNet": {
-        "protonet, scale 1": {"method": "protonet", "choices": {"scale": 1.0}},
-        "protonet, scale 1/16": {"method": "protonet", "choices": {"scale": 0.0625}},
-    },
-    "MatchingNet": {
-        "matchingnet, scale 1": {"method": "matchingnet", "choices": {"scale": 1.0}},
-        "matchingnet, scale 10": {"method": "matchingnet", "choices": {"scale": 10.0}},
-    },
-    "RelationNet": {
-        "relationnet": {"method": "relationnet"},
-        "relationnet, global loss": {"method": "relationnet", "choices": {"global_weight": 1.0}},
-    },
-    "CAN": {
-        "can": {"method": "can", "choices": {"cells": 25}},
-        "can, rate 0.2": {"method": "can", "choices": {"cells": 25}, "learning_rate": 0.2},
-    },
-    "FEAT": {
-        "feat": {"method": "feat", "choices": {"temperature": 16.0}},
-        "feat, global loss": {"method": "feat", "choices": {"temperature": 16.0, "global_weight": 1.0}},
-    },
-    "MetaOptNet, SVM": {
-        "svm, scale 1": {"method": "metaoptnet", "choices": {"head": "svm", "scale": 1.0}},
-        "svm, scale 7": {"method": "metaoptnet", "choices": {"head": "svm", "scale": 7.0}},
-    },
-    "MetaOptNet, ridge": {
-        "ridge, scale 1": {"method": "metaoptnet", "choices": {"head": "ridge", "scale": 1.0}},
-        "ridge, scale 7": {"method": "metaoptnet", "choices": {"head": "ridge", "scale": 7.0}},
-    },
-    "DSN": {
-        "dsn, scale 1": {"method": "dsn", "choices": {"scale": 1.0}},
-        "dsn, scale 1/16": {"method": "dsn", "choices": {"scale": 0.0625}},
-    },
-    "Negative margin": {
-        "negmargin, scale 30": {"method": "negmargin", "choices": {"scale": 30.0}},
-        "negmargin, scale 10": {"method": "negmargin", "choices": {"scale": 10.0}},
-    },
-    "DeepEMD": {
-        "deepemd": {"method": "deepemd"},
-        "deepemd, global loss": {"method": "deepemd", "choices": {"global_weight": 1.0}},
-    },
-    "MAML": {
-        "maml, inner rate 0.1": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.1}},
-        "maml, inner rate 0.3": {"method": "maml", "choices": {"steps": 3, "test_steps": 3, "inner_rate": 0.3}},
-    },
-}

@@ -1,9 +1,5 @@
 """Bilinear sampling: every form of it, against torchvision's deformable convolution and against one another."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,14 +7,11 @@ from hypothesis import strategies as st
 from torchvision.ops import deform_conv2d
 
 from labkit.dmf.sampling import regular_grid, sample, sample_by_bag, sample_by_grid
-from labkit.studies.speed import kernels
 
 FORMS = {
     "shipped": sample,
     "grid": sample_by_grid,
     "bag": sample_by_bag,
-    "gather": kernels.sample_by_gather,
-    "matrix": kernels.sample_by_matrix,
 }
 
 
@@ -50,7 +43,7 @@ def test_gradients_agree(form: str) -> None:
         torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("form", ["shipped", "bag", "gather"])
+@pytest.mark.parametrize("form", ["shipped", "bag"])
 @pytest.mark.parametrize("point", [float("nan"), float("inf"), -1e30, 1e9])
 def test_points_that_are_nowhere_read_nothing_that_is_not_theirs(form: str, point: float) -> None:
     """Far away is zero; not a number stays so, for whoever checks the loss; neighbours are untouched."""
@@ -62,15 +55,3 @@ def test_points_that_are_nowhere_read_nothing_that_is_not_theirs(form: str, poin
     torch.testing.assert_close(found[..., 0, :], expected[..., 0, :])
     far = found[..., 1, 1]
     assert (far == 0).all() if abs(point) < float("inf") else far.isnan().all()
-
-
-def test_the_triton_kernel_samples_the_same() -> None:
-    """In Triton's interpreter, in a process of its own, since that is switched on before Triton is imported."""
-    pytest.importorskip("triton")
-    script = (
-        "import torch; from labkit.studies.speed.kernels import sample_by_triton; from labkit.dmf.sampling import *\n"
-        "torch.manual_seed(0); maps = torch.randn(2, 9, 3, 4, 5)\n"
-        "points = 3 * torch.randn(2, 6, 9, 2, 4, 5) + regular_grid(4, 5, maps)\n"
-        "torch.testing.assert_close(sample_by_triton(maps, points), sample(maps, points), atol=1e-5, rtol=0)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"TRITON_INTERPRET": "1"})

@@ -89,14 +89,6 @@ def test_chunks_do_not_change_the_result() -> None:
     np.testing.assert_array_equal(one, many)
 
 
-def test_class_interval_is_wider_than_the_episodes_when_classes_differ() -> None:
-    correct = np.repeat([[1.0, 0.2]], 2000, axis=0)
-    classes = np.stack([np.arange(2000) % 10, 10 + np.arange(2000) % 10], axis=1)
-    low, high = protocol._class_interval(correct, classes, 20, seed=0)
-    assert 40 < low < 55
-    assert 65 < high < 80
-
-
 def test_refuses_images_prepared_otherwise() -> None:
     model = tiny()
     model.preprocessing = Preprocessing(84, "bicubic")

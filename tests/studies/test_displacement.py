@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,22 +15,23 @@ from torch import Tensor
 
 from labkit.data.glyphs.scene import DEFAULT, Difficulty
 from labkit.dmf.model import DMF
-from labkit.studies import displacement, displacement_figures
+from labkit.evaluation import intervals
+from labkit.evaluation.play import Features
+from labkit.studies.displacement import figures, levels, measure
+from labkit.sweeps.sweep import key_of
 
-PLAN = displacement.Plan(split="val", per_class=4, query=2, episodes=24)
+PLAN = levels.Plan(split="val", per_class=4, query=2, episodes=24)
 
 
-def sides(level: displacement.Level) -> list[tuple[np.ndarray, np.ndarray]]:
+def sides(level: levels.Level) -> list[tuple[np.ndarray, np.ndarray]]:
     """Middles of the objects, shares of the side less 1/2, [n, 2] in support and in query, of every direction."""
     both = zip(level.support, level.query, strict=True)
-    return [
-        tuple(displacement.boxes(PLAN, d).reshape(-1, 2, 2).mean(1) / PLAN.size - 0.5 for d in pair) for pair in both
-    ]
+    return [tuple(levels.boxes(PLAN, d).reshape(-1, 2, 2).mean(1) / PLAN.size - 0.5 for d in pair) for pair in both]
 
 
 def test_apart_is_opposite_and_together_is_not() -> None:
-    apart, together = displacement.placed(1.0, True), displacement.placed(1.0, False)
-    for direction, (support, query) in zip(displacement.DIRECTIONS, sides(apart), strict=True):
+    apart, together = levels.placed(1.0, True), levels.placed(1.0, False)
+    for direction, (support, query) in zip(levels.DIRECTIONS, sides(apart), strict=True):
         for axis, towards in enumerate(direction):
             if towards == 0:
                 assert np.abs([support[:, axis], query[:, axis]]).max() < 0.06
@@ -43,15 +45,15 @@ def test_apart_is_opposite_and_together_is_not() -> None:
 
 
 def test_travel_grows_with_the_distance_from_none_to_more_than_half_the_image() -> None:
-    travelled = [displacement.travel(displacement.placed(d, True), PLAN) for d in (0.0, 0.5, 1.0)]
+    travelled = [levels.travel(levels.placed(d, True), PLAN) for d in (0.0, 0.5, 1.0)]
     assert travelled[0] == 0
     assert travelled[1] == pytest.approx(travelled[2] / 2, abs=0.03)
     assert travelled[2] > 0.55
-    assert displacement.travel(displacement.placed(1.0, False), PLAN) == 0
+    assert levels.travel(levels.placed(1.0, False), PLAN) == 0
 
 
 def test_every_study_changes_only_what_it_names() -> None:
-    for level in displacement.levels():
+    for level in levels.all_levels():
         for shown in (*level.support, *level.query):
             named = {"clutter", "contrast"} & {level.study} or {"position", "object_size"}
             assert {k for k, v in vars(shown).items() if v != getattr(DEFAULT, k)} <= named, level
@@ -65,11 +67,11 @@ class Toy(torch.nn.Module):
         self.reach = reach
         self.seen: list[tuple[list[int], list[int]]] = []
 
-    def features(self, difficulty: Difficulty) -> Tensor:
+    def features(self, difficulty: Difficulty) -> Features:
         """[n, 4]: number of the image, its class, and where its object lies."""
         number = torch.arange(len(PLAN.images(DEFAULT)))
         place = torch.tensor(difficulty.position or (0.5, 0.5)).expand(len(number), 2)
-        return torch.cat([number[:, None], number[:, None] // PLAN.per_class, place], 1)
+        return Features(torch.cat([number[:, None], number[:, None] // PLAN.per_class, place], 1))
 
     def score(self, support: Tensor, query: Tensor) -> Tensor:
         self.seen.append((support[..., 0].flatten().tolist(), query[..., 0].flatten().tolist()))
@@ -79,13 +81,13 @@ class Toy(torch.nn.Module):
         return torch.where(near, shots[..., 1] == query[:, :, None, 1], first).float()
 
 
-def played(toy: Toy, wanted: list[displacement.Level]) -> dict[displacement.Level, np.ndarray]:
-    return {level: displacement.play(toy, level, toy.features, PLAN.draws()) for level in wanted}  # type: ignore[arg-type]
+def played(toy: Toy, wanted: list[levels.Level]) -> dict[levels.Level, np.ndarray]:
+    return {level: measure.play(toy, level, toy.features, PLAN.draws()) for level in wanted}  # type: ignore[arg-type]
 
 
 def test_a_method_of_known_reach_gives_the_known_curve_on_the_same_episodes_at_every_level() -> None:
     toy = Toy(reach=0.8)
-    wanted = [displacement.placed(d, apart) for apart in (True, False) for d in (0.0, 0.5, 1.0)]
+    wanted = [levels.placed(d, apart) for apart in (True, False) for d in (0.0, 0.5, 1.0)]
     found = [values.mean() for values in played(toy, wanted).values()]
     # At distance 1 four directions of eight lead along an axis, 1 apart, and four along a diagonal, 1.41 apart; at
     # distance 0.5 it is half of that, all within reach.
@@ -100,74 +102,67 @@ def test_a_method_of_known_reach_gives_the_known_curve_on_the_same_episodes_at_e
 
 
 def test_differences_are_paired_by_episode() -> None:
-    start, far, near = displacement.placed(0.0, True), displacement.placed(1.0, True), displacement.placed(1.0, False)
+    start, far, near = levels.placed(0.0, True), levels.placed(1.0, True), levels.placed(1.0, False)
     rng = np.random.default_rng(0)
     hard = rng.normal(0, 10, 400)  # what all methods share of an episode cancels in a difference
     base = {start: 70 + hard, far: 40 + hard, near: 50 + hard}
     mine = {level: values + rng.normal(0, 0.1, 400) for level, values in base.items()}
     mine[far] = mine[far] - 5
-    rows = displacement.compare({displacement.BASELINE: base, "mine": mine})
+    rows = measure.compare({measure.BASELINE: base, "mine": mine})
     row = next(r for r in rows if r["method"] == "mine" and (r["study"], r["level"]) == ("apart", 1.0))
     known = {"accuracy": 35, "gain": -5, "fall": -35, "fall beyond": -5, "apart": -15, "apart beyond": -5}
     for entry, value in known.items():
         assert row[entry] == pytest.approx(value, abs=1.5 if entry == "accuracy" else 0.05), entry
     assert row["gain ci95"] == pytest.approx(1.96 * np.std(mine[far] - base[far], ddof=1) / 20, abs=1e-3)
     assert row["accuracy ci95"] > 20 * row["gain ci95"]
-    assert all(r["gain"] == r["fall beyond"] == 0 for r in rows if r["method"] == displacement.BASELINE)
+    assert all(r["gain"] == r["fall beyond"] == 0 for r in rows if r["method"] == measure.BASELINE)
     assert "apart" not in next(r for r in rows if r["study"] == "together")
-    assert displacement_figures.table(rows, "apart").loc[displacement.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
-        *displacement.estimate(base[far])
+    assert figures.table(rows, "apart").loc[measure.BASELINE, 1.0] == "{:.1f} ± {:.1f}".format(
+        *intervals.over_episodes(base[far])
     )
     with pytest.raises(KeyError, match="nobody"):
-        displacement.compare({"mine": mine}, baseline="nobody")
+        measure.compare({"mine": mine}, baseline="nobody")
 
 
 def test_the_regular_grid_lands_on_the_object_where_it_stays_and_misses_it_where_it_went() -> None:
     torch.manual_seed(0)
     grid = DMF("conv4", 4, sampling=False, backbone_options={"width": 8}).eval()
-    draws, features = PLAN.draws()[:8], displacement.embedder(grid, PLAN)
-    shares = [displacement.landing(grid, displacement.placed(d, d > 0.5), PLAN, features, draws) for d in (0.0, 1.0)]
+    draws, features = PLAN.draws()[:8], measure.embedder(grid, PLAN)
+    shares = [measure.landing(grid, levels.placed(d, d > 0.5), PLAN, features, draws) for d in (0.0, 1.0)]
     assert shares[0] > 40  # of nine points around a cell some lie beside a box that is not much larger
     assert shares[1] < 10
 
 
-def test_a_finished_method_is_not_measured_twice_and_other_weights_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_method_of_other_weights_is_another_run_and_json_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = DMF("conv4", 4, backbone_options={"width": 8}).eval()
-    wanted = [displacement.placed(0.0, True), displacement.levels()[-1]]
+    wanted = [levels.placed(0.0, True), levels.all_levels()[-1]]
     plan = dataclasses.replace(PLAN, episodes=4)
-    measured, landed = displacement.kept_study("DMF", model, wanted, plan, tmp_path)
+    played, landed = measure.study(model, wanted, plan)
     assert list(landed) == wanted[:1], "where contrast varies, no place is given"
-    displacement.kept_study(displacement.REMEDY, model, wanted, dataclasses.replace(plan, episodes=5), tmp_path)
-    assert len(list(tmp_path.glob("*.npz"))) == 2
-
-    def refuse(*_: object) -> displacement.Study:
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr(displacement, "study", refuse)
-    again, also = displacement.kept_study("DMF", model, wanted, plan, tmp_path)
+    monkeypatch.setattr(measure, "all_levels", lambda: wanted)
+    monkeypatch.setitem(measure.METHODS, "toy", SimpleNamespace(load=lambda _: model))  # type: ignore[arg-type]
+    run = {"method": "toy", "digest": measure.digest(model), "plan": dataclasses.asdict(plan)}
+    again, also = measure.study_of(json.loads(json.dumps(measure.measure_method(run, Path()))))
     assert also == landed
-    assert [again[level].tolist() for level in wanted] == [measured[level].tolist() for level in wanted]
+    assert [again[level].tolist() for level in wanted] == [played[level].tolist() for level in wanted]
     with torch.no_grad():
         model.filter_conv.weight[0, 0, 0, 0] += 1e-3
-    with pytest.raises(AssertionError, match="measured again"):
-        displacement.kept_study("DMF", model, wanted, plan, tmp_path)
+    assert key_of(run | {"digest": measure.digest(model)}, measure.VERSION) != key_of(run, measure.VERSION)
 
 
 def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> None:
-    study = json.loads(displacement.RESULTS.read_text())
+    study = json.loads(measure.RESULTS.read_text())
     assert study["plan"]["episodes"] >= 200
     assert study["plan"]["query"] == 15
-    assert {displacement.BASELINE, "DMF", "CAN"} <= set(study["methods"])
+    assert {measure.BASELINE, "DMF", "CAN"} <= set(study["methods"])
     digests = {name: about["digest"] for name, about in study["methods"].items()}
-    assert digests == {name: displacement.digest(displacement.load_method(name)) for name in digests}, (
+    assert digests == {name: measure.digest(measure.METHODS[name].load()) for name in digests}, (
         "other weights are shipped"
     )
     found = {(r["study"], r["level"], r["method"]) for r in study["rows"]}
-    assert found == {(level.study, level.value, m) for level in displacement.levels() for m in digests}
-    figure = displacement_figures.figure(study["rows"])
+    assert found == {(level.study, level.value, m) for level in levels.all_levels() for m in digests}
+    figure = figures.figure(study["rows"])
     _, names = figure.axes[0].get_legend_handles_labels()
     assert sorted(names) == sorted(digests)
     plt.close(figure)

@@ -165,5 +165,5 @@ def test_the_committed_results_are_whole_and_those_of_the_shipped_weights() -> N
     if glyphs.provenance.digest != results["images"]:
         pytest.skip("another release of the fonts or of Pillow renders other images")
     for name, kept in results["episode 0"].items():
-        found = next(figure3_sampling.judged(figure3_sampling.load_network(name), glyphs, 1, results["seed"]))
+        found = next(figure3_sampling.judged(figure3_sampling.NETWORKS[name].load(), glyphs, 1, results["seed"]))
         assert found[figure3_sampling.LEARNED, "on the object", "ink"] == pytest.approx(kept, abs=0.05), name

@@ -188,6 +188,6 @@ def test_the_committed_results_are_whole_and_those_of_the_shipped_weights() -> N
     if glyphs.provenance.digest != results["images"]:
         pytest.skip("another release of the fonts or of Pillow renders other images")
     for name in figure4_heat.FIGURE:
-        found = figure4_heat.play(figure4_heat.load_network(name), glyphs, range(1), results["seed"])
+        found = figure4_heat.play(figure4_heat.NETWORKS[name].load(), glyphs, range(1), results["seed"])
         share = found["feature", figure4_heat.AFTER, "hottest"].mean()
         assert share == pytest.approx(results["episode 0"][name], abs=3), name  # two of 75 queries

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from labkit.__main__ import main
 from labkit.studies import paper_vs_code
+from labkit.studies.paper_vs_code import PAPER_AND_CODE, setting
 from labkit.sweeps.sweep import Task, key_of
 from labkit.training.loop import build_model
-from labkit.training.settings import PAPER_AND_CODE, paper_and_code
 
 
 def row(cell: str, seed: int, novel: float) -> dict:
@@ -25,13 +25,6 @@ ROWS = [
 ]
 
 
-def test_differences_are_paired_by_seed() -> None:
-    mean, half = paper_vs_code.paired([1.0, 1.5, 1.0])
-    assert mean == pytest.approx(7 / 6)
-    assert half == pytest.approx(4.3027 * np.std([1.0, 1.5, 1.0], ddof=1) / 3**0.5, rel=1e-4)  # t of 2 degrees
-    assert np.isnan(paper_vs_code.paired([1.0])[1])
-
-
 def test_table_and_verdicts() -> None:
     table = paper_vs_code.table(ROWS)
     assert list(table.index) == ["paper", "relu", "border", "solver"]  # nothing is made up for what diverged
@@ -44,10 +37,10 @@ def test_table_and_verdicts() -> None:
 
 @pytest.mark.parametrize("cell", PAPER_AND_CODE)
 def test_every_cell_is_a_model_that_differs_as_it_says(cell: str) -> None:
-    e = paper_and_code(cell)
+    e = setting(cell)
     assert (e.steps, e.bfloat16, e.name) == (800, True, f"paper and code: {cell}")
     model = build_model(e, 64, seed=0)
-    base = build_model(paper_and_code("paper"), 64, seed=0)
+    base = build_model(setting("paper"), 64, seed=0)
     changed = {k for k, v in vars(model.choices).items() if v != getattr(base.choices, k)}
     asked = set(PAPER_AND_CODE[cell].get("choices", {}))
     assert changed >= asked - {"score_scale"}
@@ -63,8 +56,8 @@ def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monk
         if p != {"cell": "relu", "seed": 1}:
             task = Task(key_of(p, paper_vs_code.VERSION), p, tmp_path, paper_vs_code.VERSION, None)
             task.keep(task.record(result=row(**p, novel=50.0)))
-    paper_vs_code.gather(tmp_path)
+    assert main(["figure", "paper-vs-code", str(tmp_path), "--gather"]) == 0
     rows = json.loads((tmp_path / "all.json").read_text())["runs"]
-    assert rows == [row(**p, novel=50.0) for p in every if p != {"cell": "relu", "seed": 1}]
+    assert rows == [row(**p, novel=50.0) | {"commit": None} for p in every if p != {"cell": "relu", "seed": 1}]
     assert paper_vs_code.missing() == [{"cell": "relu", "seed": 1}]
     assert paper_vs_code.missing(["relu"], [0, 3]) == [{"cell": "relu", "seed": 3}]

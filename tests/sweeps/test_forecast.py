@@ -2,14 +2,13 @@
 
 import pytest
 
-from labkit.sweeps.forecast import Cost, duration, forecast, wall_time
+from labkit.sweeps.forecast import Cost, duration, forecast
 
 
-def test_runs_are_put_on_the_device_that_is_free() -> None:
-    assert wall_time([3, 1, 2, 2], 1) == 8
-    assert wall_time([3, 1, 2, 2], 2) == 4
-    assert wall_time([5, 1, 1], 64) == 5
-    assert wall_time([], 2) == 0
+def test_the_longest_run_and_the_devices_bound_the_time() -> None:
+    runs = [Cost(seconds, 0, 0, "a guess") for seconds in (5 * 3600, 3600, 3600)]
+    assert "about 7.0 hours" in forecast(runs, 1)
+    assert "about 5.0 hours" in forecast(runs, 64)
 
 
 def test_what_a_sweep_costs_by_its_finished_runs() -> None:

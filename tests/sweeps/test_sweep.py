@@ -15,7 +15,7 @@ from filelock import FileLock
 
 import labkit
 from labkit.sweeps.engines import local_places
-from labkit.sweeps.sweep import _changed_since, combinations, commit_of, finished, key_of
+from labkit.sweeps.sweep import changed_since, combinations, commit_of, finished, key_of
 from tests.helpers import sweep_runs
 from tests.helpers.places import ROOT
 from tests.helpers.sweep_runs import events
@@ -158,7 +158,7 @@ def test_results_of_changed_code_are_flagged(tmp_path: Path) -> None:
     code = tmp_path / "package"
     code.mkdir()
     assert commit_of(code) is None
-    assert not _changed_since("0123456789ab", code)
+    assert not changed_since("0123456789ab", code)
     (code / "a.py").write_text("x = 1\n")
     git("init")
     git("add", ".")
@@ -166,13 +166,13 @@ def test_results_of_changed_code_are_flagged(tmp_path: Path) -> None:
     first = commit_of(code)
     assert first is not None
     assert len(first) == 12
-    assert not _changed_since(first, code)
+    assert not changed_since(first, code)
     (tmp_path / "README.md").write_text("another commit, the same code\n")
     git("add", ".")
     git("commit", "-m", "two")
-    assert not _changed_since(first, code)
+    assert not changed_since(first, code)
     (code / "a.py").write_text("x = 2\n")
-    assert _changed_since(first, code)
+    assert changed_since(first, code)
     assert commit_of(code) == f"{commit_of(tmp_path)}"
     assert str(commit_of(code)).endswith("+")
-    assert _changed_since("0123456789ab", code)  # a commit that is not here
+    assert changed_since("0123456789ab", code)  # a commit that is not here

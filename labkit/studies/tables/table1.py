@@ -7,6 +7,7 @@ the one kind is ever compared with one of the other. Measured systems are compar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 
 from labkit import plotting
 from labkit.common import places
-from labkit.studies.tables.cells import chosen, setting, started
-from labkit.training.settings import TABLE1, TABLES
+from labkit.evaluation.intervals import over_episodes
+from labkit.studies.tables.cells import SYSTEMS, TABLE1, TABLES, setting
+from labkit.studies.tables.train_cells import chosen, runs_of, started, tried
 
 PAPER = places.RESULTS / "paper_table1.csv"
+COLOURS = (plotting.RED, plotting.BLUE, plotting.ORANGE, plotting.GREEN, plotting.PINK, plotting.SKY)
 PUBLISHED, MEASURED = "PUBLISHED, each by its own paper", "MEASURED, here and in one harness"
 # Which published row a system of ours stands beside: (model, backbone). DSN-MR and Net-Cosine are the paper's names.
 BESIDE: dict[str, tuple[str, str]] = {
@@ -41,14 +44,7 @@ BESIDE: dict[str, tuple[str, str]] = {
 
 def measured(rows: Sequence[dict[str, Any]], system: str, shot: int) -> list[dict[str, Any]]:
     """The runs of the setting that validation chose for a system, seed 0 first; empty where nothing is trained."""
-    cell = chosen(rows, system, shot)
-    own = [r for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r]
-    return sorted(own, key=lambda r: r["seed"])
-
-
-def tried(rows: Sequence[dict[str, Any]], system: str, shot: int) -> int:
-    """How many of a system's settings are trained with seed 0, diverged ones included."""
-    return sum(r["cell"] in TABLE1[system] for r in rows if (r["shot"], r["seed"]) == (shot, 0))
+    return runs_of(rows, chosen(rows, system, shot), shot)
 
 
 def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
@@ -61,13 +57,13 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
     paper = pd.read_csv(PAPER).set_index(["model", "backbone"])
     ours = {beside: system for system, beside in BESIDE.items()}
     lines: dict[tuple[str, str], dict[tuple[str, str], Any]] = {}
-    for name in [*paper.index, *((s, "") for s in TABLE1 if s not in BESIDE)]:
+    for name in [*paper.index, *((s, "") for s in SYSTEMS if s not in BESIDE)]:
         line: dict[tuple[str, str], Any] = {}
         for data in ("mini", "tiered"):
             for title, end in ((f"{data}ImageNet, %", ""), (f"± {data}", "_ci95")):
                 column = paper[f"{data}_{shot}shot{end}"]
                 line[PUBLISHED, title] = float(column.get(name, np.nan))
-        system = ours.get(name, name[0] if name[0] in TABLE1 and not name[1] else None)
+        system = ours.get(name, name[0] if name[0] in SYSTEMS and not name[1] else None)
         lines[name] = line | {(MEASURED, k): v for k, v in _measured_line(rows, system, shot).items()}
     return pd.DataFrame(lines).T.rename_axis(["system", "published with"])
 
@@ -83,16 +79,15 @@ def shown(lines: pd.DataFrame, by: str = "glyphs-mini, %") -> pd.DataFrame:
 def candidates(rows: Sequence[dict[str, Any]], shots: Sequence[int] = (1, 5)) -> pd.DataFrame:
     """Every setting tried, with its accuracy on validation classes at seed 0 in percent, and a mark on the chosen."""
     lines: dict[tuple[str, str], dict[str, str]] = {}
-    for system, cells in TABLE1.items():
-        for cell in cells:
-            line = {}
-            for shot in shots:
-                run = next((r for r in rows if (r["cell"], r["shot"], r["seed"]) == (cell, shot, 0)), {})
-                mark = " (chosen)" if cell == chosen(rows, system, shot) else ""
-                late = " (did not start)" if "novel" in run and not started(run) else ""
-                reached = f"{run['validation']:.1f}{mark}{late}" if "validation" in run else "not trained yet"
-                line[f"{shot}-shot"] = "diverged" if "diverged" in run else reached
-            lines[system, cell] = line
+    for cell in TABLE1:
+        line = {}
+        for shot in shots:
+            run = tried(rows, cell.factor, shot).get(cell, {})
+            mark = " (chosen)" if cell == chosen(rows, cell.factor, shot) else ""
+            late = " (did not start)" if "novel" in run and not started(run) else ""
+            reached = f"{run['validation']:.1f}{mark}{late}" if "validation" in run else "not trained yet"
+            line[f"{shot}-shot"] = "diverged" if "diverged" in run else reached
+        lines[cell.factor, cell.name] = line
     return pd.DataFrame(lines).T.rename_axis(["system", "setting"])
 
 
@@ -115,7 +110,7 @@ def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int
         "training, CPU s": np.nan if first["cpu_seconds"] is None else first["cpu_seconds"],
         "test episode, CPU ms": 1000 * first["test_seconds"],
         "peak, MiB": np.nan if first["peak_bytes"] is None else first["peak_bytes"] / 2**20,
-        "settings tried": tried(rows, system or "", shot),
+        "settings tried": len(tried(rows, system or "", shot)),
         "setting": first["cell"] + ("" if started(first) else " (did not start)"),
     }
 
@@ -126,7 +121,7 @@ def per_episode(rows: Sequence[dict[str, Any]], shot: int) -> dict[str, NDArray[
     Raises:
         ValueError: two systems were tested on different episodes.
     """
-    first = {s: runs[0] for s in TABLE1 if (runs := measured(rows, s, shot))}
+    first = {s: runs[0] for s in SYSTEMS if (runs := measured(rows, s, shot))}
     where = ("way", "shot", "query", "episodes", "seed", "digest")
     if len({tuple(r["novel"][k] for k in where) for r in first.values()}) > 1:
         raise ValueError(f"the {shot}-shot systems were not tested on the same episodes: train the older ones anew")
@@ -139,10 +134,9 @@ def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
     names, lines = sorted(episodes, key=lambda s: -episodes[s].mean()), []
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            apart, n = episodes[a] - episodes[b], len(episodes[a])
-            separate = np.hypot(*(1.96 * episodes[s].std(ddof=1) / n**0.5 for s in (a, b)))
-            half = 1.96 * apart.std(ddof=1) / n**0.5
-            lines.append({"system": a, "against": b, "points": apart.mean(), "±": half, "± if not paired": separate})
+            points, half = over_episodes(episodes[a] - episodes[b])
+            separate = float(np.hypot(over_episodes(episodes[a])[1], over_episodes(episodes[b])[1]))
+            lines.append({"system": a, "against": b, "points": points, "±": half, "± if not paired": separate})
     columns = ["system", "against", "points", "±", "± if not paired"]
     return pd.DataFrame(lines, columns=columns).sort_values("points", ascending=False, ignore_index=True)
 
@@ -182,7 +176,7 @@ def _empty(text: str) -> Figure:
 
 
 def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
-    """Published accuracies, hollow diamonds without a cost, and measured ones, discs, against two costs."""
+    """Published accuracies, hollow diamonds without a cost, and measured ones against two costs."""
     drawn, axes = plt.subplots(1, 3, figsize=(11, 4.4), width_ratios=[1, 1.4, 1.4])
     column = f"mini_{shot}shot"
     paper = pd.read_csv(PAPER).dropna(subset=column).sort_values(column)
@@ -193,46 +187,25 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
         places, [f"{m} ({b})" for m, b in zip(paper["model"], paper["backbone"], strict=True)], fontsize=6
     )
     axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
-    ours = {s: _measured_line(rows, s, shot) for s in TABLE1 if measured(rows, s, shot)}
+    ours = {system: _measured_line(rows, system, shot) for system in SYSTEMS if measured(rows, system, shot)}
+    looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("os", COLOURS), strict=True)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
-        points = {s: (line[cost], line["glyphs-mini, %"]) for s, line in ours.items() if not np.isnan(line[cost])}
-        for (system, (x, y)), height in zip(points.items(), _heights(list(points.values())), strict=True):
-            colour = plotting.RED if system == "DMF" else plotting.BLUE
-            ax.errorbar(x, y, yerr=ours[system]["± glyphs"], fmt="o", color=colour, capsize=2)
-            line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0}
-            ax.annotate(system, (x, y), (1.13 * x, height), fontsize=7, va="center", arrowprops=line)
+        for system, line in ours.items():
+            colour, mark = looks[system]
+            point = (line[cost], line["glyphs-mini, %"], line["± glyphs"])
+            ax.errorbar(*point, fmt=mark, color=colour, capsize=2, label=system)
         ax.set(xscale="log", xlabel=cost, ylabel="glyphs-mini, %", title=f"MEASURED here, {shot}-shot")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.margins(x=0.2, y=0.1)
-        if points:
-            chance, across = 100 / TABLES.way, ax.get_yaxis_transform()
-            ax.axhline(chance, color="0.6", linestyle=":", linewidth=0.8)
-            ax.text(0.99, chance, "chance", transform=across, ha="right", va="top", fontsize=7, color="0.45")
-            low, high = ax.get_ylim()
-            ax.set_ylim(min(low, chance - 0.06 * (high - low)))  # room for the word below the line
-        if not ours:
+        ax.margins(x=0.1, y=0.1)
+        if ours:
+            ax.axhline(100 / TABLES.way, color="0.6", linestyle=":", linewidth=0.8, label="chance")
+        else:
             ax.text(0.5, 0.5, "nothing trained yet", transform=ax.transAxes, ha="center")
+    if ours:
+        drawn.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=7)
     return drawn
-
-
-def _heights(points: Sequence[tuple[float, float]]) -> list[float]:
-    """For names to the right of points (x, y), heights at which none touches another or a point: y, or more."""
-    gap = 0.04 * np.ptp([y for _, y in points]) if points else 0
-    heights: dict[int, float] = {}
-
-    def blocked(x: float, height: float) -> float | None:
-        names = [taken for j, taken in heights.items() if abs(np.log(points[j][0] / x)) < np.log(2)]
-        dots = [y for other, y in points if 1.05 < other / x < 2]
-        return max((h for h in (*names, *dots) if abs(height - h) < 0.99 * gap), default=None)
-
-    for i in sorted(range(len(points)), key=lambda i: points[i][1]):
-        x, height = points[i]
-        while (at := blocked(x, height)) is not None:
-            height = at + gap
-        heights[i] = height
-    return [heights[i] for i in range(len(points))]
 
 
 def markdown(lines: pd.DataFrame) -> str:

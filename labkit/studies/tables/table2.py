@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 from labkit import plotting
 from labkit.common import places
-from labkit.studies.paper_vs_code import paired
-from labkit.studies.tables.cells import cell_of_table2, started
-from labkit.training.settings import TABLE2
+from labkit.evaluation import intervals
+from labkit.studies.tables.cells import BASE, TABLE2, Cell, trained_as
+from labkit.studies.tables.cells import row_of_table2 as row
+from labkit.studies.tables.train_cells import runs_of, started
 
 PAPER = places.RESULTS / "paper_table2.csv"
 SHOTS = (1, 5)
@@ -29,8 +30,7 @@ TITLES = {
     "groups": "(c) groups, of 640 channels",
     "align": "(d) alignments",
 }
-BASE = ("align", "ode")
-Row = tuple[str, str]
+ODE, SAMPLING_OFF, POOLING_ON = row("align", "ode"), row("dynamic_sampling", "off"), row("last_pooling", "on")
 
 
 @dataclass(frozen=True)
@@ -40,67 +40,63 @@ class Claim:
     Attributes:
         text: what is claimed.
         shot: at which number of shots.
-        better, worse: rows (factor, value).
+        better, worse: rows; the base is the ODE's.
         said: the gain in points as the text has it; None where it names no number.
     """
 
     text: str
     shot: int
-    better: Row
-    worse: Row
+    better: Cell
+    worse: Cell
     said: float | None = None
 
 
 CLAIMS = (
-    Claim("dynamic sampling helps", 1, BASE, ("dynamic_sampling", "off"), 1.03),
-    Claim("dynamic sampling helps", 5, BASE, ("dynamic_sampling", "off"), 1.50),
-    Claim("deleting the last pooling helps", 1, BASE, ("last_pooling", "on"), 0.64),
-    Claim("deleting the last pooling helps", 5, BASE, ("last_pooling", "on"), 1.16),
-    Claim("64 groups improve on one", 1, ("groups", "64"), ("groups", "1")),
-    Claim("160 groups improve on one", 5, ("groups", "160"), ("groups", "1")),
-    Claim("640 groups lose against 64", 1, ("groups", "64"), ("groups", "640")),
-    Claim("five shots need 160 groups, not 64", 5, ("groups", "160"), ("groups", "64")),
-    Claim("640 groups lose against 160", 5, ("groups", "160"), ("groups", "640")),
-    Claim("one alignment improves on none", 1, ("align", "1"), ("align", "0"), 1.28),
-    Claim("one alignment improves on none", 5, ("align", "1"), ("align", "0"), 0.77),
-    Claim("three alignments slightly improve on one", 1, ("align", "3"), ("align", "1")),
-    Claim("three alignments lose against one", 5, ("align", "1"), ("align", "3"), 0.95),
-    Claim("the ODE improves on one alignment", 1, BASE, ("align", "1")),
-    Claim("the ODE improves on one alignment", 5, BASE, ("align", "1")),
+    Claim("dynamic sampling helps", 1, ODE, SAMPLING_OFF, 1.03),
+    Claim("dynamic sampling helps", 5, ODE, SAMPLING_OFF, 1.50),
+    Claim("deleting the last pooling helps", 1, ODE, POOLING_ON, 0.64),
+    Claim("deleting the last pooling helps", 5, ODE, POOLING_ON, 1.16),
+    Claim("64 groups improve on one", 1, row("groups", "64"), row("groups", "1")),
+    Claim("160 groups improve on one", 5, row("groups", "160"), row("groups", "1")),
+    Claim("640 groups lose against 64", 1, row("groups", "64"), row("groups", "640")),
+    Claim("five shots need 160 groups, not 64", 5, row("groups", "160"), row("groups", "64")),
+    Claim("640 groups lose against 160", 5, row("groups", "160"), row("groups", "640")),
+    Claim("one alignment improves on none", 1, row("align", "1"), row("align", "0"), 1.28),
+    Claim("one alignment improves on none", 5, row("align", "1"), row("align", "0"), 0.77),
+    Claim("three alignments slightly improve on one", 1, row("align", "3"), row("align", "1")),
+    Claim("three alignments lose against one", 5, row("align", "1"), row("align", "3"), 0.95),
+    Claim("the ODE improves on one alignment", 1, ODE, row("align", "1")),
+    Claim("the ODE improves on one alignment", 5, ODE, row("align", "1")),
 )
 
 
-def published() -> dict[tuple[str, str, int], float]:
-    """Table 2 of the paper: accuracy in percent by factor, value and shots."""
+def published() -> dict[tuple[Cell, int], float]:
+    """Table 2 of the paper: accuracy in percent by row and shots."""
     table = pd.read_csv(PAPER, dtype={"value": str})
-    columns = ((1, "k1"), (5, "k5"))
-    names = list(zip(table["factor"], table["value"], strict=True))
-    return {(*name, k): float(v) for k, column in columns for name, v in zip(names, table[column], strict=True)}
+    rows = [row(*name) for name in zip(table["factor"], table["value"], strict=True)]
+    return {(r, k): float(v) for k, column in ((1, "k1"), (5, "k5")) for r, v in zip(rows, table[column], strict=True)}
 
 
-def by_seed(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> dict[int, float]:
+def by_seed(rows: Sequence[dict[str, Any]], cell: Cell, shot: int) -> dict[int, float]:
     """Accuracy on novel classes in percent of a row of Table 2, for every seed it was trained with."""
-    return {r["seed"]: r["novel"]["accuracy"] for r in _trained(rows, row, shot)}
+    return {r["seed"]: r["novel"]["accuracy"] for r in runs_of(rows, cell, shot)}
 
 
-def waiting(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> list[int]:
-    """Seeds with which a row of Table 2 did not start within its steps (`labkit.studies.tables.cells.started`)."""
-    return [r["seed"] for r in _trained(rows, row, shot) if not started(r)]
+def waiting(rows: Sequence[dict[str, Any]], cell: Cell, shot: int) -> list[int]:
+    """Seeds with which a row of Table 2 did not start within its steps (`started`)."""
+    return [r["seed"] for r in runs_of(rows, cell, shot) if not started(r)]
 
 
-def _trained(rows: Sequence[dict[str, Any]], row: Row, shot: int) -> list[dict[str, Any]]:
-    cell = cell_of_table2(*row, shot)
-    return [r for r in rows if (r["cell"], r["shot"]) == (cell, shot) and "novel" in r]
-
-
-def difference(rows: Sequence[dict[str, Any]], better: Row, worse: Row, shot: int) -> tuple[float, float, list[float]]:
+def difference(
+    rows: Sequence[dict[str, Any]], better: Cell, worse: Cell, shot: int
+) -> tuple[float, float, list[float]]:
     """`better` minus `worse` in points, paired by seed: mean, half width of the 95 % t-interval, single differences.
 
     Mean and half width are NaN where nothing, or not enough, is trained.
     """
     a, b = by_seed(rows, better, shot), by_seed(rows, worse, shot)
     single = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-    return *paired(single), single
+    return *intervals.over_seeds(single), single
 
 
 def verdict(mean: float, half: float, seeds: int, waiting: int = 0) -> str:
@@ -112,9 +108,7 @@ def verdict(mean: float, half: float, seeds: int, waiting: int = 0) -> str:
         return "not measured yet" if seeds == 0 else "not decidable (one seed)"
     if waiting:
         return f"not decidable ({waiting} of {2 * seeds} trainings did not start)"
-    if abs(mean) <= half:
-        return "not decidable"
-    return "held" if mean > 0 else "not held"
+    return intervals.verdict(mean, half, "held", "not held")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -124,16 +118,16 @@ def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """
     paper = published()
     lines: dict[tuple[str, str], dict[tuple[str, str], Any]] = {}
-    for row in TABLE2:
+    for cell in TABLE2:
         line: dict[tuple[str, str], Any] = {}
         for shot in SHOTS:
-            line["PUBLISHED, miniImageNet", f"{shot}-shot"] = paper[(*row, shot)]
+            line["PUBLISHED, miniImageNet", f"{shot}-shot"] = paper[cell, shot]
         for shot in SHOTS:
-            reached = list(by_seed(rows, row, shot).values())
+            reached = list(by_seed(rows, cell, shot).values())
             line["MEASURED, glyphs-mini", f"{shot}-shot"] = float(np.mean(reached)) if reached else np.nan
             line["MEASURED, glyphs-mini", f"seeds, {shot}-shot"] = len(reached)
-            line["MEASURED, glyphs-mini", f"started, {shot}-shot"] = len(reached) - len(waiting(rows, row, shot))
-        lines[TITLES[row[0]], row[1]] = line
+            line["MEASURED, glyphs-mini", f"started, {shot}-shot"] = len(reached) - len(waiting(rows, cell, shot))
+        lines[TITLES[cell.factor], cell.value] = line
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
@@ -155,13 +149,13 @@ def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     for c in CLAIMS:
         mean, half, single = difference(rows, c.better, c.worse, c.shot)
         shared = by_seed(rows, c.better, c.shot).keys() & by_seed(rows, c.worse, c.shot).keys()
-        late = sum(len(shared & set(waiting(rows, row, c.shot))) for row in (c.better, c.worse))
+        late = sum(len(shared & set(waiting(rows, cell, c.shot))) for cell in (c.better, c.worse))
         lines.append(
             {
                 "claim": c.text,
                 "shots": c.shot,
                 "PUBLISHED, text": c.said,
-                "PUBLISHED, table": round(paper[(*c.better, c.shot)] - paper[(*c.worse, c.shot)], 2),
+                "PUBLISHED, table": round(paper[c.better, c.shot] - paper[c.worse, c.shot], 2),
                 "MEASURED": mean,
                 "±": half,
                 "seeds": len(single),
@@ -176,17 +170,16 @@ def figure(rows: Sequence[dict[str, Any]], factor: str) -> Figure:
 
     Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed.
     """
-    paper, values = published(), [value for own, value in TABLE2 if own == factor]
+    paper, cells = published(), [cell for cell in TABLE2 if cell.factor == factor]
     drawn, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
     for ax, shot in zip(axes, SHOTS, strict=True):
-        places = np.arange(len(values))
-        gains = [paper[factor, v, shot] - paper[(*BASE, shot)] for v in values]
+        places = np.arange(len(cells))
+        gains = [paper[cell, shot] - paper[ODE, shot] for cell in cells]
         ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="PUBLISHED, miniImageNet")
         label = "MEASURED, glyphs-mini (95 % t-interval over seeds)"
-        for place, value in zip(places, values, strict=True):
-            row, base = (factor, value), cell_of_table2(factor, value, shot) == "dmf"
-            mean, half, single = difference(rows, row, BASE, shot)
-            if base:
+        for place, cell in zip(places, cells, strict=True):
+            mean, half, single = difference(rows, cell, BASE, shot)
+            if trained_as(cell, shot) == BASE:
                 ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5)
                 ax.annotate("base", (place + 0.1, 0), (0, 7), textcoords="offset points", ha="center", fontsize=7)
             elif not single:
@@ -197,14 +190,14 @@ def figure(rows: Sequence[dict[str, Any]], factor: str) -> Figure:
                 shown = None if np.isnan(half) else half
                 ax.errorbar(place + 0.1, mean, yerr=shown, fmt="o", color=plotting.BLUE, capsize=3, label=label)
                 label = "_"
-                if late := len(waiting(rows, row, shot)):
+                if late := len(waiting(rows, cell, shot)):
                     ax.annotate(
                         f"{late} of {len(single)}\nat chance", (place + 0.1, mean), (-9, 0), textcoords="offset points",
                         ha="right", va="center", fontsize=7, color="0.45",
                     )  # fmt: skip
         ax.axhline(0, color=plotting.BLACK, linewidth=0.6)
-        ax.set_xticks(places, values)
-        ax.set_xlim(-0.6, len(values) - 0.4)
+        ax.set_xticks(places, [cell.value for cell in cells])
+        ax.set_xlim(-0.6, len(cells) - 0.4)
         ax.set(title=f"{shot}-shot", xlabel=TITLES[factor])
     axes[0].margins(y=0.2)  # for what is written at the bottom
     axes[0].set_ylabel("accuracy minus the base's, points")

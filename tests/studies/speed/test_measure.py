@@ -1,27 +1,28 @@
 """The measurements, at sizes of a toy: complete, resumable, and never a judgement on the time they took."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from labkit.studies.speed import measure
+from labkit.studies.speed.head import slopes
+from labkit.studies.speed.setting import Setting
 from labkit.training.loop import timed_steps
 from labkit.training.settings import experiment
 from tests.helpers.toys import toy_images
 
-TOY = measure.Setting(
+TOY = Setting(
     way=3, query=2, groups=4, width=0.1, size=24, episodes=4, literal_episodes=1, runs=2, per_class=20, growth=100
 )
 
 
-def test_every_part_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure.Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
-    file = tmp_path / "speed.json"
+def test_every_part_is_measured_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
     parts = [p for p in measure.PARTS if p not in ("agreement", "largest")]
-    content = measure.measure(TOY, file, parts)
-    assert json.loads(file.read_text()) == content
-    assert list(content) == parts
+    content = {p: measure.run_part({"part": p, "setting": asdict(TOY)}, tmp_path) for p in parts}
+    assert json.loads(json.dumps(content)) == content
     assert set(content["head"]["ratio"]) == {"fast", "fast, closed form"}
     assert content["memory"]["bytes"].keys() == {"literal", "fast"}
     assert set(content["step"]["parts"]["fast"]) == {"episodes", "backbone", "head", "backward", "optimiser"}
@@ -29,8 +30,15 @@ def test_every_part_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytes
     assert set(content["growth"]["slopes"]) == {"queries", "ways", "groups", "cells"}
     assert "not_measured" in content["schedule"]
     assert all("torch" in part["made"]["versions"] for part in content.values())
-    monkeypatch.setattr(measure, "PARTS", dict.fromkeys(parts, None))  # nothing may be measured twice
-    assert measure.measure(TOY, file, parts) == content
+
+
+def test_what_is_measured_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "speed.json"
+    file.write_text('{"kernels": "measured by an earlier lab"}')
+    content = measure.run(file, ["head"], TOY, threads=1)
+    assert list(content) == ["kernels", "head"]
+    assert measure.run(file, ["head"], TOY, threads=1) == content  # the same times: not measured again
+    assert json.loads(file.read_text()) == content
 
 
 def test_slopes_of_powers() -> None:
@@ -39,7 +47,7 @@ def test_slopes_of_powers() -> None:
         for form, power in (("literal", 1.0), ("fast", 0.5))
         for v in (15, 30, 75, 150)
     ]
-    assert measure.slopes(points) == {"queries": {"literal": 1.0, "fast": 0.5}}
+    assert slopes(points) == {"queries": {"literal": 1.0, "fast": 0.5}}
 
 
 def test_steps_of_the_training_loop_are_timed() -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from labkit.studies.tables import table2
-from labkit.studies.tables.table2 import BASE
-from labkit.training.settings import TABLE2
+from labkit.studies.tables.cells import BASE, TABLE2
 
 
 def run(cell: str, shot: int, seed: int, accuracy: float) -> dict[str, Any]:
@@ -69,9 +68,9 @@ def test_the_table_has_published_and_measured_apart() -> None:
 @pytest.mark.parametrize("factor", table2.TITLES)
 def test_a_part_is_drawn_with_what_is_missing_said(factor: str) -> None:
     left, right = table2.figure(ROWS, factor).axes
-    values = [v for f, v in TABLE2 if f == factor]
-    assert [t.get_text() for t in left.get_xticklabels()] == values
-    bases = [v for v in values if table2.difference(ROWS, (factor, v), BASE, 1)[2] == [0.0] * 3]
+    cells = [cell for cell in TABLE2 if cell.factor == factor]
+    assert [t.get_text() for t in left.get_xticklabels()] == [cell.value for cell in cells]
+    bases = [cell for cell in cells if table2.difference(ROWS, cell, BASE, 1)[2] == [0.0] * 3]
     assert sum(t.get_text() == "base" for t in left.texts) == len(bases) == 1
     assert sum("at chance" in t.get_text() for t in left.texts) == (factor == "groups")
-    assert sum("not trained" in t.get_text() for t in right.texts) == len(values) - 1
+    assert sum("not trained" in t.get_text() for t in right.texts) == len(cells) - 1

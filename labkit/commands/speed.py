@@ -1,0 +1,23 @@
+"""Measure the fast form of DMF against the literal one; what is measured already is not measured again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from labkit.studies.speed import measure
+from labkit.studies.speed.setting import Setting
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab speed`` takes."""
+    parser.add_argument("out", type=Path, help="a JSON file")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parts", nargs="+", default=list(measure.PARTS), choices=list(measure.PARTS))
+
+
+def main(given: argparse.Namespace) -> int:
+    """Measure."""
+    measure.run(given.out, given.parts, Setting(device=given.device), given.threads)
+    return 0

@@ -1,0 +1,52 @@
+"""One look for all pictures: colours that the colour-blind can tell apart, and how figures are saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from labkit.common.versions import versions
+
+# Okabe and Ito's palette, in the order that lines take it.
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#000000",
+)
+HEAT = "cividis"
+
+
+def use_style() -> None:
+    """Set the lab's look for all figures that follow."""
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PINK, SKY, RED]),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "image.interpolation": "nearest",
+            "legend.frameon": False,
+            "font.size": 9,
+        }
+    )
+
+
+def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
+    """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; then it may still be shown."""
+    folder = Path(runs) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+    figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
+    (folder / f"{name}.json").write_text(json.dumps({"how": how, "versions": versions()}, indent=1))

@@ -1,0 +1,82 @@
+"""The tables and curves of notebook 11."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labkit import plotting
+from labkit.studies.displacement.measure import BASELINE, METHODS, REMEDY
+
+COLOURS = {
+    BASELINE: plotting.BLACK,
+    "DMF": plotting.BLUE,
+    "DMF, alignment switched off": plotting.BLUE,
+    "DMF without dynamic sampling": plotting.ORANGE,
+    REMEDY: plotting.GREEN,
+    "CAN": plotting.PINK,
+}
+AXES = {
+    "apart": "distance of the places",
+    "together": "the same places, on one side",
+    "clutter": "glyphs of clutter",
+    "contrast": "least contrast",
+}
+
+
+def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy") -> pd.DataFrame:
+    """An entry of `compare` to be read: methods downwards, levels across, cells of "27.4 ± 0.9"."""
+    lines: dict[str, dict[float, str]] = {}
+    for row in rows:
+        if row["study"] == study:
+            cell = f"{row[entry]:.1f} ± {row[f'{entry} ci95']:.1f}"
+            lines.setdefault(row["method"], {})[row["level"]] = cell
+    return pd.DataFrame(lines).T
+
+
+def figure(
+    rows: Sequence[Mapping[str, Any]],
+    studies: Sequence[str] = ("apart", "together", "clutter", "contrast"),
+    baseline: str = BASELINE,
+    way: int = 5,
+) -> Figure:
+    """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
+
+    Dashed is what was switched in a network trained without the change.
+
+    Bars are 95 % intervals over episodes: those above hold how much episodes differ from one another, those below only
+    how much the two methods do.
+    """
+    size = (2.6 * len(studies), 5)
+    drawn, axes = plt.subplots(2, len(studies), figsize=size, sharey="row", sharex="col", squeeze=False)
+    names = {row["method"]: None for row in rows}
+    for column, own in zip(axes.T, studies, strict=True):
+        part = [row for row in rows if row["study"] == own]
+        for k, name in enumerate(names):
+            line = [row for row in part if row["method"] == name]
+            switched = name in METHODS and METHODS[name].changes
+            shift = (k - (len(names) - 1) / 2) * 0.012  # of the axis, lest bars hide one another
+            for ax, entry in zip(column, ("accuracy", "gain"), strict=True):
+                ax.errorbar(
+                    [place + shift * (len(line) - 1) for place in range(len(line))],
+                    [row[entry] for row in line],
+                    [row[f"{entry} ci95"] for row in line],
+                    color=COLOURS.get(name),
+                    linestyle="--" if switched else "-",
+                    marker="o",
+                    markersize=3,
+                    linewidth=1.2,
+                    label=name,
+                )
+        column[0].axhline(100 / way, color=plotting.BLACK, linewidth=0.8, linestyle=":")
+        column[0].set_title(own.capitalize())
+        column[1].set_xticks(range(len(line)), [f"{row['level']:g}" for row in line])
+        column[1].set_xlabel(AXES.get(own, own))
+    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(0, 100))
+    axes[1, 0].set_ylabel(f"minus {baseline}, points")
+    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawn

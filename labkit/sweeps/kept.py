@@ -1,0 +1,50 @@
+"""Where measured results are kept: the lab's own files in ``labkit/results``, and what sweeps have added since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from labkit.common.files import write_atomically
+from labkit.common.versions import versions
+from labkit.sweeps.sweep import finished
+
+Row = dict[str, Any]
+
+
+def write_result(file: Path, what: str | None, command: str, content: Mapping[str, Any]) -> None:
+    """Write a study's result with what it is, how it was made, when, and with which versions.
+
+    Args:
+        file: JSON.
+        what: the docstring of the study, whose second paragraph is taken; or one paragraph.
+        command: that measures it again.
+        content: in JSON types.
+    """
+    paragraphs = (what or "").split("\n\n")
+    about: dict[str, Any] = {"what": paragraphs[1 if len(paragraphs) > 1 else 0].replace("\n", " "), "command": command}
+    about |= {"date": str(date.today()), "versions": versions()}
+    write_atomically(file, (json.dumps(about | dict(content), indent=1) + "\n").encode())
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The lab's own rows: of JSON lines, or of a JSON file with ``"runs"``; none if there is no file."""
+    if not file.exists():
+        return []
+    text = file.read_text()
+    rows: list[Row] = json.loads(text)["runs"] if file.suffix == ".json" else [json.loads(x) for x in text.splitlines()]
+    return rows
+
+
+def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequence[str]) -> list[Row]:
+    """The lab's own rows and those of a sweep's folder, sorted, one for each combination of the entries `by`.
+
+    A sweep's newer run of the same parameters takes the place of the lab's.
+    """
+    found = finished(folder, version) if folder is not None and Path(folder).is_dir() else []
+    rows = read_rows(file) + [r["result"] | {"commit": r["commit"]} for r in found]
+    by_run = {tuple(r[name] for name in by): r for r in rows}
+    return [by_run[run] for run in sorted(by_run)]

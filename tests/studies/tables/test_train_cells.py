@@ -1,0 +1,126 @@
+"""Trainings of the tables: a run is a result in JSON types, and what validation chooses is trained with more seeds."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.__main__ import main
+from labkit.data.imageset import ImageSet
+from labkit.studies.tables import train_cells
+from labkit.studies.tables.cells import BASE, CELLS, SYSTEMS, TABLE1, row_of_table2
+from tests.helpers.tiny import TINY
+from tests.helpers.toys import toy_images
+
+NO_ALIGNMENT = row_of_table2("align", "0")
+
+
+def test_the_grid_takes_seeds_before_cells() -> None:
+    runs = train_cells.grid([BASE, NO_ALIGNMENT], seeds=(0, 1))
+    assert [(r["seed"], r["cell"]) for r in runs] == [(0, "dmf"), (0, "align 0"), (1, "dmf"), (1, "align 0")]
+
+
+def some_images(dataset: str, split: str, **_: Any) -> ImageSet:
+    return toy_images(seed=["train", "val", "test"].index(split), split=split)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_cells, "load_images", some_images)
+    monkeypatch.setattr(train_cells, "setting", lambda cell, shot: replace(TINY, shot=shot, bfloat16=True))
+    monkeypatch.setattr(train_cells, "EPISODES", 10)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_is_a_result_and_the_same_when_resumed(tmp_path: Path) -> None:
+    run = {"cell": "dmf", "shot": 2, "seed": 1}
+    row = train_cells.run_cell(run, tmp_path)
+    assert json.loads(json.dumps(row)) == row
+    assert row | run == row
+    assert row["novel"]["accuracy"] == pytest.approx(sum(map(int, row["correct"].split())) / (10 * 15) * 100, abs=1e-3)
+    assert (row["novel"]["shot"], row["novel"]["precision"]) == (2, "bfloat16")
+    assert row["peak_bytes"] > 0
+    assert row["test_seconds"] > 0
+    again = train_cells.run_cell(run, tmp_path)  # finished: trains nothing, measures the same
+    assert again["seconds"] is None
+    assert again["correct"] == row["correct"]
+    assert again["validation"] == row["validation"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_loss_that_is_not_finite_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hot = replace(TINY, learning_rate=1e9, steps=60)
+    monkeypatch.setattr(train_cells, "setting", lambda cell, shot: hot)
+    row = train_cells.run_cell({"cell": "dmf", "shot": 1, "seed": 0}, tmp_path)
+    assert "the loss of nan is not finite at step" in row["diverged"]
+    assert "novel" not in row
+
+
+def made(cell: str, shot: int, seed: int, validation: float) -> dict[str, Any]:
+    return {"cell": cell, "shot": shot, "seed": seed, "validation": validation}
+
+
+def test_validation_of_seed_0_chooses() -> None:
+    rows = [
+        made("can", 1, 0, 50.0),
+        made("can, rate 0.2", 1, 0, 51.0),
+        made("can", 1, 1, 99.0),
+        made("can", 5, 0, 60.0),
+    ]
+    assert train_cells.chosen(rows, "CAN", 1) == CELLS["can, rate 0.2"]
+    assert train_cells.chosen(rows, "CAN", 5) == CELLS["can"]  # the other is not trained yet
+    assert (
+        train_cells.chosen([{"cell": "feat", "shot": 1, "seed": 0, "diverged": "the loss is nan"}], "FEAT", 1) is None
+    )
+
+
+def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, expected: Any, **how: Any) -> None:
+        assert all(60 < expected(p).seconds < 3 * 3600 for p in runs)
+        for p in runs:
+            if p not in asked:
+                asked.append(p)
+                record = {
+                    "version": how["version"],
+                    "made": "",
+                    "key": str(len(asked)),
+                    "commit": "abc",
+                    "parameters": p,
+                }
+                row = p | {"validation": 50.0 + ("rate" in p["cell"])}
+                (folder / f"{len(asked)}.json").write_text(json.dumps(record | {"result": row}))
+
+    monkeypatch.setattr(train_cells, "sweep", sweep)
+    monkeypatch.setattr(train_cells, "RESULTS", tmp_path / "lab.jsonl")
+    rows = train_cells.fill(tmp_path, 1, (1,))
+    assert len(asked) == len(TABLE1) + 2 * len(SYSTEMS)  # two settings at seed 0, one at seeds 1 and 2
+    assert {(r["cell"], r["seed"]) for r in rows if r["cell"].startswith("can")} == {
+        ("can", 0),
+        ("can, rate 0.2", 0),
+        ("can, rate 0.2", 1),
+        ("can, rate 0.2", 2),
+    }
+    before = len(asked)
+    train_cells.fill(tmp_path, 1, (5,), (0,), settings_of=1)  # at half the price: the settings of one shot
+    assert {p["cell"] for p in asked[before:]} == {r["cell"] for r in rows if r["seed"] == 1}
+    assert len(asked) == before + len(SYSTEMS)
+    with pytest.raises(ValueError, match=r"no setting of \['DMF', .* is trained at 10 shots"):
+        train_cells.fill(tmp_path, 1, (5,), settings_of=10)
+    rows = train_cells.results(tmp_path)
+    assert main(["table", "1", str(tmp_path), "--gather"]) == 0
+    assert (
+        train_cells.results() == train_cells.fill(tmp_path / "none", 1, engine=None) == rows
+    )  # from the lab's file alone
+    filled = train_cells.fill(tmp_path, 2, (1,), (0,))
+    assert len(filled) == len(rows) + 10  # the base is shared with Table 1
+    more = ["table", "2", str(tmp_path), "--shots", "1", "--seeds", "3", "4", "--cells", "align 0"]
+    assert main(more) == 0  # more seeds of what decides a claim
+    assert asked[-2:] == train_cells.grid([NO_ALIGNMENT], (1,), (3, 4))
+    with pytest.raises(ValueError, match="of Table 1 validation chooses them"):
+        train_cells.fill(tmp_path, 1, cells=[NO_ALIGNMENT])
