@@ -2,6 +2,7 @@
 
 from labkit.common.versions import versions
 from labkit.data import DataError, ImageSet, load_images
+from labkit.data.check import check_data
 from labkit.dmf.authors_checkpoint import load_released, save_released
 from labkit.dmf.model import DMF
 from labkit.dmf.trace import Trace
@@ -30,6 +31,7 @@ __all__ = [
     "Trained",
     "build_model",
     "calibrate",
+    "check_data",
     "classify",
     "enrol",
     "evaluate",

@@ -15,6 +15,8 @@ COMMANDS = {
     "table": "train what Table 1 or 2 lacks",
     "figure": "measure what a figure or a study shows",
     "speed": "measure the fast form against the literal one",
+    "export-explorer": "write the explorer as one page that needs no Python",
+    "check-data": "say which data set lies in a folder, and whether it is whole",
     "ship": "add a trained model to those that come with the lab",
 }
 
@@ -22,7 +24,7 @@ COMMANDS = {
 def main(given: Sequence[str] | None = None) -> int:
     """Call the command that is named first; its exit code."""
     given = sys.argv[1:] if given is None else list(given)
-    names = "\n".join(f"  {name:<12} {what}" for name, what in COMMANDS.items())
+    names = "\n".join(f"  {name:<16} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="dmf-lab",
         description="A lab for Dynamic Meta-Filter few-shot learning.",

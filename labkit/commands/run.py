@@ -1,12 +1,19 @@
-"""Run the notebooks in order, headless, in their quick setting, and say what came out."""
+"""Run the notebooks, headless, and say what came out: quick ones first, so that there is something to look at soon.
+
+It says first what it will do and how long each part takes on this machine, estimated from a second of work. While a
+notebook trains, the steps, the accuracy and the time left are printed. With ``--fast`` nothing is trained: the networks
+that come with the lab are evaluated and drawn.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +26,37 @@ if TYPE_CHECKING:  # slow to import
     from labkit.evaluation.protocol import Result
 
 CELL_SECONDS = 3600  # a cell that takes longer is taken for hung
+LAST = "03_train"  # trains; everything else is there before it
+# With --fast: parameters of the notebooks that would otherwise take longer than a few seconds.
+FAST: dict[str, dict[str, Any]] = {
+    "03_train": {"shipped": "quick", "episodes": 600},
+    "06_figure3_sampling": {"live": 2},
+    "07_figure4_alignment": {"live": 2},
+    "11_limits": {"live_episodes": 4},
+}
+# Seconds of each notebook on two cores on which `_work` takes a second; measured once, scaled by what it takes here.
+SECONDS = {
+    "00_start": 15,
+    "01_episodes": 60,
+    "02_meta_filter": 15,
+    "03_train": 560,
+    "04_table1": 12,
+    "05_table2": 12,
+    "06_figure3_sampling": 20,
+    "07_figure4_alignment": 25,
+    "08_explorer": 12,
+    "09_paper_and_code": 20,
+    "10_speed": 12,
+    "11_limits": 20,
+    "12_your_images": 15,
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dmf-lab run`` takes."""
     parser.add_argument("--notebooks", type=Path, default=Path("notebooks"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--fast", action="store_true", help="train nothing: the shipped networks, in a few minutes")
 
 
 def main(given: argparse.Namespace) -> int:
@@ -33,35 +65,114 @@ def main(given: argparse.Namespace) -> int:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    notebooks = sorted(given.notebooks.glob("[0-9]*.ipynb"))
+    notebooks = sorted(given.notebooks.glob("[0-9]*.ipynb"), key=lambda file: (file.stem == LAST, file.name))
     if not notebooks:
         print(f"no notebooks in {given.notebooks}: run this in the folder of the lab", file=sys.stderr)
         return 1
+    announce([notebook.stem for notebook in notebooks], given.fast)
     given.runs.mkdir(parents=True, exist_ok=True)
     failed = []
     for number, notebook in enumerate(notebooks, 1):
         print(f"[{number}/{len(notebooks)}] {notebook.name} ...", flush=True)
         started = time.perf_counter()
+        parameters = {"runs": str(given.runs.resolve())} | (FAST.get(notebook.stem, {}) if given.fast else {})
         try:
-            papermill.execute_notebook(
-                notebook,
-                given.runs / notebook.name,
-                parameters={"runs": str(given.runs.resolve())},
-                cwd=str(given.notebooks),
-                execution_timeout=CELL_SECONDS,
-                progress_bar=sys.stderr.isatty(),
-            )
+            with progress_of_training(given.runs):
+                papermill.execute_notebook(
+                    notebook,
+                    given.runs / notebook.name,
+                    parameters=parameters,
+                    cwd=str(given.notebooks),
+                    execution_timeout=CELL_SECONDS,
+                    progress_bar=sys.stderr.isatty(),
+                )
         except PapermillExecutionError as error:
             failed.append(notebook.name)
             print(f"      failed in cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
         except (CellTimeoutError, DeadKernelError) as error:  # a hung cell, a kernel that ran out of memory
             failed.append(notebook.name)
             print(f"      stopped: {error}", file=sys.stderr)
-        print(f"      {time.perf_counter() - started:.0f} s", flush=True)
+        print(f"      {time.perf_counter() - started:.0f} s: {given.runs / notebook.name}", flush=True)
     report(given.runs)
     for name in failed:
         print(f"{name} failed; open {given.runs / name} to see where", file=sys.stderr)
     return len(failed)
+
+
+def announce(names: list[str], fast: bool) -> None:
+    """Print what will be run, in which order and about how long it takes on this machine."""
+    known = [name for name in names if name in SECONDS]
+    if not known:
+        return
+    pace = _work()
+    seconds = {name: pace * (20 if fast and name == LAST else SECONDS[name]) for name in known}
+    what = "evaluates the shipped networks" if fast else "trains DMF in the quick setting, last of all"
+    print(f"Runs {len(names)} notebooks into runs/ and {what}; on this machine about:")
+    for name in known:
+        print(f"  {name:<22} {seconds[name]:4.0f} s")
+    print(f"  {'together':<22} {sum(seconds.values()) / 60:4.0f} minutes", flush=True)
+
+
+def _work() -> float:
+    """How many times as long as on the machine of `SECONDS` some convolutions take here."""
+    import torch
+
+    layer, x = torch.nn.Conv2d(64, 64, 3, padding=1), torch.zeros(16, 64, 40, 40)
+    taken = []
+    with torch.inference_mode():
+        for _ in range(6):
+            started = time.perf_counter()
+            layer(x)
+            taken.append(time.perf_counter() - started)
+    return max(0.2, min(taken) / WORK_SECONDS)
+
+
+WORK_SECONDS = 0.008  # of one such convolution on that machine
+
+
+@contextmanager
+def progress_of_training(runs: Path, every: float = 20.0) -> Iterator[None]:
+    """While the block runs, print how far the training is that writes its metrics somewhere in `runs`."""
+    done = threading.Event()
+    begun = time.time()
+
+    def watch() -> None:
+        seen: dict[Path, tuple[float, int]] = {}
+        while not done.wait(every):
+            for file in runs.glob("*/metrics.jsonl"):
+                line = _last_line(file) if file.stat().st_mtime >= begun else None
+                if line is None or "step" not in line:
+                    continue
+                first_time, first_step = seen.setdefault(file, (time.time(), line["step"]))
+                if line["step"] > first_step:
+                    _say(file, line, (time.time() - first_time) / (line["step"] - first_step))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _say(file: Path, line: Mapping[str, Any], seconds_a_step: float) -> None:
+    from labkit.training.settings import PRESETS
+
+    step, name = line["step"], file.parent.name
+    reached = f"accuracy {line['accuracy']:.0f} %" if "accuracy" in line else f"validation {line['validation']:.1f} %"
+    preset = PRESETS.get(name.rpartition("-seed")[0])
+    left = f", {(preset.steps - step) * seconds_a_step / 60:.0f} minutes left" if preset else ""
+    print(f"      {name}: step {step}{f' of {preset.steps}' if preset else ''}, {reached}{left}", flush=True)
+
+
+def _last_line(file: Path) -> dict[str, Any] | None:
+    lines = file.read_text().splitlines()
+    try:
+        found: dict[str, Any] = json.loads(lines[-1])
+    except (IndexError, ValueError):  # nothing yet, or half a line
+        return None
+    return found
 
 
 def keep(folder: Path, results: Mapping[str, Result], **about: Any) -> pd.DataFrame:

@@ -1,6 +1,7 @@
-"""What a public function asks of its arguments, said in one form: what was expected, and what came.
+"""What a public function asks of its arguments, said in one form: what was expected, and what was given.
 
-A wrong kind of thing is a TypeError, a wrong value of the right kind a ValueError.
+A wrong kind of thing is a TypeError, a wrong value of the right kind a ValueError. The functions that return something
+return the argument as a plain Python value: NumPy's numbers pass, and are converted here, where they enter.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +39,51 @@ def finite(name: str, value: Any, above: float = -math.inf, least: float = -math
         said = " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if math.isfinite(limit))
         raise ValueError(f"{name} must be a finite number{f' {said}' if said else ''}, got {value}")
     return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {_described(value)}")
+    return bool(value)
+
+
+def text(name: str, value: Any, expected: str = "a text") -> str:
+    """A string, described in `expected`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be {expected}, got {_described(value)}")
+    return str(value)
+
+
+def path(name: str, value: Any, expected: str = "the path of a file or folder") -> Path:
+    """A path, with ``~`` at its start replaced by the home folder."""
+    if not isinstance(value, str | Path):
+        raise TypeError(f"{name} must be {expected}, got {_described(value)}")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # "~$notes.png" is a name like any other where nobody is called so
+        return Path(value)
+
+
+def several(name: str, value: Any, expected: str, least: int = 1) -> list[Any]:
+    """A list or another series, of `least` things at least; a text is none, since it would be read letter by letter."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be {expected}, got {_described(value)}")
+    found = list(value)
+    if len(found) < least:
+        raise ValueError(f"{name} must be {expected}, got {found or 'none'}")
+    return found
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's own, in lists, tuples and dictionaries too; all else as it is."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(plain(v) for v in value)
+    return value
 
 
 def kind(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:

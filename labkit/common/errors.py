@@ -3,3 +3,11 @@
 
 class DataError(ValueError):
     """Images on the disk are not what they should be; the message names the file, what was expected and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    r"""`text` as every terminal and JSON file takes it: bytes of a file name that are not UTF-8 become ``\udcXX``."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from labkit.common.errors import printable
+
 # Why a file system refuses to be written to; any other error is not about writing and is passed on as it is.
 REFUSALS = {
     errno.ENOSPC: "there is no room left on the disk, free some",
@@ -25,12 +27,20 @@ REFUSALS = {
 }
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def expanded(path: Path | str) -> Path:
+    """`path`, with a ``~`` or ``~user`` at its start replaced by that home folder, where there is one."""
+    return Path(os.path.expanduser(path))  # unlike Path.expanduser it leaves an unknown user alone  # noqa: PTH111
+
+
+def write_atomically(path: Path | str, content: bytes) -> None:
     """Replace `path` by `content` at once: whoever reads it finds the old file or the new one, never half of one.
+
+    A ``~`` at the start of `path` is the user's home folder.
 
     Raises:
         OSError: it cannot be written; the old file is as it was.
     """
+    path = expanded(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=scratch_prefix(path))
@@ -46,12 +56,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
 
 
-def append(path: Path, line: bytes) -> None:
+def append(path: Path | str, line: bytes) -> None:
     """Add `line` at the end of a file, in one piece or not at all.
+
+    A ``~`` at the start of `path` is the user's home folder.
 
     Raises:
         OSError: it cannot be written; the file is as it was.
     """
+    path = expanded(path)
     with explained(path), path.open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
@@ -74,13 +87,44 @@ def remove_scratch(path: Path) -> None:
             shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink(missing_ok=True)
 
 
+# How files begin that lie where something else was expected, and what they are.
+INSTEAD = {
+    b"\x1f\x8b": "packed with gzip; unpack it (gunzip)",
+    b"BZh": "packed with bzip2; unpack it (bunzip2)",
+    b"\xfd7zXZ": "packed with xz; unpack it (unxz)",
+    b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it (unzstd)",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"Rar!": "a rar archive; unpack it",
+    b"PK\x03\x04": "a zip archive; unpack it, or see what it holds",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file; fetch it with git lfs pull",
+    b"<!doctype html": "a web page, not the file; the download failed, try it again in a browser",
+    b"<html": "a web page, not the file; the download failed, try it again in a browser",
+}
+
+
+def instead(content: bytes) -> str | None:
+    """What a file is by its first bytes, if it is one of `INSTEAD`, and what to do about it."""
+    start = content[:64].lstrip().lower()
+    return next((what for first, what in INSTEAD.items() if start.startswith(first.lower())), None)
+
+
+def first_bytes(file: Path, count: int = 64) -> bytes:
+    """The first bytes of a file, none where it cannot be read."""
+    try:
+        with file.open("rb") as handle:
+            return handle.read(count)
+    except OSError:
+        return b""
+
+
 @contextmanager
-def alone_in(folder: Path, names: Iterable[str]) -> Iterator[None]:
+def alone_in(folder: Path | str, names: Iterable[str]) -> Iterator[None]:
     """One process at a time writes `names` in `folder`; what an earlier one that was killed left half-written goes.
 
     Raises:
         BlockingIOError: another process is there.
     """
+    folder = expanded(folder)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -112,5 +156,5 @@ def explained(path: Path, otherwise: str = "") -> Iterator[None]:
             raise
         what_to_do = REFUSALS[error.errno] + otherwise
         raise OSError(
-            error.errno, f"{path} cannot be written: {what_to_do}; what was there before is untouched"
+            error.errno, printable(f"{path} cannot be written: {what_to_do}; what was there before is untouched")
         ) from error

@@ -35,8 +35,8 @@ def held_back() -> Iterator[threading.Event]:
 @contextmanager
 def handlers_kept() -> Iterator[None]:
     """Whatever the block does to the handlers of signals that end a process, they are as before after it."""
-    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    before = {number: signal.getsignal(number) for number in ending}
+    ending = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # Windows lacks the last two
+    before = {n: signal.getsignal(n) for n in (getattr(signal, name, None) for name in ending) if n is not None}
     try:
         yield
     finally:

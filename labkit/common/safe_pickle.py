@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labkit.common.errors import DataError
+from labkit.common.files import first_bytes, instead
 
 
 class Refused(pickle.UnpicklingError):
@@ -188,8 +189,10 @@ def load_pickle(file: Path) -> Any:
     Strings of Python 2 come as bytes, but for the keys of dictionaries, which are always str or int.
 
     Raises:
-        DataError: the file asks for anything outside `ALLOWED`, or is truncated, or no pickle at all.
+        DataError: the file asks for anything outside `ALLOWED`, or is truncated, packed, or no pickle at all.
     """
+    if other := instead(first_bytes(file)):  # not unpacked here: a small file may unpack to any length
+        raise DataError(f"{file}: expected a pickle, this file is {other}")
     try:
         with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return Reader(data, len(data)).load()

@@ -53,6 +53,8 @@ def peak_bytes(work: Callable[[], Any], device: str) -> int:
         work()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    if not Path("/proc/self/clear_refs").exists():
+        raise NotImplementedError("the peak memory of a piece of work is measured on Linux and on GPUs only")
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be there to be taken again, unseen
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
     before = _status("VmRSS")

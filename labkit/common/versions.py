@@ -5,9 +5,19 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-PACKAGES = ("labkit", "torch", "torchvision", "torchdiffeq", "POT", "numpy", "pillow", "matplotlib")
+PACKAGES = ("torch", "torchvision", "torchdiffeq", "POT", "numpy", "pillow", "matplotlib")
 
 
 def versions() -> dict[str, str]:
     """Releases of Python and of every package that can move a number; recorded with every result."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "labkit": _own()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def _own() -> str:
+    """The lab's own release, under the name of its distribution or that of its import."""
+    for name in ("dmf-lab", "labkit"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,13 +15,13 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
-from labkit.common.files import explained, remove_scratch, scratch_prefix
+from labkit.common.files import expanded, explained, remove_scratch, scratch_prefix
 from labkit.data.sums import SUMS, check_sums, write_sums
 
 
 def cache_root() -> Path:
-    """``$LABKIT_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit"))
+    """``$LABKIT_CACHE``, in which ``~`` is the home folder, or the user's cache folder."""
+    return expanded(os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit"))
 
 
 def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
@@ -41,7 +42,8 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
     """
     text = json.dumps(recipe, sort_keys=True)
     root = cache_root()
-    folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    readable = re.sub(r"[^\w .+-]", "_", name)[:80]
+    folder = root / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if (folder / SUMS).is_file():
         check_sums(folder)
         return folder

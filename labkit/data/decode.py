@@ -6,11 +6,14 @@ import io
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from labkit.common.files import first_bytes, instead
+from labkit.data.left_out import picture_kind
 
 Picture: TypeAlias = NDArray[np.uint8] | bytes | Path
 """RGB pixels uint8 [h, w, 3], the bytes of an image file, or the path of one."""
@@ -24,24 +27,82 @@ MAX_PIXELS = 2**26  # of one picture before resizing: 67 megapixels
 MANY_PIXELS = 2**24  # pictures with more are decoded one at a time: each may take a gigabyte
 _large = Lock()
 
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners give
+
+# What undoes each orientation of EXIF; 1 is upright.
+TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 RESAMPLINGS = tuple(name.lower() for name in Image.Resampling.__members__)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turned the way its EXIF entry says, transparency laid over white, 16-bit grey cut to 8 bits, mode RGB.
+    """Turned the way its EXIF entry says, transparency laid over white, 16-bit grey scaled to 8 bits, mode RGB.
+
+    Grey with more than 8 bits is scaled by its true range, see `grey_range`.
 
     Raises:
-        ValueError: 32-bit pixels, whose range nothing tells.
+        ValueError: pixels whose range nothing tells.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    # Of 16-bit colours Pillow keeps the upper 8 bits; pictures made in memory have no tiles.
+    wide_colour = any("RGB" in str(tile[3]) and "16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    most = grey_range(image)
+    image.load()  # pixels that are damaged raise here, where nothing is forgiven
+    image = upright(image)
+    if most:
+        grey = np.asarray(image).astype(np.int32)
+        eight = grey >> 8 if most == 65535 else (grey * 255 + most // 2) // most
+        return Image.fromarray(eight.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels have no agreed range; save it with 8 bits a channel")
+        bits = "signed 16-bit" if getattr(image, "tag_v2", {}).get(258) == (16,) else "32-bit"
+        raise ValueError(f"{bits} pixels have no agreed range; save it with 8 bits a channel")
+    if wide_colour and 0 < int(np.asarray(image)[..., :3].max(initial=0)) < 16:
+        raise ValueError("its 16-bit colours use 12 bits or fewer and would be nearly black; save it with 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """`image` turned the way its EXIF entry says, or as it is where that cannot be read."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a broken EXIF block raises nearly anything, and says nothing about the picture
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def grey_range(image: Image.Image) -> int | None:
+    """The value that stands for white in grey pixels of 9 to 16 bits, or None where they have 8, or no known range.
+
+    Formats differ: PGM is stretched to 16 bits as it is read; TIFF may say its bits or its largest value. Where nothing
+    is said, cameras' 10, 12 and 14 bits lie in the lower part of 16, so that the fewest of 8, 10, 12, 14 and 16 bits
+    that hold all of this picture's pixels are taken: a dark picture comes out brighter than it was, none nearly black.
+    """
+    if image.mode == "I" and getattr(image, "format", None) in ("PPM", "PNG"):
+        return 65535
+    if not image.mode.startswith("I;16"):
+        return None
+    highest = int(np.asarray(image).max(initial=0))
+    tags = getattr(image, "tag_v2", {})
+    try:
+        bits, largest = int(tags.get(258, (16,))[0]), int(np.ravel(tags.get(281, 0))[0])
+    except Exception:  # tags of other types than the standard's
+        bits, largest = 16, 0
+    if 255 <= largest <= 65535 and highest <= largest:
+        return largest
+    if 8 < bits < 16 and highest < 2**bits:
+        return (1 << bits) - 1
+    depth = next(depth for depth in DEPTHS if highest < 2**depth)
+    return (1 << depth) - 1
 
 
 def read_rgb(file: bytes | Path | str) -> Image.Image:
@@ -52,12 +113,23 @@ def read_rgb(file: bytes | Path | str) -> Image.Image:
     """
     if not isinstance(file, bytes) and not Path(file).is_file():  # reading a pipe would wait for ever
         raise ValueError("not a file")
-    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as opened:
+    with _opened(file) as opened:
         pixels = opened.width * opened.height  # only the header is read yet
         if pixels > MAX_PIXELS:
             raise ValueError(f"{opened.width} x {opened.height} pixels, more than the {MAX_PIXELS} allowed")
         with _large if pixels > MANY_PIXELS else nullcontext():
             return to_rgb(opened)
+
+
+def _opened(file: bytes | Path | str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        content = file[:144] if isinstance(file, bytes) else first_bytes(Path(file), 144)
+        other = instead(content) or picture_kind("" if isinstance(file, bytes) else str(file), content)
+        if other and other not in FORMATS:
+            error.add_note(f"; it is {other}")
+        raise
 
 
 def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -87,5 +159,5 @@ def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uin
 def explain(error: Exception) -> str:
     """One short reason why a picture could not be decoded."""
     if isinstance(error, UnidentifiedImageError):
-        return f"none of {', '.join(FORMATS)}"
+        return f"none of {', '.join(FORMATS)}" + "".join(getattr(error, "__notes__", ()))
     return f"{error}"[:120] or type(error).__name__

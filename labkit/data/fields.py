@@ -68,6 +68,18 @@ def integers(value: Any, where: str) -> NDArray[np.int64]:
     raise DataError(f"{where}: expected a list of whole numbers, got {kind(value)}")
 
 
+def class_ids(value: Any, where: str) -> list[Any]:
+    """The class of each image, as whole numbers or as names: a list or array [n] of ints, or of strings.
+
+    Raises:
+        DataError: it is something else; lists in lists are refused unread.
+    """
+    items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    if isinstance(items, list | tuple) and items and isinstance(items[0], str | bytes):
+        return strings(value, where)
+    return list(integers(value, where).tolist())
+
+
 def strings(value: Any, where: str) -> list[str]:
     """A list or array of strings, those of Python 2 included.
 
@@ -76,8 +88,16 @@ def strings(value: Any, where: str) -> list[str]:
     """
     items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
     if isinstance(items, list | tuple) and all(isinstance(item, str | bytes) for item in items):
-        return [item.decode("latin1") if isinstance(item, bytes) else item for item in items]
+        return [_decoded(item) if isinstance(item, bytes) else item for item in items]
     raise DataError(f"{where}: expected a list of strings, got {kind(value)}")
+
+
+def _decoded(name: bytes) -> str:
+    """A string of Python 2, which does not say its encoding."""
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return name.decode("latin1")
 
 
 def same_length(file: Path | str, **lengths: int) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from labkit.common.errors import DataError
-from labkit.data.decode import SUFFIXES
+from labkit.common.files import expanded, first_bytes
+from labkit.data.csv_table import find_file, read_rows
+from labkit.data.decode import FORMATS, SUFFIXES
+from labkit.data.left_out import LeftOut, is_litter, picture_kind
 from labkit.data.source import Source, numbered
-
-# Heads of the two columns that are read; others may stand beside them.
-CSV_HEADS = (("filename", "label"), ("path", "class"))
 
 
 def real_root(root: Path | str) -> Path:
@@ -21,7 +20,7 @@ def real_root(root: Path | str) -> Path:
     Raises:
         DataError: it is no folder.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if not folder.is_dir():
         raise DataError(f"{root}: expected a folder with the data set in it, there is none")
     return folder.resolve()
@@ -42,42 +41,78 @@ def inside(root: Path, path: Path) -> Path:
     return path
 
 
-def images_in(root: Path, folder: Path) -> list[Path]:
+def entries_of(root: Path, folder: Path, left_out: LeftOut) -> list[os.DirEntry[str]]:
+    """What lies in `folder`, sorted by name, without hidden files and without what systems leave behind.
+
+    Raises:
+        DataError: the folder cannot be read, or a link in it leads out of `root`.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error})") from error
+    visible = []
+    for entry in found:
+        if is_litter(entry.name):
+            left_out.litter.add("._*" if entry.name.startswith("._") else entry.name)
+        elif not entry.name.startswith("."):
+            visible.append(entry)
+    return visible
+
+
+def images_in(root: Path, folder: Path, left_out: LeftOut) -> list[Path]:
     """The image files directly in `folder`, sorted by name; the suffix counts in any case, hidden files never.
 
     Raises:
-        DataError: a file is a link that leads out of `root`.
+        DataError: a file is a link that leads out of `root`, or the folder cannot be read.
     """
     found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if path.suffix.lower() in SUFFIXES and not entry.name.startswith("."):
-                if entry.is_symlink():
-                    inside(root, path)
-                if entry.is_file():
-                    found.append(path)
-    return sorted(found)
+    for entry in entries_of(root, folder, left_out):
+        path = Path(entry.path)
+        if path.suffix.lower() in SUFFIXES:
+            if entry.is_symlink():
+                inside(root, path)
+            if entry.is_file():
+                found.append(path)
+                continue
+        if entry.is_dir(follow_symlinks=False):
+            if any(path.iterdir()):
+                left_out.pictures.append(f"{path.relative_to(root)}/ (a folder inside a class)")
+        elif entry.is_file(follow_symlinks=False) and (kind := picture_kind(entry.name, first_bytes(path, 144))):
+            how = "without one of the suffixes that are read" if kind in FORMATS else "a format that is not read"
+            left_out.pictures.append(f"{path.relative_to(root)} ({kind}, {how})")
+    return found
 
 
 def class_folders(root: Path, folder: Path) -> dict[str, list[Path]]:
     """The image files of each class, the classes being the folders in `folder`, sorted by name.
 
+    Warns:
+        UserWarning: files that look like pictures are left out, and what systems leave behind.
+
     Raises:
         DataError: there is no class folder, or one of them holds no image, or leads out of `root`.
     """
     classes: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink():
+    left_out = LeftOut()
+    for entry in entries_of(root, folder, left_out):
+        path = Path(entry.path)
+        if entry.is_symlink():
             inside(root, path)
-        if path.name.startswith(".") or not path.is_dir():
+        if not entry.is_dir():
+            if path.suffix.lower() in SUFFIXES:
+                left_out.pictures.append(f"{path.relative_to(root)} (beside the class folders, in none of them)")
             continue
-        classes[path.name] = images_in(root, path)
+        classes[path.name] = images_in(root, path, left_out)
         if not classes[path.name]:
+            start = f"{path.relative_to(root)}{os.sep}"
+            other = next((f", found {name}" for name in left_out.pictures if name.startswith(start)), "")
             raise DataError(
                 f"{path}: class {path.name!r} is empty, expected images directly in its folder "
-                f"({', '.join(sorted(SUFFIXES))}); add some or remove the folder"
+                f"({', '.join(sorted(SUFFIXES))}){other}; add some or remove the folder"
             )
+    left_out.warn(folder)
     if not classes:
         raise DataError(f"{folder}: expected a folder for each class with images in it, there is none")
     return classes
@@ -88,7 +123,7 @@ def csv_images(root: Path, table: Path, folder: Path) -> dict[str, list[Path]]:
 
     Args:
         root: nothing outside it is opened.
-        table: has a header and a row an image, see `CSV_HEADS`.
+        table: has a header and a row an image, see `labkit.data.csv_table`.
         folder: the paths in the table start here.
 
     Raises:
@@ -97,56 +132,31 @@ def csv_images(root: Path, table: Path, folder: Path) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     lines: dict[Path, int] = {}
     missing: list[str] = []
-    for line, name, class_name in _rows(table):
+    checked: set[Path] = set()
+    for line, name, class_name in read_rows(table):
         if ".." in name.replace("\\", "/").split("/"):
             raise DataError(
                 f"{table}, line {line}: {name!r:.100} leaves {folder}; give paths that start in that folder"
             )
-        path = folder / name
+        found = find_file(folder, name)
+        path = found or folder / name
         if path in lines:
             raise DataError(f"{table}, line {line}: {name!r:.100} is listed already in line {lines[path]}; remove one")
         lines[path] = line
-        if not _is_file(path):
+        if found is None:
             missing.append(name[:80])
             continue
-        classes.setdefault(class_name, []).append(inside(root, path))
+        if path.parent not in checked or path.is_symlink():  # the folder of a file is looked at once
+            inside(root, path)
+            inside(root, path.parent)
+            checked.add(path.parent)
+        classes.setdefault(class_name, []).append(path)
     if missing:
         more = ", ..." if len(missing) > 5 else ""
         raise DataError(
             f"{table}: {len(missing)} of its {len(lines)} images are not in {folder}: {', '.join(missing[:5])}{more}"
         )
     return dict(sorted(classes.items()))
-
-
-def _rows(table: Path) -> list[tuple[int, str, str]]:
-    """Line number, path and class of each row."""
-    rows = []
-    if not _is_file(table):  # reading a pipe would wait for ever
-        raise DataError(f"{table}: not a readable CSV table (no such file)")
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, skipinitialspace=True)
-            heads = next((pair for pair in CSV_HEADS if set(pair) <= set(reader.fieldnames or ())), None)
-            if heads is None:
-                wanted = " or ".join(",".join(pair) for pair in CSV_HEADS)
-                raise DataError(
-                    f"{table}: expected a first line {wanted}, got {','.join(reader.fieldnames or ())!r:.80}"
-                )
-            for row in reader:
-                name, class_name = ((row[head] or "").strip() for head in heads)
-                if not name or not class_name:
-                    raise DataError(f"{table}, line {reader.line_num}: expected a path and a class, one is empty")
-                rows.append((reader.line_num, name, class_name))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: not a readable CSV table in UTF-8 ({error})") from error
-    return rows
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for a file
-        return False
 
 
 def source_of(root: Path, classes: Mapping[str, Sequence[Path]]) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from labkit.common import checks
+from labkit.common.errors import printable
 from labkit.common.shared_arrays import by_reference
 
 
@@ -77,6 +78,8 @@ class ImageSet:
             raise ValueError(f"the {self.provenance.split} split of {self.provenance.dataset} holds no image")
         if int(self.labels.min()) < 0:
             raise ValueError(f"labels must be from 0 to {len(self.class_names) - 1}, got {int(self.labels.min())}")
+        if odd := [name for name in self.class_names if name != printable(name)]:
+            raise ValueError(f"class names must be text that UTF-8 can hold, got {printable(odd[0])!r}")
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         if len(counts) > len(self.class_names):
             raise ValueError(f"label {int(self.labels.max())} but only {len(self.class_names)} class names")
@@ -87,6 +90,109 @@ class ImageSet:
         packed = (n, self.size, (self.size + 7) // 8)
         if self.packed_masks is not None and self.packed_masks.shape != packed:
             raise ValueError(f"packed_masks must be {list(packed)}, a bit a pixel, got {list(self.packed_masks.shape)}")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        pixels: Any,
+        labels: Any,
+        names: Sequence[str] | Mapping[int, str] | None = None,
+        *,
+        size: int | None = None,
+        resampling: str = "bilinear",
+        split: str = "test",
+        dataset: str = "arrays",
+        categories: Sequence[str] | None = None,
+    ) -> ImageSet:
+        """Images that are arrays already::
+
+            images = ImageSet.from_arrays(pixels, labels, ["cat", "dog"])
+
+        Args:
+            pixels: uint8 [n, h, w, 3] RGB, or grey [n, h, w]; an array or a tensor.
+            labels: n whole numbers, or n names of classes.
+            names: of the numbers, as a list or by number; None calls the classes by their numbers. Classes without an
+                image are left out.
+            size: side in pixels to which all are resized; None keeps them as they are, and they must be square.
+            resampling: filter of that resize, a name of `PIL.Image.Resampling`.
+            split: ``"train"``, ``"val"`` or ``"test"``, for the record.
+            dataset: what to call it, for the record.
+            categories: the superclass of each class that has images, in the order of their numbers or names.
+
+        Raises:
+            TypeError: an argument of another kind.
+            ValueError: shapes, numbers or names that do not fit, with what to do.
+        """
+        from labkit.data import arrays, source  # they know how to decode, and make image sets too
+
+        source.check_choice("split", split, source.SPLITS)
+        taken = arrays.check_pixels(pixels)
+        numbers, class_names = arrays.check_labels(labels, names, len(taken))
+        height, width = taken.shape[1:3]
+        squares = arrays.resized(taken, size, resampling)
+        filter_used = "none" if squares.shape == taken.shape else resampling
+        digest = arrays.digest_of_pixels(squares)
+        about = Provenance(dataset, split, "arrays", f"{width}x{height}", filter_used, digest, {})
+        return cls(squares, numbers, class_names, None if categories is None else tuple(categories), about)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        *,
+        size: int | None = None,
+        resampling: str = "bilinear",
+        names: Sequence[str] | Mapping[int, str] | None = None,
+        image_key: str = "image",
+        label_key: str = "label",
+        split: str = "test",
+        progress: bool = True,
+    ) -> ImageSet:
+        """Images of any data set with a length and items ``dataset[i] -> (picture, label)``, read once, in order::
+
+            omniglot = torchvision.datasets.Omniglot("data", background=False, download=True)
+            images = ImageSet.from_dataset(omniglot, size=28)
+
+            birds = datasets.load_dataset("someone/CUB_200_2011", split="test")      # of Hugging Face
+            images = ImageSet.from_dataset(birds, size=84)
+
+        All pixels are kept in memory: 3 * size * size bytes an image.
+
+        Args:
+            dataset: of torchvision, of Hugging Face or your own. A picture is a Pillow image, a tensor [3, h, w] or
+                [h, w], or an array [h, w, 3] or [h, w]; uint8, or floats from 0 to 1, not normalised. A label is a
+                whole number or the name of a class.
+            size: side in pixels to which all are resized; None where they are square and of one size already.
+            resampling: filter of that resize, a name of `PIL.Image.Resampling`.
+            names: of the numbers, as a list or by number; by default what the data set calls its `classes`.
+            image_key: where items are dictionaries, the key of the picture.
+            label_key: and that of the label.
+            split: ``"train"``, ``"val"`` or ``"test"``, for the record.
+            progress: show a bar.
+
+        Raises:
+            TypeError: no such data set, or items of another kind; says which.
+            ValueError: pictures of several sizes and no `size`, or numbers that cannot be.
+            DataError: an item cannot be read; says which.
+        """
+        from labkit.data import arrays, source
+
+        source.check_choice("split", split, source.SPLITS)
+        pixels, labels, sizes = arrays.read_dataset(dataset, size, resampling, (image_key, label_key), progress)
+        known = arrays.names_of(dataset, label_key) if names is None else names
+        numbers, class_names = arrays.check_labels(labels, known, len(pixels))
+        smallest, largest = (f"{w}x{h}" for w, h in (f(sizes, key=lambda wh: (wh[0] * wh[1], wh)) for f in (min, max)))
+        filter_used = "none" if sizes == {pixels.shape[1:3]} else resampling
+        about = Provenance(
+            dataset=type(dataset).__name__,
+            split=split,
+            layout="dataset",
+            source_size=smallest if len(sizes) == 1 else f"{smallest} .. {largest}",
+            resampling=filter_used,
+            digest=arrays.digest_of_pixels(pixels),
+            details={},
+        )
+        return cls(pixels, numbers, class_names, None, about)
 
     def __len__(self) -> int:
         return len(self.labels)

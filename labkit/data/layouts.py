@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.common.errors import DataError
 from labkit.data.folders import class_folders, inside, source_of
 from labkit.data.source import Source
+
+# What people call the three splits, in folders and in file names; the first is ours.
+SPLIT_NAMES = {
+    "train": ("train", "meta_train", "meta-train", "metatrain", "training", "base"),
+    "val": ("val", "validation", "valid", "meta_val", "meta-val", "metaval", "meta_valid", "meta_validation", "dev"),
+    "test": ("test", "meta_test", "meta-test", "metatest", "testing", "novel"),
+}
 
 
 def _themselves(root: Path, *found: Path) -> list[Path]:
@@ -23,7 +30,7 @@ class Layout:
         name: what `layout=` calls it.
         paths: alternatives, the first that is all there counts; relative to the root, folders with a
             slash at the end, with the fields ``{split}``, ``{phase}`` (``train_phase_train``, val, test) and ``{long}``
-            (train, ``validation``, test).
+            (train, ``validation``, test). Where none is there, `SPLIT_NAMES` are tried for ``{split}``.
         read: opens the split, from the root and the found paths in the order of the alternative.
         files: every file that shapes the images, from the same; only looked at, not read.
     """
@@ -34,20 +41,21 @@ class Layout:
     files: Callable[..., list[Path]] = _themselves
 
     def alternatives(self, split: str) -> list[tuple[str, ...]]:
-        """The paths of one split, relative to the root."""
-        fields = {
-            "phase": {"train": "train_phase_train"}.get(split, split),
-            "long": {"val": "validation"}.get(split, split),
-        }
-        filled = [tuple(path.format(split=split, **fields) for path in paths) for paths in self.paths]
-        return list(dict.fromkeys(filled))
+        """The paths of one split, relative to the root, under the names that the layout was published with."""
+        phase, long = {"train": "train_phase_train"}.get(split, split), {"val": "validation"}.get(split, split)
+        return self._filled([{"split": split, "phase": phase, "long": long}])
 
     def find(self, root: Path, split: str) -> list[Path] | None:
         """The paths of the first alternative that is all there, or None."""
-        for paths in self.alternatives(split):
+        others = [{"split": name, "phase": name, "long": name} for name in SPLIT_NAMES[split]]
+        for paths in (*self.alternatives(split), *self._filled(others)):
             if all((root / path).is_dir() if path.endswith("/") else (root / path).is_file() for path in paths):
                 return [inside(root, root / path) for path in paths]
         return None
+
+    def _filled(self, fields: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+        filled = [tuple(path.format(**field) for path in paths) for paths in self.paths for field in fields]
+        return list(dict.fromkeys(filled))
 
 
 def recognise(
@@ -76,7 +84,8 @@ def recognise(
             f"{layout.name}: {' or '.join(' + '.join(paths) for paths in layout.alternatives(split))}"
             for layout in tried
         )
-        raise DataError(f"{root}: no known layout of the {split} split of {dataset}, looked for {looked_for}")
+        others = f"(or {', '.join(SPLIT_NAMES[split][1:])} in its place)"
+        raise DataError(f"{root}: no known layout of the {split} split {others} of {dataset}, looked for {looked_for}")
     if len(found) > 1:
         there = "; ".join(
             f"{layout.name}: {' + '.join(str(path.relative_to(root)) for path in paths)}" for layout, paths in found
@@ -97,3 +106,12 @@ FOLDERS = Layout(
     read=lambda root, folder: source_of(root, class_folders(root, folder)),
     files=_folder_files,
 )
+
+
+def _read_hdf5(root: Path, file: Path, names_file: Path) -> Source:
+    from labkit.data.hdf5 import read_hdf5  # slow to import, and most people have no such file
+
+    return read_hdf5(root, file, names_file)
+
+
+HDF5 = Layout("hdf5", (("{split}_data.hdf5", "{split}_labels.json"),), _read_hdf5)

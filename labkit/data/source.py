@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ import PIL
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from labkit.common.errors import DataError
+from labkit.common.errors import DataError, printable
 from labkit.data.cache import build_once, digest_of
 from labkit.data.decode import RESAMPLINGS, Picture, decode, explain
 from labkit.data.imageset import ImageSet, Provenance, read_arrays, write_arrays
-from labkit.data.sums import sums_of
+from labkit.data.sums import State, contents_of, name_from, state_of, sums_of
 
 SPLITS = ("train", "val", "test")
 MAX_SIZE = 1024  # pixels a side
+TEXTS = (".csv", ".tsv", ".json", ".txt")  # suffixes of files that people correct by hand
 CHUNK = 64  # pictures in memory at a time
 
 
@@ -73,7 +75,8 @@ def load(
     Args:
         dataset, split, layout: recorded in the provenance.
         root: folder from which the names of `files` count.
-        files: every file that shapes the images; one that changes name, length or time is read anew.
+        files: every file that shapes the images. What the cache was made from is known by their names and their
+            content, so that no other data set gets its pixels; one that changed is read anew.
         read: opens the split.
         size: side of the images, in pixels.
         resampling: filter of the resize, one of `RESAMPLINGS`.
@@ -89,12 +92,12 @@ def load(
     check_choice("split", split, SPLITS)
     check_choice("resampling", resampling, RESAMPLINGS)
     check_choice("channel_order", channel_order, ("rgb", "bgr"))
-    if not (isinstance(size, int) and 1 <= size <= MAX_SIZE):
-        raise ValueError(f"size must be a whole number from 1 to {MAX_SIZE} pixels, got {size!r}")
-    where = f"{dataset} {split} ({layout} in {root})"
+    size = check_size(size)
+    dataset, where = printable(dataset), f"{dataset} {split} ({layout} in {root})"
+    seen = states_of(where, files)
     details = {
-        "files": [file.name for file in files] if len(files) <= 4 else f"{len(files)} files",
-        "listing": listing_digest(root, files),
+        "files": [printable(file.name) for file in files] if len(files) <= 4 else f"{len(files)} files",
+        "contents": contents_of(root, files),
         "channel_order": channel_order,
         "pillow": PIL.__version__,
         **(details or {}),
@@ -105,8 +108,8 @@ def load(
         if len(source.labels) == 0:
             raise DataError(f"{where}: expected images, the split is empty")
         for name in source.class_names:
-            if name != name.encode("utf-8", "replace").decode():
-                raise DataError(f"{where}: class name {name!r} is not valid text; rename it")
+            if name != printable(name):
+                raise DataError(f"{where}: class name {printable(name)!r} is not valid text in UTF-8; rename it")
         pixels = folder / "pixels.npy"
         with tqdm(total=len(source.labels), desc=f"{dataset} {split}", unit="image", disable=not progress) as bar:
             sizes, broken = write_pixels(pixels, source, size, resampling, channel_order == "bgr", bar.update)
@@ -123,11 +126,15 @@ def load(
             digest=digest_of(pixels),
             details=details,
         )
+        if states_of(where, files) != seen:
+            raise DataError(f"{where}: files changed while they were read; try again when nobody writes there")
         write_arrays(folder, source.labels, source.class_names, source.categories, provenance)
         check_unchanged(f"{dataset}-{split}", root, files)
 
     asked = {"dataset": dataset, "split": split, "layout": layout, "size": size, "resampling": resampling}
-    return read_arrays(build_once(f"{dataset}-{split}-{size}px", asked | details, build))
+    images = read_arrays(build_once(f"{dataset}-{split}-{size}px", asked | details, build))
+    check_unchanged(f"{dataset}-{split}", root, files)  # a cache may have been made from another copy
+    return images
 
 
 def write_pixels(
@@ -168,26 +175,31 @@ def _attempt(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.u
         return error
 
 
-def listing_digest(root: Path, files: Sequence[Path]) -> str:
-    """16 hex digits that change when a file's name, length or time of last change does."""
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        status = file.stat()
-        name = os.path.relpath(file, root)
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
+def states_of(where: str, files: Sequence[Path]) -> list[State]:
+    """What changes when one of the files does, see `state_of`.
+
+    Raises:
+        DataError: one of them vanished.
+    """
+    try:
+        return [state_of(file) for file in files]
+    except OSError as error:
+        raise DataError(f"{where}: {error}; restore the file, or take it off the list") from error
 
 
 def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
     """Compare files that were read with what they held when files of these names and lengths were first read here.
 
-    Pictures, pickles and HDF5 carry no checksum of their own; the record in the cache is theirs.
+    Pictures, pickles and HDF5 carry no checksum of their own; the record in the cache is theirs. Tables and lists of
+    text are left out: people correct them.
 
     Raises:
         DataError: some hold something else now.
     """
-    files = sorted(files)
-    sizes = "".join(f"{os.path.relpath(file, root)}\0{file.stat().st_size}\n" for file in files)
+    files = sorted(file for file in files if file.suffix.lower() not in TEXTS)
+    if not files:
+        return
+    sizes = "".join(f"{name_from(root, file)}\0{state_of(file)[2]}\n" for file in files)
     listing = hashlib.sha256(sizes.encode(errors="surrogateescape")).hexdigest()
     now = sums_of(root, files).encode(errors="surrogateescape")
     record = build_once(f"{name}-files", {"root": os.fsencode(root).hex(), "listing": listing}, partial(_write, now))
@@ -203,6 +215,18 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
 
 def _write(content: bytes, folder: Path) -> None:
     (folder / "first").write_bytes(content)
+
+
+def check_size(size: Any) -> int:
+    """`size` as an int; NumPy's integers are taken too.
+
+    Raises:
+        ValueError: it is no whole number of pixels, or more than `MAX_SIZE`.
+    """
+    whole = isinstance(size, Integral) and not isinstance(size, bool)
+    if not (whole and 1 <= size <= MAX_SIZE):
+        raise ValueError(f"size must be a whole number from 1 to {MAX_SIZE} pixels, got {size!r}")
+    return int(size)
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:

@@ -1,26 +1,69 @@
-"""Checksums, of a cache and of other people's files: what a disk or a copy has damaged is found when next read."""
+"""Checksums, of a cache and of other people's files: what was damaged or swapped is found when next read."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from labkit.common.errors import DataError
 
 SUMS = "SHA256SUMS"  # in a cache folder; `sha256sum -c SHA256SUMS` reads it too
+SETTLED_NS = 2_000_000_000  # a file that changed within so short a time may change again without a new time stamp
+SMALL = 2**20  # bytes; a file with fewer is read in one piece
 
-_checked: dict[Path, list[tuple[str, int, int]]] = {}  # what the folders checked by this process looked like
+State: TypeAlias = tuple[int, ...]
+
+_hashed: dict[str, tuple[State, str]] = {}  # what this process has hashed, by path
+_checked: dict[Path, list[tuple[str, State]]] = {}  # what the cache folders checked by this process looked like
+
+
+def state_of(file: Path | str) -> State:
+    """What changes whenever somebody writes to a file or puts another in its place.
+
+    The length and the time of the last change to the content can be made to lie (``rsync -t``, archives,
+    ``os.utime``); the time of the last change to the inode is the system's own, and no program can set it.
+    """
+    status = os.stat(file)  # noqa: PTH116  # of sixty thousand files, where pathlib costs more than the disk
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def sum_of(file: Path | str) -> str:
+    """SHA-256 of a file's content, hexadecimal: really read, the first time in this process and after every change."""
+    path = str(file)
+    before = state_of(path)
+    known = _hashed.get(path)
+    if known is not None and known[0] == before:
+        return known[1]
+    with open(path, "rb") as handle:  # noqa: PTH123
+        if before[2] < SMALL:
+            digest = hashlib.sha256(handle.read()).hexdigest()
+        else:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        # Windows has no time of the inode; there, nothing is trusted.
+        if os.name == "posix" and state_of(path) == before and time.time_ns() - max(before[3:]) > SETTLED_NS:
+            _hashed[path] = before, digest
+    return digest
 
 
 def sums_of(root: Path, files: Iterable[Path]) -> str:
     """A line for each file, in its order: SHA-256, two spaces, name from `root`."""
-    lines = []
-    for file in files:
-        with file.open("rb") as handle:
-            lines.append(f"{hashlib.file_digest(handle, 'sha256').hexdigest()}  {os.path.relpath(file, root)}\n")
-    return "".join(lines)
+    return "".join(f"{sum_of(file)}  {name_from(root, file)}\n" for file in files)
+
+
+def name_from(root: Path, file: Path) -> str:
+    """The path of `file` as seen from `root`."""
+    start = f"{root}{os.sep}"
+    return str(file)[len(start) :] if str(file).startswith(start) else os.path.relpath(file, root)
+
+
+def contents_of(root: Path, files: Sequence[Path]) -> str:
+    """32 hex digits that change with the name or the content of any of the files."""
+    lines = sums_of(root, sorted(files)).encode(errors="surrogateescape")
+    return hashlib.sha256(lines).hexdigest()[:32]
 
 
 def write_sums(folder: Path) -> None:
@@ -36,7 +79,7 @@ def check_sums(folder: Path) -> None:
     Raises:
         DataError: a file is damaged.
     """
-    seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in (*_files(folder), folder / SUMS)]
+    seen = [(file.name, state_of(file)) for file in (*_files(folder), folder / SUMS)]
     if _checked.get(folder) == seen:
         return
     recorded = (folder / SUMS).read_bytes()

@@ -16,6 +16,7 @@ A `field` maps a state X to F(X), the dynamic convolution of Eq. 7. It may be th
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from labkit.common import checks
 Field = Callable[[Tensor], Tensor]
 
 STEPPED = ("recurrent", "euler")
+MOST_ATTEMPTS = 2000  # steps of dopri5, refused ones included; at the usual tolerances it takes two to ten
 MOST_STEPS = 1000  # more would take hours and mean the same
 PLAIN = ("none", "rk4", "dopri5", "closed")
 
@@ -59,8 +61,7 @@ def parse_rule(text: str, rtol: float = 1e-5, atol: float = 1e-5) -> Rule:
     if not (right and 1 <= int(steps or 1) <= MOST_STEPS):
         known = [f"{n}(T)" for n in STEPPED] + list(PLAIN)
         raise ValueError(f"alignment {text!r} is not one of {', '.join(known)}, with T from 1 to {MOST_STEPS}")
-    checks.finite("dopri5's rtol", rtol, above=0)
-    checks.finite("dopri5's atol", atol, above=0)
+    rtol, atol = checks.finite("dopri5's rtol", rtol, above=0), checks.finite("dopri5's atol", atol, above=0)
     return Rule(name, int(steps or 1), rtol, atol)
 
 
@@ -94,8 +95,28 @@ def integrate(field: Field, start: Tensor, rule: Rule) -> tuple[Tensor, int]:
     elif rule.name == "rk4":
         x = odeint(dynamics, start, clock, method="rk4", options={"step_size": 1.0})[-1]
     elif rule.name == "dopri5":
-        x = odeint(dynamics, start, clock, method="dopri5", rtol=rule.rtol, atol=rule.atol)[-1]
+        x = _adaptive(dynamics, start, clock, rule)
     return x, evaluations
+
+
+def _adaptive(dynamics: Callable[[Tensor, Tensor], Tensor], start: Tensor, clock: Tensor, rule: Rule) -> Tensor:
+    """dopri5's solution, or NaN where it has none: F is not finite, or rounding exceeds the error that is allowed.
+
+    NaN and no exception, so that whoever reads the scores can say which episodes they belong to: training names step,
+    episodes, layers and the last checkpoint, and `labkit.evaluate` the episodes.
+    """
+    try:
+        options = {"max_num_steps": MOST_ATTEMPTS}
+        x: Tensor = odeint(dynamics, start, clock, method="dopri5", rtol=rule.rtol, atol=rule.atol, options=options)[-1]
+    except AssertionError as error:  # torchdiffeq's: a step that became 0, too many steps, a state that is not finite
+        if bool(dynamics(clock[0], start).isfinite().all()):
+            warnings.warn(
+                f"dopri5 cannot keep to rtol={rule.rtol:g}, atol={rule.atol:g} in {str(start.dtype)[6:]} ({error}), "
+                "and its result is NaN: allow a larger error, or take the alignment 'rk4'",
+                stacklevel=2,
+            )
+        x = dynamics(clock[0], start) * torch.nan
+    return x
 
 
 def gain(filters: Tensor, rule: Rule) -> tuple[Tensor, list[int]]:

@@ -63,19 +63,20 @@ class DMF(Method):
     ) -> None:
         if preset not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {preset!r}")
-        choices = replace_choices(PRESETS[preset], changes)
+        choices = replace_choices(PRESETS[preset], checks.plain(changes))
         super().__init__(backbone, classes=classes, backbone_options=backbone_options)
         self.choices, self.preset = choices, preset
         self.rule = alignment.parse_rule(self.choices.alignment, self.choices.rtol, self.choices.atol)
         c = self.channels
-        if c % checks.whole("groups", groups):
+        groups = checks.whole("groups", groups)
+        if c % groups:
             divisors = [d for d in range(1, c + 1) if c % d == 0]
             raise ValueError(f"groups must divide the backbone's {c} channels: one of {divisors}, got {groups}")
         self.groups = groups
         # eta of Eq. 4 and psi of Eq. 2 and 6; no biases, as released.
         self.offset_conv = nn.Conv2d(2 * c, 2 * TAPS, 5, padding=2, bias=False)
         self.filter_conv = nn.Conv2d(c, groups * self.choices.kernel**2, 3, padding=1, bias=False)
-        self.global_classifier = nn.Conv2d(c, classes, 1)
+        self.global_classifier = nn.Conv2d(c, self.classes, 1)
         with torch.no_grad():
             self.offset_conv.weight *= self.choices.offset_scale
 
@@ -90,7 +91,7 @@ class DMF(Method):
         Raises:
             ValueError: unknown or impossible choices, or another kernel, which has other weights.
         """
-        choices = replace_choices(self.choices, changes)
+        choices = replace_choices(self.choices, checks.plain(changes))
         if choices.kernel != self.choices.kernel:
             raise ValueError(
                 f"a kernel of {choices.kernel} needs other weights than this model's {self.choices.kernel}"
@@ -261,8 +262,7 @@ class DMF(Method):
         weights = self.class_weights(x_supp)
         maps = self._finish(torch.einsum("eqnchw,enc->eqnhw", aligned, weights))
         before = self._finish(torch.einsum("eqchw,enc->eqnhw", x_q, weights))
-        stride: float = getattr(self.backbone, "stride", None) or query.shape[-1] / x_q.shape[-1]
-        points_px = to_pixels(points, stride)
+        points_px = to_pixels(points, self.stride)
         return Trace(x_supp, x_q, offsets, points, points_px, filters, aligned, maps, before, maps.mean((-2, -1)), nfe)
 
 

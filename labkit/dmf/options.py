@@ -52,18 +52,21 @@ class Choices:
 
     def __post_init__(self) -> None:
         checks.kind("loss_weights", self.loss_weights, (tuple, list), "two numbers")
-        object.__setattr__(self, "loss_weights", tuple(self.loss_weights))  # a list, when read from a file
         if len(self.loss_weights) != 2:
             raise ValueError(f"loss_weights must be two numbers, few-shot and global, got {self.loss_weights}")
-        for weight in self.loss_weights:
-            checks.finite("a loss weight", weight, least=0)
-        checks.finite("score_scale", self.score_scale, above=0)
-        checks.finite("offset_scale", self.offset_scale, least=0)
-        for name in ("sampling", "relu", "border"):
-            checks.kind(name, getattr(self, name), bool, "True or False")
-        if checks.whole("kernel", self.kernel) % 2 == 0:
-            raise ValueError(f"kernel must be odd, got {self.kernel}")
+        checked: dict[str, Any] = {
+            "loss_weights": tuple(checks.finite("a loss weight", v, least=0) for v in self.loss_weights),
+            "score_scale": checks.finite("score_scale", self.score_scale, above=0),
+            "offset_scale": checks.finite("offset_scale", self.offset_scale, least=0),
+            "kernel": checks.whole("kernel", self.kernel),
+        }
+        checked |= {name: checks.flag(name, getattr(self, name)) for name in ("sampling", "relu", "border")}
         rule = alignment.parse_rule(self.alignment, self.rtol, self.atol)
+        checked |= {"rtol": rule.rtol, "atol": rule.atol}
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got {self.kernel}")
         if rule.name == "closed" and self.kernel > 1:
             raise ValueError("alignment 'closed' exists at kernel 1 only; use 'dopri5' or 'rk4'")
         if self.start != "same" and not self.sampling:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from labkit.common import checks
 from labkit.common.devices import put
 
+NUMBERS = ("padding", "flip", "jitter", "erase")  # fields of `Augment` that are shares
 DRAWS = 13  # uniform numbers an image uses
 
 
@@ -41,7 +43,23 @@ class Augment:
     erase: float = 0.5
     fill: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
-    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, int]]) -> Tensor:
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: a kind of crop that there is not, or a number outside its range.
+        TypeError: no number.
+        """
+        if self.crop not in ("shift", "resized", "none"):
+            raise ValueError(f"crop must be 'shift', 'resized' or 'none', got {self.crop!r}")
+        checked: dict[str, Any] = {name: checks.finite(name, getattr(self, name), least=0) for name in NUMBERS}
+        for name, value in checked.items():
+            if value > 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {value:g}")
+        fill = checks.several("fill", checks.plain(self.fill), "three numbers from 0 to 1", least=3)
+        checked["fill"] = tuple(checks.finite("fill", value) for value in fill)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:
         """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
         e, b, _, h, w = unit.shape
         drawn = np.stack([np.random.default_rng((*seed, 1)).random((b, DRAWS), dtype=np.float32) for seed in seeds])

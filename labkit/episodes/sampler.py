@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -43,6 +43,9 @@ class Episode:
 class EpisodeSampler:
     """Draws N classes, K support images and `query` others of each class.
 
+    ``sampler[i]`` is episode i for any i from 0, since each is a function of (seed, i). Iterating gives the first
+    `episodes` of them, as many as ``len(sampler)`` says and the paper's protocol plays.
+
     Args:
         images: where to draw from.
         way: N, classes in an episode.
@@ -51,6 +54,7 @@ class EpisodeSampler:
         seed: episode i depends on it and on i alone.
         device: where pixels are kept and gathered.
         preprocessing: constants of the normalisation; a model's own when evaluating it.
+        episodes: how many a loop over the sampler gives.
         augment: applied before normalisation, as a function of (seed, i) too; training gives one.
 
     Raises:
@@ -69,10 +73,13 @@ class EpisodeSampler:
         device: torch.device | str = "cpu",
         preprocessing: Preprocessing | None = None,
         augment: Augment | None = None,
+        episodes: int = 2000,
     ) -> None:
         checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
-        for name, value, least in (("way", way, 1), ("shot", shot, 1), ("query", query, 1), ("seed", seed, 0)):
-            checks.whole(name, value, least)
+        checks.kind("preprocessing", preprocessing, (Preprocessing, type(None)), "a Preprocessing or None")
+        checks.kind("augment", augment, (Augment, type(None)), "an Augment or None")
+        way, shot, query = checks.whole("way", way), checks.whole("shot", shot), checks.whole("query", query)
+        seed, self.episodes = checks.whole("seed", seed, least=0), checks.whole("episodes", episodes)
         if way > len(images.class_names):
             raise ValueError(f"way={way}, but {images!r} has only {len(images.class_names)} classes")
         smallest = min(range(len(images.class_names)), key=lambda c: len(images.class_indices[c]))
@@ -88,7 +95,8 @@ class EpisodeSampler:
 
     def indices(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Classes [N], support_index [N, K], query_index [Q] and query_labels [Q] of episode i, without its images."""
-        if checks.whole("the number of an episode", i, -(2**63)) < 0:
+        i = checks.whole("the number of an episode", i, -(2**63))
+        if i < 0:
             raise IndexError(f"episodes are numbered from 0, got {i}")
         rng = np.random.default_rng((self.seed, i))
         # Ranks of uniform draws: plain, and unlike Generator.choice the same in every NumPy release.
@@ -99,13 +107,19 @@ class EpisodeSampler:
         labels = np.repeat(np.arange(self.way), self.query)[order]
         return classes, drawn[:, : self.shot], drawn[:, self.shot :].reshape(-1)[order], labels
 
+    def __len__(self) -> int:
+        return self.episodes
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(self.episodes))
+
     def __getitem__(self, i: int) -> Episode:
         batch = self.batch([i])
         return Episode(**{f.name: getattr(batch, f.name)[0] for f in fields(batch)})
 
     def batch(self, episodes: Iterable[int]) -> Episode:
         """Several episodes at once, gathered by index where the pixels are; every field gains a leading E."""
-        numbers = list(episodes)
+        numbers = [checks.whole("the number of an episode", i, -(2**63)) for i in episodes]
         if not numbers:
             raise ValueError("a batch must hold at least one episode, got none")
         drawn = [self.indices(i) for i in numbers]

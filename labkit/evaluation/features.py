@@ -27,11 +27,12 @@ class FewShotModel(Protocol):
 
 @contextmanager
 def eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; afterwards every part is in its own mode again."""
+    """Evaluation mode, full precision and no gradients inside; afterwards every part is in its own mode again."""
     modes = {module: module.training for module in model.modules()}
+    device = next((p.device.type for p in model.parameters()), "cpu")
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, enabled=False):
             yield
     finally:
         for module, training in modes.items():  # one by one: a part may have been frozen
@@ -45,6 +46,7 @@ def embed(
     device: torch.device | str,
     index: NDArray[np.int64] | None = None,
     bfloat16: bool = False,
+    mirrored: bool = False,
 ) -> Tensor:
     """Features [n, ...] of pictures, in batches; call it within `eval_mode`.
 
@@ -55,6 +57,7 @@ def embed(
         device: of the model.
         index: numbers of the n pictures that are wanted; None means all.
         bfloat16: embed in mixed precision.
+        mirrored: embed their mirror images, left and right exchanged.
     """
     index = np.arange(len(pixels)) if index is None else index
     features = torch.empty(0)
@@ -62,7 +65,7 @@ def embed(
         some = torch.as_tensor(pixels[index[start : start + BATCH]])  # copied batch by batch: `pixels` may be on disk
         unit = preprocessing.to_unit(some.to(device))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
-            part = model.embed(preprocessing.normalise(unit))
+            part = model.embed(preprocessing.normalise(unit.flip(-1) if mirrored else unit))
         if start == 0:  # filled in place: a list to be joined would take the memory twice
             features = part.new_empty(len(index), *part.shape[1:])
         features[start : start + BATCH] = part

@@ -50,10 +50,22 @@ class OnFeatures:
         return right
 
 
-def on_features(draws: Sequence[Draw], support: Features, query: Features | None = None) -> OnFeatures:
-    """Episodes on the features of their pictures; `query` where queries are looked up among others than supports."""
+def on_features(
+    draws: Sequence[Draw], support: Features, query: Features | None = None, mirrored: Features | None = None
+) -> OnFeatures:
+    """Episodes on the features of their pictures.
+
+    Args:
+        draws: the episodes.
+        support: features of the pictures.
+        query: where queries are looked up among others than supports.
+        mirrored: features of the mirror images, for a method that is shown them too (`Method.shows_mirrored`).
+    """
     _, shown, asked, labels = (np.stack(part) for part in zip(*draws, strict=True))
-    return OnFeatures(support.of(shown), (query or support).of(asked), labels)
+    of_support = support.of(shown)
+    if mirrored is not None:
+        of_support = torch.cat([of_support, mirrored.of(shown)], dim=2)
+    return OnFeatures(of_support, (query or support).of(asked), labels)
 
 
 def pictures_of(draws: Sequence[Draw]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.intervals import over_classes, over_episodes
 from labkit.evaluation.play import Features, groups, on_features, pictures_of
 
-BROKEN = "the model's weights are broken, or were trained on images of another kind"
+BROKEN = "the model's weights are broken, were trained on images of another kind, or its alignment cannot be computed"
 FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this
 
 
@@ -95,15 +95,19 @@ def evaluate(
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "embed") and hasattr(model, "score")):
         raise TypeError(f"model must be a module with embed and score, as labkit.DMF is, got a {type(model).__name__}")
     checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
-    checks.whole("episodes, for an interval,", episodes, least=2)
-    checks.whole("chunk", 1 if chunk is None else chunk)
+    episodes = checks.whole("episodes, for an interval,", episodes, least=2)
+    chunk = None if chunk is None else checks.whole("chunk", chunk)
+    bfloat16, strict, progress = (
+        checks.flag(name, value) for name, value in (("bfloat16", bfloat16), ("strict", strict), ("progress", progress))
+    )
     method = cast(FewShotModel, model)
     preprocessing: Preprocessing | None = getattr(model, "preprocessing", None)
     if preprocessing is not None and strict:
         preprocessing.check(images)
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.zeros(())).device  # a head may have no weights at all
     chunk = chunk or (16 if device.type == "cuda" else 1)
     sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
+    way, shot, query, seed = sampler.way, sampler.shot, sampler.query, sampler.seed
     drawn = [sampler.indices(i) for i in range(episodes)]
     correct = np.zeros((episodes, way))
     with eval_mode(model), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
@@ -112,11 +116,14 @@ def evaluate(
         for group in groups(drawn, FEATURE_BYTES // (one.numel() * one.element_size())):
             used = pictures_of([drawn[i] for i in group])
             features = Features(embedded(used, bfloat16), used)
+            mirrored = None
+            if getattr(model, "shows_mirrored", lambda shots: False)(shot):
+                mirrored = Features(embedded(used, bfloat16, mirrored=True), used)
             for start in range(0, len(group), chunk):
                 part = group[start : start + chunk]
-                played = on_features([drawn[i] for i in part], features)
+                played = on_features([drawn[i] for i in part], features, mirrored=mirrored)
                 scores = method.score(played.support, played.query)
-                if scores.isnan().any():
+                if not scores.amax(-1).isfinite().all():  # NaN, or no largest one
                     raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")
                 predicted = scores.argmax(-1).cpu().numpy()
                 for i, guess, labels in zip(part, predicted, played.labels, strict=True):

@@ -1,7 +1,8 @@
-"""What the explorer shows, as numbers: pictures, where networks look in them, filters and scores, in one buffer.
+"""What the explorer shows, as numbers: pictures, features, and where networks look in them, in one buffer.
 
-At k = 1 the alignment is a gain for each group and position. So the browser needs, for every pair of query and class,
-the filter and each group's share of the dot product with the class weight, and can draw any time t from 0 to 1.
+At k = 1 the alignment is a gain for each group and position. So the browser needs the query's features, the class
+weights, the points, and psi's responses to the support at every cell; it samples those at the points (Eq. 5-6), and can
+draw any time t from 0 to 1 and answer what would be if a point lay elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 from labkit import plotting
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import to_pixels
+from labkit.dmf.sampling import TAPS, to_pixels
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import embed_pictures
 from labkit.methods.base import mean_of_shots
@@ -142,43 +143,57 @@ def precompute(
             for task in tasks
         ],
         "blocks": blocks,
-        "palette": [mpl.colors.to_hex(c) for c in mpl.colormaps[plotting.HEAT](np.linspace(0, 1, 64))],
+        "palette": _colours(plotting.HEAT, 64),
+        "diverging": _colours("RdBu", 65),
     }
     return header, buffer.bytes(), features
+
+
+def _colours(name: str, count: int) -> list[str]:
+    return [mpl.colors.to_hex(c) for c in mpl.colormaps[name](np.linspace(0, 1, count))]
 
 
 def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[str, Any]:
     """What one network makes of one task: sizes, and where its arrays lie in the buffer."""
     x_supp, x_q = features.x_supp, features.x_q
-    points = [points_of(model, mode, x_supp, x_q) for mode in MODES]
-    filters = [model.filters(x_supp, x_q, p)[0, :, :, :, 0] for p in points]
     stride = stride_of(model, task, x_q)
-    grouped = x_q[0].unflatten(1, (model.groups, -1))  # [Q, g, c / g, h, w]
-    growing = grouped.relu() if model.choices.relu else grouped
-    weights = model.class_weights(x_supp)[0].unflatten(1, (model.groups, -1))
-    normal = [F.normalize(x[0].flatten(-2), dim=1) for x in (x_q, x_supp)]
-    still = grouped - growing  # what a ReLU keeps from growing; zero without one
-    arrays = {
-        "dots": torch.einsum("qgdhw,ngd->qnghw", growing, weights),
-        "rest": torch.einsum("qgdhw,ngd->qnhw", still, weights),
-        "energy": growing.square().sum(2),
-        "restEnergy": still.square().sum((1, 2)),
-        "similarity": torch.einsum("qcr,ncp->qnrp", *normal),
-    }
     h, w = x_q.shape[-2:]
     border = 2 * model.choices.border
+    normal = [F.normalize(x[0].flatten(-2), dim=1) for x in (x_q, x_supp)]
+    alike = torch.einsum("qcr,ncp->qnrp", *normal)
+    scores = torch.cat([score(model, x_supp, x_q, points_of(model, "trained", x_supp, x_q)), score(model, x_supp, x_q)])
     return {
         "h": h,
         "w": w,
         "groups": model.groups,
+        "channels": x_q.shape[2],
         "stride": stride,
         "rule": model.rule.name,
         "steps": model.rule.steps,
+        "relu": model.choices.relu,
         "scale": model.choices.score_scale,
         "cells": (h + border) * (w + border),
-        "points": [buffer.add(to_pixels(p[0], stride)) for p in points],
-        "filters": [buffer.add(f) for f in filters],
-    } | {name: buffer.add(value) for name, value in arrays.items()}
+        "range": [min(0.0, float(scores.min())), max(1e-6, float(scores.max()))],
+        "points": [buffer.add(to_pixels(points_of(model, mode, x_supp, x_q)[0], stride)) for mode in MODES],
+        "query": buffer.add(x_q[0]),
+        "weights": buffer.add(model.class_weights(x_supp)[0]),
+        "projected": buffer.add(projected(model, x_supp)),
+        "similarity": buffer.add((alike * 127).round().to(torch.int8)),
+    }
+
+
+def projected(model: DMF, x_supp: Tensor) -> Tensor:
+    """What each of psi's nine taps makes of every support cell, [N, 9, h, w, g]: a filter, before its sigmoid, is the
+    sum of the nine, each sampled at its own point."""
+    _, n, c, h, w = x_supp.shape
+    by_tap = model.filter_conv.weight.permute(2, 3, 0, 1).reshape(-1, c, 1, 1)
+    return F.conv2d(x_supp[0], by_tap).view(n, TAPS, -1, h, w).movedim(2, -1)
+
+
+def score(model: DMF, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
+    """Scores [Q, N] with the filters read at `points`, or without alignment."""
+    filters = None if points is None or model.rule.name == "none" else model.filters(x_supp, x_q, points)
+    return model.score_maps(x_supp, x_q, filters).mean((-2, -1))[0]
 
 
 def embed(model: DMF, task: Task) -> Features:
@@ -232,11 +247,9 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
         px = to_pixels(points["trained"], stride_of(model, task, x_q))
         one_less = points["trained"].clone()
         one_less[..., 0, :, px.shape[-2] // 2, px.shape[-1] // 2] = FAR
-        scores = {
-            which: model.score_maps(x_supp, x_q, model.filters(x_supp, x_q, where)).mean((-2, -1))[0]
-            for which, where in (points | {"one less": one_less}).items()
-        }
-        scores["no alignment"] = model.score_maps(x_supp, x_q, None).mean((-2, -1))[0]
+        looked = points | {"one less": one_less}
+        scores = {which: score(model, x_supp, x_q, where) for which, where in looked.items()}
+        scores["no alignment"] = score(model, x_supp, x_q)
     answers = {which: s.argmax(-1) for which, s in scores.items()}
     right = {which: (a == torch.tensor(task.labels)).float().mean() for which, a in answers.items()}
     trained = scores["trained"]
@@ -255,7 +268,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
 
 
 class _Buffer:
-    """Arrays one after the other, each on a multiple of four bytes; float32, or uint8 as they are."""
+    """Arrays one after the other, each on a multiple of four bytes; float32, or single bytes as they are."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -265,7 +278,7 @@ class _Buffer:
         """Append an array in row order; where it begins, in bytes."""
         if isinstance(values, Tensor):
             values = values.detach().cpu().numpy()
-        content = np.ascontiguousarray(values, None if values.dtype == np.uint8 else np.float32).tobytes()
+        content = np.ascontiguousarray(values, None if values.dtype.itemsize == 1 else np.float32).tobytes()
         content += bytes(-len(content) % 4)
         start = self.length
         self.parts.append(content)

@@ -1,8 +1,8 @@
 """The explorer: a widget that shows where a meta-filter looks, what it writes there, and what that does to the score.
 
-Everything a view needs is computed once and sent to the browser as one buffer (`precompute`); ``explorer.js`` draws
-from it, so moving, choosing and aligning are answered without Python. Only "what if", which asks for filters at points
-nobody chose before, and export, which writes files, come back to the kernel.
+Everything a view needs is computed once and sent to the browser as one buffer (`precompute`); the JavaScript beside
+this file works and draws from it, so moving, choosing, aligning and "what if" are answered without Python. Only what
+writes files comes back to the kernel.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import anywidget
 import ipywidgets
@@ -30,9 +31,15 @@ from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
+from labkit.explorer import page, presets
 from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
 
 EXPORT_BYTES = 20 * 2**20
+# The traits that say what is looked at.
+VIEW = (
+    *("task", "checkpoint", "mode", "query", "support_class", "picture", "row", "column"),
+    *("time", "overlay", "locked", "plain", "everywhere", "moves"),
+)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -47,8 +54,8 @@ class Explorer(anywidget.AnyWidget):
         ValueError: see `labkit.explorer.precompute.check`.
     """
 
-    _esm = Path(__file__).with_name("explorer.js")
-    _css = Path(__file__).with_name("explorer.css")
+    _esm = page.esm()
+    _css = page.css()
     header = traitlets.Dict().tag(sync=True)
     buffer = traitlets.Bytes().tag(sync=True)
     row = traitlets.Int(0).tag(sync=True)
@@ -62,12 +69,17 @@ class Explorer(anywidget.AnyWidget):
     picture = traitlets.Int(0).tag(sync=True)
     time = traitlets.Float(1.0).tag(sync=True)
     overlay = traitlets.Unicode("none").tag(sync=True)
+    plain = traitlets.Bool(False).tag(sync=True)
+    moves = traitlets.Dict().tag(sync=True)
+    everywhere = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, models: Mapping[str, DMF], tasks: Sequence[Task], folder: Path | str = "../runs") -> None:
         check(models, tasks)
         self.models, self.tasks, self.folder = dict(models), list(tasks), Path(folder)
         header, buffer, self.features = precompute(list(self.models.values()), self.tasks)
         header["checkpoints"] = list(self.models)
+        of_first = {t: found for (t, m), found in self.features.items() if m == 0}
+        header["presets"] = presets.find(next(iter(self.models.values())), self.tasks, of_first)
         first = self.tasks[0].labels
         middle = header["blocks"][0][0]["h"] // 2
         super().__init__(
@@ -77,6 +89,36 @@ class Explorer(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"Explorer({', '.join(self.models)}; {len(self.tasks)} tasks)"
+
+    def view(self) -> str:
+        """What is looked at, as a text that `restore` takes, and the widget's field "This view as text"."""
+        plain = {name: getattr(self, name) for name in VIEW}
+        texts = {k: json.dumps(v) if isinstance(v, bool | dict) else v for k, v in plain.items()}
+        return urlencode({k: v for k, v in texts.items() if v != "{}"})
+
+    def restore(self, view: str | Mapping[str, Any]) -> None:
+        """Look at a view again: a text that `view` or the widget gave, or some of its traits by name.
+
+        Raises:
+            ValueError: a name that no view has, or a value of another kind.
+        """
+        if isinstance(view, str):
+            given = dict(parse_qsl(view.lstrip("#?"), strict_parsing=True))
+            changes: dict[str, Any] = {k: v if k == "overlay" else json.loads(v) for k, v in given.items()}
+        else:
+            changes = dict(view)
+        if unknown := sorted(set(changes) - set(VIEW)):
+            raise ValueError(f"a view has no {', '.join(unknown)}; it has {', '.join(VIEW)}")
+        try:
+            with self.hold_trait_notifications(), self.hold_sync():
+                for name, value in ({"moves": {}} | changes).items():
+                    setattr(self, name, float(value) if name == "time" else value)
+        except traitlets.TraitError as error:
+            raise ValueError(f"this is no view: {error}") from None
+
+    def as_page(self, title: str = "The meta-filter at work") -> str:
+        """This widget with its present view as one HTML page; see `labkit.explorer.page.page`."""
+        return page.page(self.header, self.buffer, {name: getattr(self, name) for name in VIEW}, title)
 
     def what_if(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The filter and the scores if one position looked elsewhere.
@@ -125,22 +167,28 @@ class Explorer(anywidget.AnyWidget):
             pixels = base64.b64decode(png, validate=True)
         except binascii.Error as error:
             raise ValueError(f"the browser sent a PNG that cannot be read: {error}") from None
-        file = self.folder / "figures" / f"explorer-{datetime.now():%Y%m%d-%H%M%S-%f}.svg"
+        file = self._new_file("svg")
         write_atomically(file, svg.encode())
         write_atomically(file.with_suffix(".png"), pixels)
         how = {"how": dict(state), "versions": versions()}
         write_atomically(file.with_suffix(".json"), json.dumps(how, indent=1, default=str).encode())
         return file
 
+    def _new_file(self, kind: str) -> Path:
+        return self.folder / "figures" / f"explorer-{datetime.now():%Y%m%d-%H%M%S-%f}.{kind}"
+
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """What the browser asks. An error is an answer too: a widget that falls silent helps nobody."""
         kind = content.get("kind")
         try:
-            if kind == "what-if":
-                answer: dict[str, Any] = {"kind": kind, "serial": content.get("serial")} | self.what_if(content)
-            elif kind == "export":
+            if kind == "export":
                 file = self.export(content["svg"], content["png"], content.get("state", {}))
-                answer = {"kind": kind, "file": file.name}
+                answer = {"kind": "written", "file": file.name, "also": ", .png and .json"}
+            elif kind == "page":
+                self.restore(content["view"])
+                file = self._new_file("html")
+                write_atomically(file, self.as_page().encode())
+                answer = {"kind": "written", "file": file.name}
             else:
                 return
         except (ValueError, KeyError, TypeError, OSError) as error:
@@ -197,6 +245,8 @@ def explore(
     query: int = 1,
     seed: int = 0,
     folder: Path | str = "../runs",
+    search: Sequence[int] = (),
+    view: str = "",
 ) -> Panel:
     """An `Explorer` under two sliders, row and column of the query position, linked with it in the browser.
 
@@ -204,12 +254,19 @@ def explore(
         models, folder: see `Explorer`.
         images, episodes, way, shots, query, seed: which tasks; see `tasks_of`.
         tasks: the tasks themselves, instead of `images`, for example of one's own pictures.
+        search: more episodes, to be searched for views worth a look; those that hold one are added.
+        view: what to look at first; see `Explorer.view`.
     """
     if tasks is None:
         if images is None:
             raise ValueError("explore needs images or tasks")
         tasks = tasks_of(images, episodes, way, shots, query, seed)
+        if search:
+            check(models, tasks)
+            tasks += presets.search(next(iter(models.values())), images, search, way, shots[0], query, seed)
     explorer = Explorer(models, tasks, folder)
+    if view:
+        explorer.restore(view)
     blocks = [block for of_task in explorer.header["blocks"] for block in of_task]
     sliders = []
     for name, side in (("row", "h"), ("column", "w")):

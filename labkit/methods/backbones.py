@@ -114,7 +114,9 @@ class ResNet12(nn.Module):
         self, width: float = 1.0, last_pool: bool = False, drop: float = 0.1, block: int = 5, ramp: int = 40_000
     ) -> None:
         super().__init__()
-        checks.finite("width", width, above=0)
+        width, drop = checks.finite("width", width, above=0), checks.finite("drop", drop, least=0, below=1)
+        last_pool = checks.flag("last_pool", last_pool)
+        block, ramp = checks.whole("block", block), checks.whole("ramp", ramp)
         sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
         self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
         self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
@@ -140,7 +142,7 @@ class Conv4(nn.Module):
 
     def __init__(self, width: int = 64, last_pool: bool = False) -> None:
         super().__init__()
-        checks.whole("width", width)
+        width, last_pool = checks.whole("width", width), checks.flag("last_pool", last_pool)
         layers: list[nn.Module] = []
         for i in range(4):
             layers += [nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
@@ -156,3 +158,88 @@ class Conv4(nn.Module):
             raise ValueError(f"images must be of {self.stride} px at least, got {list(images.shape[-2:])}")
         y: Tensor = self.layers(images)
         return y
+
+
+class CachedFeatures(nn.Module):
+    """Takes the place of a backbone whose maps were computed before (`labkit.evaluation.features`): the identity.
+
+    Args:
+        channels: of the maps.
+        stride: of a cell, in pixels.
+        digest: of the weights that made the maps; a method trained on them fits no others.
+    """
+
+    def __init__(self, channels: int, stride: int = 8, digest: str = "") -> None:
+        super().__init__()
+        self.channels = self.inputs = checks.whole("channels", channels)
+        self.stride, self.digest = stride, digest
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, c, h, w], as they are."""
+        return maps
+
+
+class WideBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch normalisation and ReLU, beside a shortcut (pre-activation)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, drop: float) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.drop = Dropout(drop)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.downsample = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.relu(self.bn1(x)))
+        y = self.conv2(self.drop(F.relu(self.bn2(y))))
+        out: Tensor = y + (x if self.downsample is None else self.downsample(x))
+        return out
+
+
+class WideResNet(nn.Module):
+    """WRN-28-10 (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, table 1) up to its last feature map.
+
+    Three groups of (depth - 4) / 6 blocks, of 16, 32 and 64 times `width` channels; the second and the third begin
+    with a stride of 2. An 84 px image gives a 21 x 21 map, 36.5 million weights a classifier aside.
+
+    Args:
+        depth: convolutions from the first to the classifier, as the paper counts them: 6 n + 4.
+        width: k, which multiplies the channels.
+        drop: rate of dropout between a block's two convolutions (its section 2.4).
+
+    Raises:
+        ValueError: a depth that is not 6 n + 4.
+    """
+
+    def __init__(self, depth: int = 28, width: int = 10, drop: float = 0.0) -> None:
+        super().__init__()
+        checks.whole("width", width)
+        if checks.whole("depth", depth, least=10) % 6 != 4:
+            raise ValueError(f"the depth of a wide residual network must be 6 n + 4, such as 16, 22 or 28, got {depth}")
+        sizes = (16, 16 * width, 32 * width, 64 * width)
+        self.conv = nn.Conv2d(3, sizes[0], 3, padding=1, bias=False)
+        blocks = []
+        for group in (1, 2, 3):
+            for i in range((depth - 4) // 6):
+                first = i == 0
+                stride = 2 if first and group > 1 else 1
+                blocks.append(WideBlock(sizes[group - 1 if first else group], sizes[group], stride, drop))
+        self.blocks = nn.Sequential(*blocks)
+        self.bn = nn.BatchNorm2d(sizes[3])
+        self.channels = sizes[3]
+        self.stride = 4
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, h, w] to features [B, channels, ceil(h / 4), ceil(w / 4)]."""
+        return F.relu(self.bn(self.blocks(self.conv(images))))
+
+
+BACKBONES: dict[str, type[nn.Module]] = {
+    "resnet12": ResNet12,
+    "conv4": Conv4,
+    "wrn28": WideResNet,
+    "features": CachedFeatures,
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.methods.backbones import Conv4, ResNet12
+from labkit.methods.backbones import BACKBONES
+from labkit.methods.probe import channels_of, check_maps, stride_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Method(nn.Module):
     `build`.
 
     Args:
-        backbone: ``"resnet12"``, ``"conv4"``, or a module from [B, 3, h, w] to [B, c, h', w'].
+        backbone: ``"resnet12"``, ``"conv4"``, ``"wrn28"``, ``"features"`` for maps computed before, or a module from
+            [B, 3, h, w] to [B, c, h', w'].
         classes: base classes of its global classifier; ignored by a method without one.
         backbone_options: passed to a backbone given by name, for example ``{"width": 0.25}``.
         options: the method's own.
@@ -52,13 +54,16 @@ class Method(nn.Module):
         channels: c.
         options: the method's own, in JSON types.
         preprocessing: how its images were prepared; set by training.
+        stride: pixels between the centres of neighbouring feature cells.
         auxiliary_name: what the second part of its loss is, in words for a curve's legend; empty where there is none.
+        options_before: of options that came after the first files were written, what those files meant (`from_recipe`).
 
     Raises:
         TypeError: an option that the method does not have.
     """
 
     auxiliary_name: ClassVar[str] = ""
+    options_before: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -70,12 +75,14 @@ class Method(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone_name = backbone if isinstance(backbone, str) else None
-        self.backbone_options = dict(backbone_options or {})
+        checks.kind("backbone_options", backbone_options or {}, Mapping, "a dict of options")
+        self.backbone_options: dict[str, Any] = checks.plain(backbone_options or {})
         self.backbone = _make_backbone(backbone, self.backbone_options)
         self.channels, self.classes = channels_of(self.backbone), checks.whole("classes", classes)
+        self._stride: float | None = None
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
-        self.options = self.option_defaults() | options
+        self.options = self.option_defaults() | checks.plain(options)
         for name, value in self.options.items():
             setattr(self, name, value)
         self.build()
@@ -87,7 +94,7 @@ class Method(nn.Module):
     def option_defaults(cls) -> dict[str, Any]:
         """The method's own options and their defaults."""
         declared = [name for kind in reversed(cls.__mro__) if issubclass(kind, Method) for name in _annotations(kind)]
-        return {name: getattr(cls, name) for name in declared if hasattr(cls, name) and name != "auxiliary_name"}
+        return {name: getattr(cls, name) for name in declared if hasattr(cls, name)}
 
     @classmethod
     def check_options(cls, given: Iterable[str]) -> None:
@@ -109,15 +116,37 @@ class Method(nn.Module):
         if self.backbone_name is None:
             raise ValueError("only a model whose backbone was given by name can be described in a file")
         common = {"backbone": self.backbone_name, "classes": self.classes, "backbone_options": self.backbone_options}
-        return common | self.options
+        found: dict[str, Any] = common | self.options
+        return found
+
+    @property
+    def stride(self) -> float:
+        """Pixels between the centres of neighbouring feature cells: the backbone's own `stride`, or found by trying."""
+        if self._stride is None:
+            self._stride = stride_of(self.backbone)
+        return self._stride
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
+        """The model that `recipe` describes; where that is older than an option, with what was done before it."""
+        return cls(**{**cls.options_before, **recipe})
 
     def embed(self, images: Tensor) -> Tensor:
-        """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least."""
+        """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least.
+
+        Raises:
+            ValueError: the backbone gives something else than feature maps of `channels` channels.
+            TypeError: its weights are in half precision.
+        """
         lead = images.shape[:-3]
+        dtype = _dtype_of(self)
         flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(flat)
+        features: Tensor = self.backbone(flat if dtype is None else flat.to(dtype))
+        check_maps(features, flat, self.channels)
         if features.dtype in (torch.bfloat16, torch.float16):
             features = features.float()
+        if dtype is not None:
+            features = features.to(dtype)
         return features.view(*lead, *features.shape[-3:])
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -131,6 +160,49 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+        """Cross-entropy of base images among all base classes: pre-training, or a method's whole training.
+
+        A batch is random images, not episodes. A global classifier that is a convolution answers at every position
+        (dense), a linear one on the mean of the map.
+
+        Args:
+            images: normalised, [B, 3, H, W].
+            base_labels: int64 [B].
+            label_smoothing: share of the target that is spread over all classes.
+
+        Returns:
+            `Losses` whose total is the auxiliary one, with scores [B, classes].
+
+        Raises:
+            TypeError: the method has no global classifier as it was built.
+        """
+        classifier = getattr(self, "global_classifier", None)
+        if not isinstance(classifier, nn.Module):
+            raise TypeError(
+                f"this {type(self).__name__} has no classifier of base classes to be trained on single images; "
+                "some methods have one by an option, such as pretrain=True"
+            )
+        maps = self.embed(images)
+        with torch.autocast(images.device.type, enabled=False):
+            if isinstance(classifier, nn.Conv2d):
+                logits = classifier(maps)
+                target, scores = at_every_position(base_labels, logits), logits.mean((-2, -1))
+            else:
+                logits = scores = classifier(maps.mean((-2, -1)))
+                target = base_labels
+            loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+        return Losses(loss, torch.zeros_like(loss), loss, scores)
+
+    def shows_mirrored(self, shots: int) -> bool:
+        """Whether a class of so many shots is shown with their mirror images too (left and right exchanged).
+
+        `embed_together` then embeds 2K pictures a class, the K mirror images after the K pictures, and `score` is
+        given features [E, N, 2K, c, h, w]. Whoever embeds pictures beforehand asks this, and puts the features of the
+        mirror images there in the same way.
+        """
+        return False
+
     def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
 
@@ -141,11 +213,16 @@ class Method(nn.Module):
         """
         embedded = self.embed_together(support, query)
         checks.mask(support_mask, support)
+        if support_mask is not None and self.shows_mirrored(support.shape[2]):
+            support_mask = torch.cat([support_mask, support_mask], dim=2)
         return self.score(*embedded, support_mask)
 
     def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
-        checks.images(support, query, None if self.backbone_name is None else 3)
+        inputs = getattr(self.backbone, "inputs", 3)  # 3 channels, or as many as the cached maps have
+        checks.images(support, query, None if self.backbone_name is None else inputs)
+        if self.shows_mirrored(support.shape[2]):
+            support = torch.cat([support, support.flip(-1)], dim=2)
         n, k = support.shape[1:3]
         features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
         of_support, of_query = features.split([n * k, query.shape[1]], dim=1)
@@ -160,13 +237,26 @@ def mean_of_shots(features: Tensor, mask: Tensor | None = None) -> Tensor:
     return (features * weights).sum(2) / weights.sum(2)
 
 
+def read_out(maps: Tensor, read: str) -> Tensor:
+    """Maps [..., c, h, w] as vectors: ``"map"``, flattened [..., c h w], or ``"mean"``, over cells [..., c].
+
+    Raises:
+        ValueError: another name.
+    """
+    if read == "map":
+        return maps.flatten(-3)
+    if read == "mean":
+        return maps.mean((-2, -1))
+    raise ValueError(f"read must be 'map' or 'mean', got {read!r}")
+
+
 def pooled_global_loss(classifier: nn.Module, of_query: Tensor, base_labels: Tensor) -> Tensor:
     """Cross-entropy of all base classes on the means of maps [E, Q, c, h, w]: what a backbone is pre-trained by."""
     return F.cross_entropy(classifier(of_query.mean((-2, -1)).flatten(0, 1)), base_labels.flatten())
 
 
 def at_every_position(labels: Tensor, maps: Tensor) -> Tensor:
-    """Labels [E, Q], repeated for the cells of maps [E, Q, N, h, w]: the target of a dense cross-entropy."""
+    """Labels [E, Q], or [B], repeated for the cells of maps [E, Q, N, h, w]: the target of a dense cross-entropy."""
     return labels.flatten()[:, None, None].expand(-1, *maps.shape[-2:])
 
 
@@ -189,24 +279,19 @@ def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor
     return (-true - torch.logsumexp(F.softplus(-flat), dim=1)).mean()  # 1 + e^-x = exp(softplus(-x))
 
 
-def channels_of(backbone: nn.Module) -> int:
-    """Channels of a backbone's feature maps: its `channels`, or found by passing one image through.
+def _dtype_of(model: nn.Module) -> torch.dtype | None:
+    """The type of a model's weights, to which images are cast; None where there are none.
 
     Raises:
-        ValueError: it does not give feature maps [B, c, h, w].
+        TypeError: half precision, in which sums over a few hundred channels overflow.
     """
-    known = getattr(backbone, "channels", None)
-    if isinstance(known, int):
-        return known
-    mode = backbone.training
-    with torch.no_grad():
-        parameter = next(backbone.parameters(), torch.zeros(()))
-        out = backbone.eval()(torch.zeros(1, 3, 84, 84, dtype=parameter.dtype, device=parameter.device))
-    backbone.train(mode)
-    if not isinstance(out, Tensor) or out.ndim != 4:
-        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"a backbone must give feature maps [B, c, h, w]; this one gives {shape}")
-    return int(out.shape[1])
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    if dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"the model's weights are {str(dtype).removeprefix('torch.')}, and scores are computed in float32 or "
+            "float64: call model.float(); bfloat16=True of evaluate and of an Experiment is mixed precision"
+        )
+    return dtype
 
 
 def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
@@ -214,13 +299,12 @@ def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Mod
         if options:
             raise ValueError("backbone_options go with a backbone given by name")
         return backbone
-    known: dict[str, type[nn.Module]] = {"resnet12": ResNet12, "conv4": Conv4}
-    if backbone not in known:
-        raise ValueError(f"backbone must be one of {sorted(known)} or a module, got {backbone!r}")
-    checks.options(f"the backbone {backbone!r}", known[backbone], options)
-    return known[backbone](**options)
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)} or a module, got {backbone!r}")
+    checks.options(f"the backbone {backbone!r}", BACKBONES[backbone], options)
+    return BACKBONES[backbone](**options)
 
 
 def _annotations(kind: type) -> Iterable[str]:
     found: Mapping[str, Any] = vars(kind).get("__annotations__", {})
-    return found
+    return [name for name, annotation in found.items() if "ClassVar" not in f"{annotation}"]

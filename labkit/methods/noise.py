@@ -9,6 +9,7 @@ with an episode each drop the cells that one process with four episodes drops, o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -63,8 +64,13 @@ class Noise(nn.Module):
             return torch.rand(size, device=like.device)
         return uniform(self.keys, math.prod(size) // len(self.keys)).view(size)
 
+    def draw_normal(self, like: Tensor, *shape: int) -> Tensor:
+        """Standard normal numbers [B, *shape] for a batch `like` [B, ...] (Box and Muller, 1958)."""
+        radius, angle = self.draw(like, 2, *shape).unbind(1)
+        return (-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()  # 1 - radius is never 0
 
-def set_keys(model: nn.Module, seeds: list[tuple[int, ...]]) -> None:
+
+def set_keys(model: nn.Module, seeds: Sequence[tuple[int, ...]]) -> None:
     """Tell every `Noise` layer of `model` which episodes come next: episode e of the batch draws by ``seeds[e]``."""
     layers = [m for m in model.modules() if isinstance(m, Noise)]
     states = [np.random.SeedSequence(seed).generate_state(len(layers)) for seed in seeds]

@@ -1,14 +1,31 @@
-"""Relation Networks (Sung et al., "Learning to Compare: Relation Network for Few-Shot Learning", CVPR 2018)."""
+"""Relation Networks (Sung et al., "Learning to Compare: Relation Network for Few-Shot Learning", CVPR 2018).
+
+Code of the authors: floodsung/LearningToCompare_FSL. Its batch normalisation keeps no average (momentum 1) and its
+scripts never call `eval()`, so that in the test, too, an episode is normalised by all its own pairs: a query's score
+depends on the other queries. The published numbers were made so (`statistics`).
+"""
 
 from __future__ import annotations
 
-import math
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.base import Losses, Method, pooled_global_loss
+
+SMALLEST = 10  # cells a side that two unpadded blocks can take
+
+# The authors' training, in the fields of a phase. Their encoder is a Conv4 that pools twice, for maps of 19 x 19.
+# They clip the gradients of encoder and module each by itself.
+_EPISODES = {"steps": 500_000, "size": 1, "way": 5, "optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
+_HALVED = {"schedule": "steps", "decay": 0.5, "milestones": (100_000, 200_000, 300_000, 400_000), "clip": 0.5}
+AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
+    1: (_EPISODES | _HALVED | {"shot": 1, "query": 15},),
+    5: (_EPISODES | _HALVED | {"shot": 5, "query": 10},),
+}
 
 
 class RelationNet(Method):
@@ -18,30 +35,25 @@ class RelationNet(Method):
         backbone, classes, backbone_options: see `Method`.
         width: channels of the relation module's two convolutions.
         hidden: of its fully connected layer.
+        statistics: what the module's batch normalisation goes by in evaluation: ``"batch"``, the pairs of the episode,
+            as in the released code, or ``"running"``, the averages kept in training, with which no query sees another.
+            In training every episode has its own.
+        momentum: of those averages; the authors' 1 keeps only the last step's.
         global_weight: of a classification of all base classes beside it, which the paper has not.
     """
 
     auxiliary_name = "global classification"
     width: int = 64
     hidden: int = 8
+    statistics: Literal["batch", "running"] = "batch"
+    momentum: float = 1.0
     global_weight: float = 0.0
 
     def build(self) -> None:
         """See `Method.build`."""
-        width, hidden = self.width, self.hidden
-
-        def block(inputs: int) -> nn.Sequential:
-            convolution = nn.Conv2d(inputs, width, 3, padding=1)
-            return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
-
-        first, last = nn.Linear(width, hidden), nn.Linear(hidden, 1)
-        nn.init.ones_(first.bias)  # as the authors do: of so few units none must start dead
-        # The best that equal scores can do among five classes. From 1, the authors' start, gradient descent, not
-        # being their Adam, runs so fast towards it that all scores end where the sigmoid is flat.
-        nn.init.constant_(last.bias, -math.log(4))
-        # The paper flattens a map of fixed size; the mean takes any.
-        pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.relation = nn.Sequential(block(2 * self.channels), block(width), *pooled, first, nn.ReLU(), last)
+        if self.statistics not in ("batch", "running"):
+            raise ValueError(f"statistics must be 'batch' or 'running', got {self.statistics!r}")
+        self.relation = RelationModule(self)
         self.global_classifier = nn.Linear(self.channels, self.classes) if self.global_weight else None
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -53,17 +65,79 @@ class RelationNet(Method):
             e, n, q = *of_class.shape[:2], query.shape[1]
             shape = (e, q, n, *of_class.shape[2:])
             pairs = torch.cat([of_class.unsqueeze(1).expand(shape), query.unsqueeze(2).expand(shape)], dim=3)
-            scores: Tensor = self.relation(pairs.flatten(0, 2)).view(e, q, n)
+            scores: Tensor = self.relation(pairs.flatten(1, 2)).view(e, q, n)
             return scores
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Squared error of the relation scores, 1 for the true class and 0 for others, summed over classes (Eq. 2)."""
+        """Squared error of the relation scores, 1 for the true class and 0 for others (Eq. 2), its mean over pairs."""
         of_support, of_query = self.embed_together(support, query)
         scores = self.score(of_support, of_query)
         wanted = F.one_hot(labels, scores.shape[-1]).to(scores.dtype)
-        few_shot = (scores.sigmoid() - wanted).square().sum(-1).mean()
+        few_shot = (scores.sigmoid() - wanted).square().mean()
         if self.global_classifier is None:
             return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
         with torch.autocast(query.device.type, enabled=False):
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
         return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+
+
+class RelationModule(nn.Module):
+    """Two blocks of convolution, batch normalisation, ReLU and pooling, then two linear layers: 115,601 weights.
+
+    Maps of 19 x 19 become 3 x 3. Maps of fewer than 10 cells a side are padded before the convolutions, and what is
+    not 3 x 3 in the end is averaged, or repeated, to be.
+    """
+
+    def __init__(self, method: RelationNet) -> None:
+        super().__init__()
+        width, hidden = method.width, method.hidden
+        norm = partial(EpisodeNorm, width, momentum=method.momentum, by_batch=method.statistics == "batch")
+        self.conv1, self.norm1 = nn.Conv2d(2 * method.channels, width, 3), norm()
+        self.conv2, self.norm2 = nn.Conv2d(width, width, 3), norm()
+        self.fc1, self.fc2 = nn.Linear(9 * width, hidden), nn.Linear(hidden, 1)
+        for conv in (self.conv1, self.conv2):
+            nn.init.normal_(conv.weight, 0, (2 / (9 * width)) ** 0.5)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        for linear in (self.fc1, self.fc2):
+            nn.init.normal_(linear.weight, 0, 0.01)
+            nn.init.ones_(linear.bias)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Pairs [E, P, 2c, h, w] to relation scores [E, P] before the sigmoid."""
+        small = min(pairs.shape[-2:]) < SMALLEST
+        y = pairs.flatten(0, 1)
+        for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2)):
+            y = F.conv2d(y, conv.weight, conv.bias, padding=int(small))
+            y = norm(y.unflatten(0, pairs.shape[:2])).relu().flatten(0, 1)
+            y = F.max_pool2d(y, 2, ceil_mode=small)
+        if y.shape[-2:] != (3, 3):
+            y = F.adaptive_avg_pool2d(y, 3)
+        scores: Tensor = self.fc2(self.fc1(y.flatten(1)).relu())
+        return scores.view(pairs.shape[:2])
+
+
+class EpisodeNorm(nn.Module):
+    """Batch normalisation of [E, B, c, h, w], every episode by its own mean and variance."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, momentum: float, by_batch: bool) -> None:
+        super().__init__()
+        self.momentum, self.by_batch = momentum, by_batch
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.by_batch:
+            variance, mean = torch.var_mean(x, (1, 3, 4), correction=0)
+        else:
+            variance, mean = self.running_var.expand(len(x), -1), self.running_mean.expand(len(x), -1)
+        if self.training:
+            with torch.no_grad():
+                count = x[0, :, 0].numel()
+                self.running_mean.lerp_(mean.mean(0), self.momentum)
+                self.running_var.lerp_(variance.mean(0) * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + 1e-5).rsqrt()
+        return (x - mean[:, None, :, None, None]) * scale[:, None, :, None, None] + self.bias[:, None, None]

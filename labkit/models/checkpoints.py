@@ -1,4 +1,4 @@
-"""Models on disk: safetensors with everything needed to build and feed them, and the state of a running training.
+"""Models on disk: safetensors with everything needed to build and feed them.
 
 Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere is found when it is read.
 """
@@ -6,10 +6,8 @@ Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ import torch
 from labkit.common import checks, places
 from labkit.common.devices import available
 from labkit.common.files import write_atomically
-from labkit.common.torch_files import read_torch
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
 from labkit.methods.shapes_only import shapes_only
@@ -28,7 +25,6 @@ from labkit.models.registry import METHODS, name_of
 
 WEIGHTS = places.WEIGHTS
 HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
-SEAL = b"labkit sha256 "  # begins the state of a training
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
 
@@ -79,7 +75,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
         raise ValueError(f"{file} holds a {name!r:.80}, and there are only {sorted(METHODS)}")
     try:
         with shapes_only():  # the file may ask for any size, and gets the tensors that it brought itself
-            model = METHODS[name](**header["recipe"])
+            model = METHODS[name].from_recipe(header["recipe"])
         kinds = {k: v.dtype for k, v in model.state_dict().items()}
         state = {k: v.to(kinds.get(k, v.dtype)) for k, v in safetensors.torch.load(content).items()}
         model.load_state_dict(state, assign=True)
@@ -88,28 +84,6 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
     except Exception as error:  # a wrong recipe can raise nearly anything
         raise ValueError(f"{file}: its tensors do not fit the model it describes: {f'{error}':.2000}") from None
     return model.to(available(device)).eval()
-
-
-def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write the state of a running training: tensors, numbers, strings, lists and dictionaries, behind their digest."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    content = buffer.getvalue()
-    write_atomically(path, SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-
-
-def load_state(path: Path) -> Any:
-    """What `save_state` wrote, on the CPU. One of an older lab, a bare file of torch's, is read too.
-
-    Raises:
-        ValueError: it is damaged, or holds anything else.
-    """
-    content = path.read_bytes()
-    if not content.startswith(b"PK"):
-        content, kept = content[len(SEAL) + 65 :], content[: len(SEAL) + 65]
-        if kept != SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n":
-            raise ValueError(f"{path} is damaged: its content is not what its checksum says; delete it to start anew")
-    return read_torch(content, path)
 
 
 def resolve(path: Path | str) -> Path:

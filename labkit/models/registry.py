@@ -17,28 +17,54 @@ from __future__ import annotations
 from labkit.dmf.model import DMF
 from labkit.methods.base import Method
 from labkit.methods.can import CAN
+from labkit.methods.cc_rot import CCRot
+from labkit.methods.classifier import Classifier
 from labkit.methods.deepemd import DeepEMD
+from labkit.methods.dense_classification import DenseClassification
 from labkit.methods.dsn import DSN
+from labkit.methods.dynamic_fewshot import DynamicFewShot
+from labkit.methods.e3bm import E3BM
 from labkit.methods.feat import FEAT
+from labkit.methods.leo import LEO
 from labkit.methods.maml import MAML
 from labkit.methods.matchingnet import MatchingNet
 from labkit.methods.metaoptnet import MetaOptNet
 from labkit.methods.negmargin import NegativeMargin
+from labkit.methods.ppa import PPA
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
+from labkit.methods.robust_dist import RobustDist
+from labkit.methods.snail import SNAIL
+from labkit.methods.tadam import TADAM
+from labkit.methods.tapnet import TapNet
+from labkit.methods.vfsl import VFSL
+from labkit.methods.wdae import WDAE
 
 METHODS: dict[str, type[Method]] = {
     "dmf": DMF,
     "can": CAN,
+    "classifier": Classifier,
+    "cc_rot": CCRot,
     "deepemd": DeepEMD,
+    "dense_classification": DenseClassification,
     "dsn": DSN,
+    "dynamic_fewshot": DynamicFewShot,
+    "e3bm": E3BM,
     "feat": FEAT,
+    "leo": LEO,
     "maml": MAML,
     "matchingnet": MatchingNet,
     "metaoptnet": MetaOptNet,
     "negmargin": NegativeMargin,
+    "ppa": PPA,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
+    "snail": SNAIL,
+    "tadam": TADAM,
+    "tapnet": TapNet,
+    "robust_dist": RobustDist,
+    "wdae": WDAE,
+    "vfsl": VFSL,
 }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.common import places
-from labkit.methods.backbones import Conv4, ResNet12
+from labkit.methods.backbones import BACKBONES
 from labkit.sweeps.forecast import Cost, forecast
 from labkit.training.settings import Experiment, experiment
 
@@ -83,8 +83,7 @@ def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
 def work_of_an_image(backbone: str, options: tuple[tuple[str, Any], ...], size: int) -> tuple[float, float, int]:
     """Operations of a training step and bytes that autograd keeps (float32), for one image; and the weights' number."""
     with torch.device("meta"):
-        kinds: dict[str, Any] = {"resnet12": ResNet12, "conv4": Conv4}
-        network = kinds[backbone](**dict(options))
+        network = BACKBONES[backbone](**dict(options))
         images = torch.empty(2, 3, size, size)
     kept: dict[int, int] = {}
     alive: list[Tensor] = []

@@ -13,14 +13,16 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from multiprocessing import connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
+from labkit.common.machine import cores
 from labkit.sweeps.task import Record, Run, Task, attempt
 
 Do = Callable[[Iterable[Task]], Iterator[tuple[Task, Record | None]]]
@@ -28,6 +30,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 # For Ray's nodes: a worker may take longer than a minute to start on a busy machine or a slow file system, and a driver
 # that waits for the first ones would then wait for ever.
 PATIENCE = {"RAY_prestart_worker_first_driver": "0", "RAY_worker_register_timeout_seconds": "600"}
+GUARD = "A script whose own function is swept calls labkit.sweep under `if __name__ == '__main__':`"
 RETRIES = 3  # of a run whose machine or process died, on Ray
 
 
@@ -42,11 +45,16 @@ def local(
     """
     if address is not None:
         raise ValueError(f"engine='local' has no address, and {address!r} was given; engine='ray' has")
-    if run.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
-        raise ValueError(f"another process cannot import {run.__qualname__} from a notebook: write it into a module")
+    own = getattr(run, "func", run)  # of a functools.partial
+    if own.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+        raise ValueError(f"another process cannot import {own.__qualname__} from a notebook: write it into a module")
+    if own.__module__ != "__main__":  # the processes need nothing of the script, and would run it if it has no guard
+        hidden: Callable[[], AbstractContextManager[None]] = _script_hidden
+    else:
+        hidden = nullcontext
     places = local_places(cpus, gpus)[:workers]
     variables = dict(os.environ) | {"OMP_NUM_THREADS": str(cpus)}
-    pool = [_Worker(pickle.dumps(run), cpus, variables | {VISIBLE: place}) for place in places]
+    pool = [_Worker(pickle.dumps(run), cpus, variables | {VISIBLE: place}, hidden) for place in places]
     try:
         yield len(pool), lambda tasks: _dealt_out(list(tasks), pool)
     finally:
@@ -65,7 +73,7 @@ def local_places(cpus: int, gpus: float | None) -> list[str]:
     devices = found if asked is None else [d for d in asked.split(",") if d][: len(found)]
     gpus = (1 if devices else 0) if gpus is None else gpus
     if not gpus:
-        return [""] * max(1, len(os.sched_getaffinity(0)) // cpus)
+        return [""] * max(1, cores() // cpus)
     if gpus > len(devices):
         raise ValueError(f"{gpus} GPUs a run were asked for, and this machine has {len(devices)}")
     if gpus < 1:
@@ -79,19 +87,26 @@ def local_places(cpus: int, gpus: float | None) -> list[str]:
 class _Worker:
     """A process that executes runs, and the pipe to it; it is started when it is first needed."""
 
-    def __init__(self, run: bytes, cpus: int, environment: dict[str, str]) -> None:
-        self.arguments = (run, cpus, environment)
+    def __init__(
+        self, run: bytes, cpus: int, environment: dict[str, str], hidden: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self.arguments, self.hidden = (run, cpus, environment), hidden
         self.process: Any = None
         self.pipe: Any = None
+        self.logged = 0  # bytes of the task's log before it was given
 
     def give(self, task: Task) -> None:
         if self.process is None or not self.process.is_alive():
-            context = multiprocessing.get_context("forkserver")
+            methods = multiprocessing.get_all_start_methods()
+            context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
             context.set_forkserver_preload([__name__])
             self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs, *self.arguments))
-            self.process.start()
+            process = context.Process(target=_serve, args=(theirs, *self.arguments))
+            with self.hidden():
+                process.start()
+            self.process = process
             theirs.close()  # or the pipe would not end with the process
+        self.logged = _size(task.file(".log"))
         self.pipe.send(task)
 
     def take(self, task: Task) -> Record | None:
@@ -100,6 +115,8 @@ class _Worker:
             record: Record | None = self.pipe.recv()
         except (EOFError, OSError):  # nothing came, or half of it
             self.process.join()
+            if self.process.exitcode == 1 and _size(task.file(".log")) == self.logged:
+                raise RuntimeError(f"a process of the sweep could not start, see above. {GUARD}") from None
             error = f"its process ended with exit code {self.process.exitcode}"
             if self.process.exitcode == -9:
                 error += ", killed from outside: by the system, if memory ran out"
@@ -111,6 +128,20 @@ class _Worker:
         if self.process is not None:
             self.process.kill()  # between two runs, or in one whose sweep was interrupted
             self.process.join()
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Processes that are started in here do not run the script that called."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _dealt_out(tasks: list[Task], pool: Sequence[_Worker]) -> Iterator[tuple[Task, Record | None]]:

@@ -21,20 +21,24 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import multiprocessing
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tqdm.auto import tqdm
 
-from labkit.sweeps.engines import ENGINES
+from labkit.common import checks
+from labkit.sweeps.engines import ENGINES, GUARD
 from labkit.sweeps.forecast import Cost, forecast
 from labkit.sweeps.task import Record, Run, Task, as_json, read_record
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Sweep:
 
     def table(self) -> pd.DataFrame:
         """A line a finished run, with columns such as ``parameters.seed`` and ``result.accuracy``."""
+        import pandas as pd
+
         return pd.json_normalize(self.rows)
 
 
@@ -96,16 +102,27 @@ def sweep(
         progress: show a forecast of time, memory and disk, and a bar with the time left.
 
     Raises:
-        TypeError: parameters that are not JSON.
+        TypeError: parameters that are not JSON, values that are no list, or a function that no process can import.
+        RuntimeError: the sweep is called while a process of another one starts: the script has no guard.
         ValueError: an unknown engine, no GPU where GPUs were asked for, or a function that only a notebook knows.
     """
+    _check_run(run)
     if engine not in ENGINES:
         raise ValueError(f"there is no engine {engine!r}; there are {sorted(ENGINES)}")
-    folder = Path(folder).resolve()
+    version = checks.plain(version)
+    checks.kind("version", version, (str, int), "a number or a text that names the experiment")
+    cpus = checks.whole("cpus", cpus)
+    workers = None if workers is None else checks.whole("workers", workers)
+    gpus = checks.plain(gpus)
+    checks.finite("gpus", 0 if gpus is None else gpus, least=0)
+    for name, value in (("retry_failed", retry_failed), ("wait", wait), ("progress", progress)):
+        checks.flag(name, value)
+    planned = combinations(grid)
+    folder = checks.path("folder", folder, "the path of a folder").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     code = Path(inspect.getsourcefile(inspect.unwrap(getattr(run, "func", run))) or ".").resolve().parent
     commit = commit_of(code)
-    tasks = {key_of(p, version): Task(key_of(p, version), p, folder, version, commit) for p in combinations(grid)}
+    tasks = {key_of(p, version): Task(key_of(p, version), p, folder, version, commit) for p in planned}
     left = [t for t in tasks.values() if not t.finished()]
     if not retry_failed:
         left = [t for t in left if not t.file(".error.json").exists()]
@@ -162,7 +179,7 @@ def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
 
 def finished(folder: Path | str, version: str | int | None = None) -> list[Record]:
     """The finished runs in a sweep's folder, of one version or of all, oldest first; usable while it runs."""
-    files = [file for file in Path(folder).glob("*.json") if not file.name.endswith(".error.json")]
+    files = [file for file in checks.path("folder", folder).glob("*.json") if not file.name.endswith(".error.json")]
     records = [json.loads(file.read_text()) for file in files]
     return sorted((r for r in records if version in (None, r["version"])), key=lambda r: (r["made"], r["key"]))
 
@@ -171,11 +188,34 @@ def combinations(grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]]
     """The parameters of every run of a grid, in JSON types.
 
     Raises:
-        TypeError: something that JSON does not know.
+        TypeError: something that JSON does not know, or values that are no list.
+        ValueError: no value of a parameter.
     """
     if isinstance(grid, Mapping):
+        grid = {
+            checks.text("a parameter of the grid", name): checks.several(
+                f"the values of {name!r}", values, f"a list of values, such as {{{name!r}: [...]}}"
+            )
+            for name, values in grid.items()
+        }
         grid = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return [as_json(dict(parameters), f"the parameters {dict(parameters)}") for parameters in grid]
+    expected = "a list of values for each parameter, {'seed': [0, 1]}, or the combinations, [{'seed': 0}, {'seed': 1}]"
+    found = []
+    for parameters in checks.several("grid", grid, expected, least=0):
+        checks.kind("grid", parameters, Mapping, expected)
+        found.append(as_json(checks.plain(parameters), f"the parameters {dict(parameters)}"))
+    return found
+
+
+def _check_run(run: Any) -> None:
+    """Refuse what another process could not import, and a call by a script that such a process runs again."""
+    own = inspect.unwrap(getattr(run, "func", run)) if callable(run) else run
+    name = getattr(own, "__qualname__", "")
+    if not inspect.isfunction(own) or "<" in name:
+        what = "a lambda or a function within another" if "<" in name else repr(run)
+        raise TypeError(f"run must be a function of a module, run(parameters, folder), got {what}")
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(f"this sweep is called while a process of a sweep starts. {GUARD}")
 
 
 def key_of(parameters: Mapping[str, Any], version: str | int) -> str:

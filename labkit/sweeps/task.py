@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import time
 import traceback
@@ -16,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from labkit.common.files import write_atomically
+from labkit.common.machine import peak_memory
 from labkit.common.versions import versions
 
 Run = Callable[[dict[str, Any], Path], Any]
@@ -102,7 +102,7 @@ def attempt(run: Run, task: Task) -> Record | None:
         else:
             record = task.record(result=result, versions=versions())
         record["seconds"] = round(time.perf_counter() - started, 3)
-        record["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        record["memory"] = peak_memory() or 0
         record["disk"] = sum(p.stat().st_size for p in own.rglob("*") if p.is_file())
         task.keep(record)
         return record

@@ -12,9 +12,10 @@ takes its statistics over all episodes of a step: `SynchronisedBatchNorm` adds t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
+from typing import Any, ParamSpec
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
 from labkit.common.interrupts import handlers_kept
+
+P = ParamSpec("P")
 
 
 def world() -> int:
@@ -33,6 +36,36 @@ def world() -> int:
 def rank() -> int:
     """Which of them this one is; the first writes files."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+# All that the first process does alone, and all that the others leave out, is said by one of these three.
+
+
+def leads() -> bool:
+    """Whether this is the first process: the one that shows and writes."""
+    return rank() == 0
+
+
+def first_only(function: Callable[P, None]) -> Callable[P, None]:
+    """Decorator: the first process does it, in the others the call does nothing."""
+
+    @wraps(function)
+    def called(*arguments: P.args, **options: P.kwargs) -> None:
+        if leads():
+            function(*arguments, **options)
+
+    return called
+
+
+def entered_first(context: Callable[[], AbstractContextManager[Any]]) -> AbstractContextManager[Any]:
+    """A context that only the first process enters."""
+    return context() if leads() else nullcontext()
+
+
+def share(numbers: Sequence[int]) -> Sequence[int]:
+    """This process's part of what a step takes, of which every process has as many."""
+    own = len(numbers) // world()
+    return numbers[rank() * own : (rank() + 1) * own]
 
 
 def under_torchrun() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,19 @@ class Watch:
     on a GPU where a step-group ends, and the first bad step is still the one that is named.
     """
 
-    def __init__(self, model: nn.Module, episodes: int, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, count: int, device: torch.device) -> None:
         self.parameters = dict(model.named_parameters())
         self.bad_step = torch.zeros((), dtype=torch.int64, device=device)  # counted from 1; 0 while all is well
         self.loss = torch.zeros((), device=device)
-        self.bad_episodes = torch.zeros(episodes, dtype=torch.bool, device=device)  # of the step
+        self.bad = torch.zeros(count, dtype=torch.bool, device=device)  # of the step's episodes, or pictures
         self.norms = torch.zeros(2, len(self.parameters), device=device)  # of the step before, of this step
 
     @torch.no_grad()
     def note(self, step: int, loss: Tensor, scores: Tensor) -> None:
-        """Keep loss, scores [E, Q, N] and the gradients' norms of step number `step`, unless an earlier one was bad."""
+        """Keep loss, scores and the gradients' norms of step number `step`, unless an earlier one was bad.
+
+        Scores are of episodes [E, Q, N], or of pictures [B, N].
+        """
         zero = torch.zeros((), device=loss.device)
         some = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         found = dict(zip(some, torch._foreach_norm(list(some.values())), strict=True))
@@ -35,7 +38,7 @@ class Watch:
         well = self.bad_step == 0
         now = {
             "loss": loss.detach().float(),
-            "bad_episodes": ~scores.detach().isfinite().flatten(1).all(1),
+            "bad": ~scores.detach().isfinite().reshape(len(self.bad), -1).all(1),
             "norms": torch.stack([self.norms[1], norms]),
         }
         for name, value in now.items():
@@ -43,13 +46,13 @@ class Watch:
         fine = loss.isfinite() & norms.isfinite().all()
         self.bad_step = torch.where(well & ~fine, step, self.bad_step)
 
-    def check(self, seed: int, batch: int, first: int, kept: str) -> None:
+    def check(self, seed: int, kind: str, numbers: Callable[[int], Sequence[int]], kept: str) -> None:
         """Stop if a noted step was bad.
 
         Args:
             seed: of the run, for the message.
-            batch: episodes in a step, of all processes.
-            first: place in the step of this process's first episode.
+            kind: of what a step takes, in words: episodes or pictures.
+            numbers: of those of a step, as far as this process has them; the step is counted from 0.
             kept: the last good checkpoint, in words.
 
         Raises:
@@ -59,11 +62,11 @@ class Watch:
         if step == 0:
             return
         loss, before, at = float(self.loss), *self.norms.cpu()
-        episodes = [(step - 1) * batch + first + i for i in range(len(self.bad_episodes))]
-        guilty = [e for e, bad in zip(episodes, self.bad_episodes.tolist(), strict=True) if bad]
+        taken = list(numbers(step - 1))
+        guilty = [i for i, bad in zip(taken, self.bad.tolist(), strict=True) if bad]
         what = f"the gradient of a loss of {loss}" if math.isfinite(loss) else f"the loss of {loss}"
         raise FloatingPointError(
-            f"{what} is not finite at step {step} (seed {seed}, episodes {_listed(episodes)}"
+            f"{what} is not finite at step {step} (seed {seed}, {kind} {_listed(taken)}"
             + (f"; scores are not finite in {_listed(guilty)}" if guilty else "")
             + f"). Largest gradients there: {self._largest(at)}; one step before: {self._largest(before)}. {kept} "
             "The same call comes to the same end: lower learning_rate or set clip, and give the run another folder"

@@ -7,6 +7,8 @@ from typing import Any
 
 from labkit.common import checks
 from labkit.episodes.augment import Augment
+from labkit.training.phases import Phase, as_phase
+from labkit.training.pretrain import PRE_TRAINING
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Experiment:
         test_query: queries per class in validation and test.
         augment: see `labkit.episodes.augment`.
         bfloat16: mixed precision in the backbone.
+        phases: in place of the one that `steps`, `batch`, `warmup`, `learning_rate`, `momentum`, `weight_decay`, `clip`
+            and `validate_every` describe; `steps` is their sum, the others are then ignored.
     """
 
     name: str
@@ -56,23 +60,46 @@ class Experiment:
     test_query: int = 15
     augment: Augment = Augment()  # noqa: RUF009  (frozen)
     bfloat16: bool = False
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
-            checks.whole(name, getattr(self, name))
-        checks.whole("warmup", self.warmup, least=0)
-        checks.whole("validation_episodes", self.validation_episodes, least=2)
-        checks.finite("learning_rate", self.learning_rate, above=0)
-        checks.finite("momentum", self.momentum, above=0, below=1)
-        checks.finite("weight_decay", self.weight_decay, least=0)
-        for name in ("clip", "per_class"):  # None is without
-            checks.finite(name, 1 if getattr(self, name) is None else getattr(self, name), above=0)
+            self._keep(name, checks.whole(name, getattr(self, name)))
+        self._keep("warmup", checks.whole("warmup", self.warmup, least=0))
+        self._keep("validation_episodes", checks.whole("validation_episodes", self.validation_episodes, least=2))
+        self._keep("learning_rate", checks.finite("learning_rate", self.learning_rate, above=0))
+        self._keep("momentum", checks.finite("momentum", self.momentum, above=0, below=1))
+        self._keep("weight_decay", checks.finite("weight_decay", self.weight_decay, least=0))
+        if self.clip is not None:  # None is without
+            self._keep("clip", checks.finite("clip", self.clip, above=0))
+        if self.per_class is not None:
+            self._keep("per_class", checks.whole("per_class", self.per_class))
         for name in ("choices", "backbone_options"):
             checks.kind(name, getattr(self, name), dict, "a dict of options")
+            self._keep(name, checks.plain(getattr(self, name)))
+        for name in ("name", "dataset", "method", "backbone", "preset"):
+            self._keep(name, checks.text(name, getattr(self, name), "a name"))
+        checks.kind("augment", self.augment, Augment, "a labkit.episodes.augment.Augment")
+        self._keep("bfloat16", checks.flag("bfloat16", self.bfloat16))
+        checks.kind("phases", self.phases, (tuple, list), "a tuple of phases")
+        self._keep("phases", tuple(as_phase(phase) for phase in self.phases))
+        total = sum(phase.steps for phase in self.phases)
+        if total not in (0, self.steps):
+            raise ValueError(f"steps={self.steps}, but the phases take {total}: give steps={total}, or other phases")
+
+    def _keep(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases, or the one that the other fields describe."""
+        common = ("steps", "warmup", "learning_rate", "momentum", "weight_decay", "clip", "validate_every")
+        return self.phases or (Phase(size=self.batch, **{name: getattr(self, name) for name in common}),)
 
     def to_json(self) -> dict[str, Any]:
-        """All settings in JSON types."""
-        return asdict(self)
+        """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
+        fields = {name: value for name, value in asdict(self).items() if name != "phases"}
+        return fields | ({"phases": [phase.to_json() for phase in self.phases]} if self.phases else {})
 
 
 # The paper's settings. `score_scale`, about 1 / sqrt(c), is ours, for the reason given at QUICK; in the paper it is 1.
@@ -138,6 +165,8 @@ MINI_THIN = replace(
     bfloat16=True,
 )
 MINI_SMALL = replace(MINI_THIN, name="mini-small", size=42, steps=3000, warmup=150)
+# The backbone on which heads are compared.
+BACKBONE: dict[str, Any] = {"method": "classifier", "choices": {}, "steps": 9000, "phases": (PRE_TRAINING,)}
 
 PRESETS: dict[str, Experiment] = {
     e.name: e
@@ -149,22 +178,26 @@ PRESETS: dict[str, Experiment] = {
         replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
         MINI_THIN,
         MINI_SMALL,
+        replace(MINI_SMALL, name="mini-backbone-42", **BACKBONE),
+        replace(MINI_SMALL, name="mini-backbone-84", size=84, **BACKBONE),
         TIERED_1SHOT,
         replace(TIERED_1SHOT, name="tiered-5shot", shot=5, groups=320),
     )
 }
 
 
-def experiment(name: str, **changes: Any) -> Experiment:
+def experiment(setting: str, /, **changes: Any) -> Experiment:
     """A preset by name, with some fields changed; `choices` and `backbone_options` are added to the preset's own.
+
+    The first argument has no keyword, so that every field can be changed, `name` too.
 
     Raises:
         ValueError: unknown name, or a value that cannot be.
         TypeError: unknown field, or a value of the wrong kind.
     """
-    if name not in PRESETS:
-        raise ValueError(f"there is no experiment {name!r}; there are {sorted(PRESETS)}")
-    preset = PRESETS[name]
+    if checks.text("the name of an experiment", setting) not in PRESETS:
+        raise ValueError(f"there is no experiment {setting!r}; there are {sorted(PRESETS)}")
+    preset = PRESETS[setting]
     checks.options("an experiment", Experiment, changes)
     for k in ("choices", "backbone_options"):
         checks.kind(k, changes.get(k, {}), dict, "a dict of options")

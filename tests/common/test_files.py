@@ -22,7 +22,7 @@ import labkit
 from labkit.common.files import write_atomically
 from labkit.data.cache import build_once
 from labkit.data.glyphs import load as glyphs
-from labkit.models.checkpoints import load_state
+from labkit.training.checkpoints import load_state
 from labkit.training.loop import train
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,19 @@ import numpy as np
 import pytest
 
 from labkit.common.errors import DataError
+from labkit.common.safe_pickle import load_pickle
+from labkit.data import miniimagenet
 from labkit.data.cache import digest_of
 from labkit.data.real import load_real
-from tests.helpers.real_files import WNIDS, write_folders, write_mini_cache, write_mini_csv, write_mini_pickle
+from tests.helpers.real_files import (
+    WNIDS,
+    encoded,
+    some_pixels,
+    write_folders,
+    write_mini_cache,
+    write_mini_csv,
+    write_mini_pickle,
+)
 from tests.helpers.small_mini import BY_CLASS, PIXELS, load, write
 
 LAYOUTS = ("pickle", "images+csv", "cache-pkl", "hdf5", "folders")
@@ -72,16 +83,93 @@ def test_channel_order(root: Path) -> None:
     assert np.array_equal(load(root, channel_order="bgr").pixels, PIXELS[..., ::-1])
 
 
-def test_a_second_read_uses_the_cache_until_the_file_changes(root: Path, own_cache: Path) -> None:
+def test_a_second_read_uses_the_cache_until_the_content_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write("pickle", root)
     first = load(root)
+    file.touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(miniimagenet, "load_pickle", lambda file: pytest.fail("read again"))
+        assert np.array_equal(load(root).pixels, first.pixels)
     written = file.stat()
     file.write_bytes(b"x" * written.st_size)
     os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
-    assert np.array_equal(load(root).pixels, first.pixels)
-    file.touch()
     with pytest.raises(DataError, match="truncated or not a pickle"):
         load(root)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_two_data_sets_of_the_same_names_sizes_and_times_share_nothing(
+    tmp_path: Path, own_cache: Path, layout: str
+) -> None:
+    roots = [tmp_path / name for name in "AB"]
+    for root in roots:
+        root.mkdir()
+        file = write(layout, root)
+    first = load(roots[0])
+    for file in (file for file in roots[1].rglob("*") if file.is_file() and file.suffix not in (".csv", ".json")):
+        content = bytearray(file.read_bytes())
+        if layout in ("images+csv", "folders"):
+            content = bytearray(encoded(some_pixels(1, 84, seed=9)[0], "JPEG" if layout == "images+csv" else "PNG"))
+        else:
+            place = content.index(PIXELS[0].tobytes()[:40])
+            content[place : place + 40] = PIXELS[0].tobytes()[:40][::-1]
+        file.write_bytes(content)
+        os.utime(file, (1, 1))
+        os.utime(roots[0] / file.relative_to(roots[1]), (1, 1))
+    assert not np.array_equal(load(roots[1]).pixels, first.pixels)
+    assert np.array_equal(load(roots[0]).pixels, first.pixels)
+
+
+def test_pictures_in_subfolders_that_a_table_names(root: Path) -> None:
+    table = write("images+csv", root)
+    names = [line.split(",")[0] for line in table.read_text().splitlines()[1:]]
+    (root / "images" / "sub").mkdir()
+    for name in names:
+        (root / "images" / name).rename(root / "images" / "sub" / name)
+    table.write_text(re.sub(r"(?m)^n0", "sub/n0", table.read_text()))
+    table = root / "split" / "val.csv"
+    first = load(root)
+    file = root / "images" / "sub" / names[0]
+    whole, status = file.read_bytes(), file.stat()
+    other = (root / "images" / "sub" / names[3]).read_bytes()
+    file.write_bytes(other[: len(whole)].ljust(len(whole), b"\0"))  # JPEG readers ignore what follows
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DataError, match=f"{names[0]}.*not what was first read|{names[0]} .*truncated"):
+        load(root)
+    file.write_bytes(other)
+    assert not np.array_equal(load(root).pixels[0], first.pixels[0])
+    file.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"1 of 6 images cannot be read: images/sub/{names[0]}"):
+        load(root)
+    file.unlink()
+    with pytest.raises(DataError, match=f"1 of its 6 images are not in .*images: sub/{names[0]}"):
+        load(root)
+    file.write_bytes(whole)
+    assert np.array_equal(load(root).pixels, first.pixels)
+
+
+def test_a_corrected_label_of_the_same_length_is_a_correction(root: Path) -> None:
+    table = write("images+csv", root)
+    load(root)
+    lines = table.read_text().splitlines()
+    lines[1] = lines[1].replace(f",{WNIDS[0]}", f",{WNIDS[2]}")
+    table.write_text("\n".join(lines) + "\n")
+    assert sorted(load(root).labels.tolist()) == [0, 1, 1, 2, 2, 2]
+
+
+def test_files_that_change_while_they_are_read(root: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    file = write("pickle", root)
+
+    def read_and_touch(path: Path) -> Any:
+        value = load_pickle(path)
+        path.write_bytes(path.read_bytes() + b"x")
+        return value
+
+    monkeypatch.setattr(miniimagenet, "load_pickle", read_and_touch)
+    with pytest.raises(DataError, match="files changed while they were read"):
+        load(root)
+    assert not list(own_cache.glob("*/pixels.npy"))
+    assert file.exists()
 
 
 def test_wrong_number_of_classes(root: Path) -> None:

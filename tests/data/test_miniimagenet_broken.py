@@ -111,9 +111,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         r"'data': .* got float64 \[6, 84, 84, 3\]",
     ),
     "not an array": (broken_pickle({"data": ["a"], "labels": [1]}), r"'data': expected images .*, got list of 1"),
-    "labels of text": (
-        broken_pickle({"data": PIXELS, "labels": ["a"] * 6}),
-        "'labels': expected a list of whole numbers",
+    "labels of two kinds": (
+        broken_pickle({"data": PIXELS, "labels": ["a", 1] * 3}),
+        "'labels': expected a list of strings",
     ),
     "labels in lists": (
         broken_pickle({"data": PIXELS, "labels": [[1]] * 6}),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,7 @@ from tests.helpers.real_files import (
     python2_pickle,
     some_pixels,
     write_folders,
+    write_tiered_hdf5,
     write_tiered_npz,
     write_tiered_png,
 )
@@ -79,6 +81,70 @@ def test_npz_needs_a_channel_order(root: Path) -> None:
         DataError, match=r'train_images.npz: copies .* differ in the order .* channel_order="rgb" or "bgr"'
     ):
         load(root)
+
+
+def test_labels_without_names_in_the_png_layout(root: Path) -> None:
+    _, labels = write_tiered_png(root, "train", PIXELS)
+    for written in ({"labels": [30, 1, 200] * 2}, {"labels": np.array([30, 1, 200] * 2)}, [30, 1, 200] * 2):
+        labels.write_bytes(pickle.dumps(written))
+        images = load(root)
+        assert (images.class_names, images.categories) == (("1", "30", "200"), None)
+        assert images.labels.tolist() == [1, 0, 2] * 2
+        assert np.array_equal(images.pixels, PIXELS)
+
+
+@pytest.mark.parametrize("key", ["labels", "label_specific"])
+def test_labels_that_are_names(root: Path, key: str) -> None:
+    names = ["n02", "n01", "n03"] * 2
+    _, labels = write_tiered_png(root, "train", PIXELS)
+    for written in (names, np.array(names), np.array(names, dtype="S")):
+        labels.write_bytes(pickle.dumps({key: written, "label_general": ["cat", "dog", "cat"] * 2}))
+        images = load(root)
+        assert images.class_names == ("n01", "n02", "n03")
+        assert images.categories == ("dog", "cat", "cat")
+        assert images.labels.tolist() == [1, 0, 2] * 2
+    _, labels = write_tiered_npz(root, "test", PIXELS, [])
+    labels.write_bytes(python2_pickle({"labels": names}, 2))
+    assert load(root, "test", channel_order="rgb").class_names == ("n01", "n02", "n03")
+
+
+def test_torchmetas_hdf5(root: Path) -> None:
+    classes = {"owl": PIXELS[:2], "cat, a small one": PIXELS[2:]}
+    write_tiered_hdf5(root, "val", classes, {"owl": "bird", "cat, a small one": ""})
+    images = load(root, "val")
+    assert images.class_names == ("cat, a small one", "owl")
+    assert images.categories == ("unnamed", "bird")
+    assert images.labels.tolist() == [0] * 4 + [1] * 2
+    assert np.array_equal(images.pixels, PIXELS[[2, 3, 4, 5, 0, 1]])
+    assert images.provenance.layout == "hdf5"
+
+
+def test_a_picture_that_many_rows_of_an_hdf5_share_is_not_copied_without_end(root: Path) -> None:
+    file, _ = write_tiered_hdf5(root, "val", {"owl": PIXELS[:1]}, {})
+    with h5py.File(file, "r+") as whole:
+        picture = whole["datasets"]["owl"][0]
+        del whole["datasets"]["owl"]
+        rows = whole["datasets"].create_dataset("owl", (50,), dtype=h5py.vlen_dtype(np.uint8))
+        rows[0] = picture
+        whole.flush()
+        offset = rows.id.get_offset()
+    content = bytearray(file.read_bytes())
+    content[offset : offset + 50 * 16] = content[offset : offset + 16] * 50
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"val_data\.hdf5: promises more bytes of pictures than it holds"):
+        load(root, "val")
+
+
+OTHER_NAMES = (("val", "validation"), ("val", "valid"), ("train", "meta_train"), ("test", "novel"))
+
+
+@pytest.mark.parametrize(("split", "name"), OTHER_NAMES)
+def test_other_names_of_the_splits(root: Path, split: str, name: str) -> None:
+    write_folders(root / name, {"n1": PIXELS[:2]})
+    assert len(load(root, split)) == 2
+    shutil.rmtree(root / name)
+    write_tiered_png(root, name, PIXELS)
+    assert len(load(root, split)) == 6
 
 
 def test_folders(root: Path) -> None:
@@ -160,8 +226,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         r"'limpkin': expected one category, got \[0, 1\]",
     ),
     "key missing": (
-        lambda root: write_tiered_png(root, "train", PIXELS)[1].write_bytes(python2_pickle({"labels": [1]}, 0)),
-        "train_labels.pkl: expected 'label_specific' in its dictionary, it has labels",
+        lambda root: write_tiered_png(root, "train", PIXELS)[1].write_bytes(python2_pickle({"y": [1]}, 0)),
+        "train_labels.pkl: expected 'label_specific' in its dictionary, it has y",
     ),
     "npz unequal": (
         lambda root: write_tiered_npz(root, "train", PIXELS, [1] * 5),

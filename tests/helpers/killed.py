@@ -26,10 +26,10 @@ from labkit.data.cache import digest_of
 from labkit.data.glyphs import load as glyphs
 from labkit.data.imageset import read_arrays
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.models.checkpoints import load_state
-from labkit.sweeps.sweep import Task
-from labkit.sweeps.sweep import attempt as attempt_run
-from labkit.training import loop
+from labkit.sweeps.task import Task
+from labkit.sweeps.task import attempt as attempt_run
+from labkit.training import loop, run
+from labkit.training.checkpoints import load_state
 from labkit.training.settings import Experiment
 
 NIGHT = Experiment(
@@ -134,7 +134,7 @@ def arm(moment: Moment) -> Callable[[str], None]:
     told(EpisodeSampler, "batch", "step")
     told(torch.Tensor, "backward", "backward")
     told(torch.Tensor, "add_", "update")  # what SGD does with one parameter after the other
-    told(loop, "evaluate", "validate")
+    told(run, "evaluate", "validate")
     fsync, put, rename = os.fsync, os.replace, os.rename
 
     def synced(fd: int) -> None:

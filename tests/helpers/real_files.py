@@ -165,6 +165,24 @@ def write_tiered_npz(root: Path, split: str, pixels: NDArray[np.uint8], labels: 
     return images, table
 
 
+def write_tiered_hdf5(
+    root: Path, split: str, classes: dict[str, NDArray[np.uint8]], categories: dict[str, str]
+) -> tuple[Path, Path]:
+    """torchmeta's ``*_data.hdf5``: PNG files as rows of their own lengths, and ``*_labels.json``."""
+    file, names = root / f"{split}_data.hdf5", root / f"{split}_labels.json"
+    with h5py.File(file, "w") as out:
+        group = out.create_group("datasets")
+        for name, pixels in classes.items():
+            dataset = group.create_dataset(name, (len(pixels),), dtype=h5py.vlen_dtype(np.uint8))
+            if name in categories:
+                dataset.attrs["label_general"] = categories[name]
+            dataset.attrs["label_specific"] = name
+            for i, image in enumerate(pixels):
+                dataset[i] = np.frombuffer(encoded(image), np.uint8)
+    names.write_text(json.dumps(list(classes)))
+    return file, names
+
+
 def damage(file: Path, data: st.DataObject) -> None:
     """Cut `file` off somewhere, or flip one bit of it, as hypothesis draws."""
     content = bytearray(file.read_bytes())

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from labkit.methods.backbones import Conv4, DropBlock, ResNet12
+from labkit.methods.backbones import Conv4, DropBlock, ResNet12, WideResNet
+from labkit.methods.feat import FEAT
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,8 @@ from labkit.methods.backbones import Conv4, DropBlock, ResNet12
         (ResNet12(width=0.1), 40, (64, 5, 5)),
         (Conv4(width=8), 84, (8, 10, 10)),
         (Conv4(width=8, last_pool=True), 84, (8, 5, 5)),
+        (WideResNet(depth=10, width=1), 84, (64, 21, 21)),
+        (WideResNet(depth=16, width=1, drop=0.1), 42, (64, 11, 11)),
     ],
 )
 def test_map_sizes(backbone: torch.nn.Module, size: int, shape: tuple[int, ...]) -> None:
@@ -30,6 +33,36 @@ def test_the_papers_backbone_has_the_papers_channels() -> None:
         640,
     ]
     assert sum(p.numel() for p in net.parameters()) == 12_424_320
+
+
+def test_wrn_28_10_has_the_published_number_of_weights() -> None:
+    """36.5 million with a classifier of ten classes (Zagoruyko and Komodakis, table 5), counted here by its layers."""
+    with torch.device("meta"):
+        net = WideResNet()
+    assert len(net.blocks) == 12
+    convolutions = 3 * 16 * 9 + 16 * 160 * 10 + 160 * 320 * 10 + 320 * 640 * 10
+    convolutions += 9 * (160**2 * 7 + 320**2 * 7 + 640**2 * 7)
+    norms = 2 * (16 + 160 * 7 + 160 + 320 * 7 + 320 + 640 * 7 + 640)
+    weights = sum(p.numel() for p in net.parameters())
+    assert weights == convolutions + norms
+    assert weights + 640 * 10 + 10 == 36_479_194  # as counted with the authors' classifier of CIFAR-10
+    assert weights == pytest.approx(36.5e6, rel=1e-3)
+
+
+def test_a_depth_that_no_wide_resnet_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="6 n \\+ 4, such as 16, 22 or 28, got 29"):
+        WideResNet(depth=29)
+
+
+def test_feat_runs_on_a_wide_resnet() -> None:
+    torch.manual_seed(0)
+    model = FEAT("wrn28", classes=4, backbone_options={"depth": 10, "width": 1, "drop": 0.1}).train()
+    support, query = torch.randn(1, 3, 1, 3, 16, 16), torch.randn(1, 6, 3, 16, 16)
+    labels = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    losses = model.loss(support, query, labels, labels)
+    losses.total.backward()
+    assert model.backbone.conv.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+    assert model.recipe()["backbone"] == "wrn28"
 
 
 def test_a_cell_is_centred_where_it_is_said_to_be() -> None:

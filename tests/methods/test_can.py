@@ -1,4 +1,4 @@
-"""CAN against its formulas written naively, pair by pair and cell by cell."""
+"""CAN against its authors' numbers; and its older form, against formulas written naively."""
 
 import math
 
@@ -11,6 +11,8 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.can import CAN
 from labkit.models.checkpoints import load_model, save_model
 from tests.helpers.features import Features
+from tests.helpers.rival_episodes import episode
+from tests.helpers.rival_golden import GRADIENTS, SCORES, check, golden, put_weights
 
 SHAPE = {"e": 2, "n": 3, "k": 2, "q": 4, "c": 5, "h": 2, "w": 3}
 
@@ -18,7 +20,64 @@ SHAPE = {"e": 2, "n": 3, "k": 2, "q": 4, "c": 5, "h": 2, "w": 3}
 @pytest.fixture
 def model() -> CAN:
     torch.manual_seed(0)
-    return CAN(Features(SHAPE["c"]), classes=7, cells=6, reduction=2).double()
+    return CAN(Features(SHAPE["c"]), classes=7, cells=6, reduction=2, fuse="sum", fusion_norm=False).double()
+
+
+NAMES = {"fusion.0": "cam.conv1.conv", "fusion.1": "cam.conv1.bn", "fusion.3": "cam.conv2"}
+NAMES |= {"global_classifier": "clasifier"}
+WEIGHTS = {f"{own}.{w}": f"{theirs}.{w}" for own, theirs in NAMES.items() for w in ("weight", "bias")}
+RUNNING = {f"fusion.1.{w}": f"cam.conv1.bn.{w}" for w in ("running_mean", "running_var")}
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_it_is_the_released_code(shots: int) -> None:
+    arrays, k = golden("can"), f"k{shots}/"
+    model = CAN(Features(16), classes=20, cells=36).double()
+    put_weights(model, arrays, "weights/", WEIGHTS | RUNNING)
+    support, query, labels = episode(arrays, shots)
+    with torch.no_grad():
+        check("scores", model.eval().score(support, query)[0], arrays[k + "scores"], SCORES)
+        attention = model.attention(support.mean(2), query)
+        for name, found in zip(("support", "query"), attention, strict=True):
+            check(f"attention of {name}", 1 + found[0], arrays[f"{k}attention_{name}"], SCORES)
+    losses = model.train().loss(support, query, labels, arrays[k + "query_base_labels"][None])
+    losses.total.backward()
+    check("loss", losses.total, arrays[k + "loss"], SCORES)
+    check("few-shot loss", losses.few_shot, arrays[k + "loss_few_shot"], SCORES)
+    check("global loss", losses.auxiliary, arrays[k + "loss_global"], SCORES)
+    for name, features in (("support", support), ("query", query)):
+        check(f"gradient of {name}", features.grad[0], arrays[f"{k}grad_{name}"], GRADIENTS)
+    weights, state = dict(model.named_parameters()), model.state_dict()
+    for own, theirs in WEIGHTS.items():
+        gradient = weights[own].grad
+        if own == "fusion.0.bias":  # in front of batch normalisation
+            assert gradient.abs().max() < 1e-12
+        else:
+            expected = arrays[f"{k}grad_weights/{theirs}"].view_as(gradient)
+            check(f"gradient of {own}", gradient, expected, GRADIENTS)
+    for own in RUNNING:
+        check(own, state[own], arrays[f"{k}train/{own.rpartition('.')[2]}_after"], SCORES)
+
+
+def test_a_file_older_than_the_mean_still_sums() -> None:
+    old = load_model("quick-can")
+    assert (old.fuse, old.fusion_norm, old.transductive) == ("sum", False, None)
+
+
+def test_sure_queries_join_the_support() -> None:
+    torch.manual_seed(2)
+    support, query = torch.randn(1, 2, 1, 4, 2, 2).double(), torch.randn(1, 5, 4, 2, 2).double()
+    plain = CAN(Features(4), cells=4, reduction=2).double().eval()
+    joined = CAN(Features(4), cells=4, reduction=2, transductive=[2]).double().eval()
+    joined.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        scores = plain.score(support, query)[0]
+        sure = scores.amax(1).argsort(descending=True)[:2]
+        mean = support[0, :, 0].clone()
+        for n in range(2):
+            own = [query[0, i] for i in sure if scores[i].argmax() == n]
+            mean[n] = torch.stack([support[0, n, 0], *own]).mean(0)
+        torch.testing.assert_close(joined.score(support, query), plain.score(mean[None, :, None], query))
 
 
 def maps() -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""FEAT against its formulas written naively, member by member."""
+"""FEAT against its authors' numbers; and the paper's contrast, against formulas written naively."""
 
 import math
 
@@ -9,14 +9,16 @@ from torch.nn import functional as F
 
 from labkit.methods.feat import FEAT
 from tests.helpers.features import Features
+from tests.helpers.rival_episodes import check_episode
+from tests.helpers.rival_golden import GRADIENTS, SCORES, check, golden, put_weights
 
-C = 6
+C, WB = 6, ("weight", "bias")
 
 
 @pytest.fixture
 def model() -> FEAT:
     torch.manual_seed(0)
-    return FEAT(Features(C), temperature=4.0, contrast=0.3).double().eval()
+    return FEAT(Features(C), temperature=4.0, contrast=0.3, contrast_of="adapted").double().eval()
 
 
 def naive(model: FEAT, members: np.ndarray) -> np.ndarray:
@@ -64,7 +66,35 @@ def test_the_contrastive_term_adapts_every_class_by_itself(model: FEAT) -> None:
     assert losses.total.item() == pytest.approx(few_shot + 0.3 * np.mean(terms))
 
 
-def test_unequal_queries_are_refused(model: FEAT) -> None:
+NAMES = {"to_query.weight": "w_qs.weight", "to_key.weight": "w_ks.weight", "to_value.weight": "w_vs.weight"}
+NAMES |= {f"{own}.{w}": f"{theirs}.{w}" for own, theirs in (("norm", "layer_norm"), ("out", "fc")) for w in WB}
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_it_is_the_released_code(shots: int) -> None:
+    arrays, k = golden("feat"), f"k{shots}/"
+    temperature, other, balance = (float(arrays[f"{k}hyper/{h}"]) for h in ("temperature", "temperature2", "balance"))
+    options = {"temperature": temperature, "contrast_temperature": other, "contrast": balance}
+    model = FEAT(Features(32), drop=0.0, drop_attention=0.0, **options).double()
+    put_weights(model, arrays, "weights/slf_attn.", NAMES)
+    losses = check_episode(model, arrays, shots)
+    check("few-shot loss", losses.few_shot, arrays[k + "loss_few_shot"], SCORES)
+    check("contrast", losses.auxiliary, arrays[k + "loss_contrastive"], SCORES)
+    weights = dict(model.named_parameters())
+    for own, theirs in NAMES.items():
+        expected = arrays[f"{k}grad_weights/slf_attn.{theirs}"]
+        check(f"gradient of {own}", weights[own].grad, expected, GRADIENTS)  # type: ignore[arg-type]
+
+
+def test_classes_may_have_unequal_queries(model: FEAT) -> None:
     labels = torch.tensor([[0, 0, 1]])
-    with pytest.raises(ValueError, match="equally many queries"):
-        model.loss(torch.randn(1, 2, 1, C, 1, 1).double(), torch.randn(1, 3, C, 1, 1).double(), labels, labels)
+    losses = model.loss(torch.randn(1, 2, 1, C, 1, 1).double(), torch.randn(1, 3, C, 1, 1).double(), labels, labels)
+    assert torch.isfinite(losses.total)
+
+
+def test_attention_drops_its_weights_in_training_only() -> None:
+    torch.manual_seed(0)
+    model = FEAT(Features(C), drop=0.0, drop_attention=0.9).double()
+    members = torch.randn(1, 5, C).double()
+    assert torch.equal(model.eval().adapt(members), model.adapt(members))
+    assert not torch.equal(model.train().adapt(members), model.adapt(members))

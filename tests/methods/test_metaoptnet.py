@@ -1,4 +1,4 @@
-"""MetaOptNet's solvers against a general one, and their gradients against finite differences."""
+"""MetaOptNet against its authors' numbers, its solvers against a general one and against finite differences."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from labkit.methods.metaoptnet import MetaOptNet, dual_of_ridge, dual_of_svm
 from tests.helpers.features import Features
+from tests.helpers.rival_episodes import check_episode
+from tests.helpers.rival_golden import golden
 
 N = 3
 
@@ -22,6 +24,23 @@ def problem(shots: int, channels: int = 12, seed: int = 0, strength: float = 1.0
 
 def objective(a: Tensor, kernel: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * torch.einsum("in,ij,jn->", a, kernel, a) - (a * targets).sum()
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+@pytest.mark.parametrize("head", ["svm", "ridge", "r2d2"])
+def test_it_is_the_released_code(head: str, shots: int) -> None:
+    arrays = golden("metaoptnet")
+    model = MetaOptNet(Features(16), head=head).double()
+    model.gamma.data.copy_(arrays[f"k{shots}/{head}/weights/scale"][0])
+    # The gradient of the released solver, which approaches the optimum, is known to 1e-4.
+    check_episode(model, arrays, shots, f"{head}/", tolerance=10 if head == "svm" else 1)
+
+
+def test_a_file_older_than_the_second_regression_scores_as_it_did() -> None:
+    old = {"backbone": "conv4", "classes": 64, "backbone_options": {}, "head": "ridge", "regularisation": None}
+    model = MetaOptNet.from_recipe(old | {"scale": 1.0})
+    assert (model.head, model.kernel_diagonal, model.label_smoothing) == ("r2d2", 0.0, 0.0)
+    assert MetaOptNet.from_recipe(MetaOptNet("conv4", head="ridge").recipe()).head == "ridge"
 
 
 @pytest.mark.parametrize("shots", [1, 2, 5])
@@ -78,7 +97,7 @@ def test_pictures_that_are_not_there_change_nothing(head: str) -> None:
 
 def test_ridge_is_the_primal_solution() -> None:
     torch.manual_seed(0)
-    model = MetaOptNet(Features(8), head="ridge", regularisation=2.0).double()
+    model = MetaOptNet(Features(8), head="r2d2", regularisation=2.0).double()
     support, query = torch.randn(1, N, 3, 8, 2, 3).double(), torch.randn(1, 4, 8, 2, 3).double()
     s, q = support[0].reshape(-1, 48).numpy(), query[0].reshape(-1, 48).numpy()
     y = np.kron(np.eye(N), np.ones((3, 1)))

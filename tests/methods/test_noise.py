@@ -66,3 +66,14 @@ def test_layers_draw_differently_and_keys_stay_out_of_the_checkpoint() -> None:
 
 def test_a_network_without_noise_needs_no_keys() -> None:
     set_keys(nn.Linear(2, 2), [(0, 0)])
+
+
+def test_normal_numbers_are_normal_and_depend_on_their_key_alone() -> None:
+    layer, like = Noise(), torch.zeros(2, 1)
+    set_keys(layer, [(1,), (2,)])
+    both = layer.draw_normal(like, 50_000)
+    set_keys(layer, [(2,)])
+    assert torch.equal(layer.draw_normal(like[1:], 50_000), both[1:])
+    assert both.mean().abs() < 0.02
+    assert abs(float(both.square().mean()) - 1) < 0.02
+    assert abs(float(both.pow(4).mean()) - 3) < 0.15  # the fourth moment, which tells a normal law from others

@@ -178,7 +178,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: dmf(sampling="no"), TypeError, "sampling must be True or False, got 'no'"),
     (lambda: dmf(start="match", sampling=False), ValueError, "'match' moves the sampled points, and sampling is off"),
     (lambda: dmf(classes=-1), ValueError, "classes must be at least 1, got -1"),
-    (lambda: dmf(backbone="vgg"), ValueError, r"one of \['conv4', 'resnet12'\] or a module, got 'vgg'"),
+    (lambda: dmf(backbone="vgg"), ValueError, r"one of \['conv4', 'features', 'resnet12'\] or a module, got 'vgg'"),
     (
         lambda: dmf(backbone=nn.Flatten(), backbone_options={}),
         ValueError,
@@ -274,7 +274,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: quick(choices=3), TypeError, "choices must be a dict of options, got 3"),
     (lambda: build(method="gnn"), ValueError, r"there is no method 'gnn'; there are .*'dmf', "),
     (lambda: build(choices={"x": 1}), ValueError, r"unknown choices \['x'\]; there are"),
-    (lambda: build(method="protonet", choices={"x": 1}), TypeError, "'protonet' has no option .*'x'.*; there are"),
+    (lambda: build(method="protonet", choices={"x": 1}), TypeError, "ProtoNet has no option .*'x'.*; there are"),
     (lambda: build(classes=0), ValueError, "classes must be at least 1, got 0"),
     (lambda: build(seed=-1), ValueError, "seed must be at least 0, got -1"),
     (lambda: train("quick"), TypeError, r"experiment must be a labkit\.Experiment, .* got 'quick'"),

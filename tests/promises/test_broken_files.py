@@ -19,7 +19,8 @@ from labkit.data.sums import SUMS
 from labkit.dmf.authors_checkpoint import load_released, save_released
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.models.checkpoints import load_model, load_state, save_model, save_state
+from labkit.models.checkpoints import load_model, save_model
+from labkit.training.checkpoints import load_state, save_state
 from tests.helpers.real_files import (
     WNIDS,
     by_class,

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from labkit.common.interrupts import held_back
-from labkit.models.checkpoints import load_state
-from labkit.training import loop
+from labkit.training import run
+from labkit.training.checkpoints import load_state
 from labkit.training.loop import train
 from tests.helpers.places import ROOT
 from tests.helpers.tiny import BASE, TINY, VALIDATION
@@ -88,7 +88,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(tmp_path: Path, monkeypatc
             train(TINY, BASE, VALIDATION, tmp_path, progress=False)
         raise InterruptedError
 
-    monkeypatch.setattr(loop, "evaluate", meanwhile)
+    monkeypatch.setattr(run, "evaluate", meanwhile)
     with pytest.raises(InterruptedError):
         train(TINY, BASE, VALIDATION, tmp_path, progress=False)
 

@@ -17,8 +17,8 @@ from torch import nn
 
 from labkit.common.shared_arrays import by_reference
 from labkit.data.imageset import ImageSet, read_arrays, write_arrays
-from labkit.models.checkpoints import load_state
 from labkit.training import distributed
+from labkit.training.checkpoints import load_state
 from labkit.training.loop import build_model, train
 from labkit.training.settings import Experiment
 from tests.helpers.toys import toy_images

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from labkit.episodes.sampler import Episode, EpisodeSampler
-from labkit.models.checkpoints import load_state
+from labkit.training.checkpoints import load_state
 from labkit.training.divergence import Watch
-from labkit.training.loop import learning_rate_at, train
+from labkit.training.loop import train
+from labkit.training.phases import rate_at
 from labkit.training.settings import PRESETS, experiment
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 
@@ -135,8 +136,8 @@ def test_weights_broken_by_the_step_itself_are_not_written(tmp_path: Path) -> No
 
 
 def test_the_rate_rises_linearly_and_falls_to_zero() -> None:
-    e = replace(TINY, steps=100, warmup=10, learning_rate=1.0)
-    rates = [learning_rate_at(i, e) for i in range(100)]
+    (phase,) = replace(TINY, steps=100, warmup=10, learning_rate=1.0).plan
+    rates = [rate_at(i, phase) for i in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert max(rates) == rates[10] == 1.0
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from labkit.common import checks
 from labkit.data.glyphs.classes import GlyphClass, read_table
 from labkit.data.glyphs.likeness import ink
 
@@ -51,6 +52,8 @@ class Difficulty:
     position: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, checks.plain(value))
         share = self.object_size
         if not (isinstance(share, (tuple, list)) and len(share) == 2 and 0 < share[0] <= share[1] <= 1):
             raise ValueError(f"object_size must be two numbers, 0 < least <= greatest <= 1, got {share}")

@@ -16,7 +16,8 @@ from typing import Any
 from labkit.dmf.authors_checkpoint import load_released
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.models.checkpoints import _sealed, load_model, load_state, save_state
+from labkit.models.checkpoints import _sealed, load_model
+from labkit.training.checkpoints import load_state, save_state
 from tests.helpers.hostile.cases import Build, Read, case
 from tests.helpers.hostile_pickles import Call, nested_tuples
 

@@ -1,0 +1,30 @@
+"""Say which data set lies in a folder, whether it is whole, and whether it is the copy the lab's numbers come from.
+
+``dmf-lab check-data /data/miniimagenet``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from labkit.common.errors import DataError
+from labkit.data.check import check_data
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab check-data`` takes."""
+    parser.add_argument("root", type=Path, help="the folder, as for labkit.load_images(..., root=...)")
+
+
+def main(given: argparse.Namespace) -> int:
+    """Print the report; the exit code is 0 where a data set is whole, 1 where none is."""
+    try:
+        found = check_data(given.root)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for data in found:
+        print(data)
+    return 0 if any(data.is_whole for data in found) else 1

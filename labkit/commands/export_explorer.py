@@ -1,0 +1,53 @@
+"""Write the explorer as one page that needs no Python, no server and no network.
+
+``dmf-lab export-explorer explorer.html``
+
+The page opens from a file and can be sent to anybody. Which episodes it shows is found by a search for views worth a
+look: a wrong answer that no alignment gets right, points far outside, and others.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from labkit.common.files import write_atomically
+from labkit.data import load_images
+from labkit.explorer import serve
+from labkit.models.checkpoints import load_model, read_header
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab export-explorer`` takes."""
+    parser.add_argument("out", type=Path, metavar="OUT.html", help="the page to write")
+    parser.add_argument("--weights", nargs="+", default=["quick"], help="shipped models, or paths to one's own")
+    parser.add_argument("--dataset", default="glyphs-mini")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--way", type=int, default=5)
+    parser.add_argument("--shot", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--search", type=int, default=200, help="episodes to search for views worth a look")
+    parser.add_argument("--show", action="store_true", help="then serve it on this machine and open the browser")
+
+
+def main(given: argparse.Namespace) -> int:
+    """Write the page."""
+    from labkit.explorer.presets import search  # these need the notebooks' packages
+    from labkit.explorer.widget import Explorer
+
+    models = {str(name): load_model(name) for name in given.weights}
+    first = next(iter(models.values()))
+    trained = read_header(given.weights[0])["about"].get("experiment", {})
+    options = {"per_class": trained["per_class"]} if trained.get("per_class") else {}
+    size = first.preprocessing.size
+    images = load_images(given.dataset, "test", size=size, root=given.data_root, progress=False, **options)
+    tasks = search(first, images, range(max(1, given.search)), given.way, given.shot, seed=given.seed)
+    explorer = Explorer(models, tasks)
+    if explorer.header["presets"]:
+        explorer.restore(explorer.header["presets"][0]["state"])
+    text = explorer.as_page()
+    write_atomically(given.out, text.encode())
+    print(f"{given.out}: {len(text) / 1e6:.1f} MB, {len(tasks)} episodes")
+    if given.show:
+        serve.show(given.out)
+    return 0

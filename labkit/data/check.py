@@ -1,0 +1,240 @@
+"""Which data set lies in a folder, whether it is whole, and whether it is the copy that the lab's numbers come from."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from labkit.common.errors import DataError, printable
+from labkit.data import cifar_fs
+from labkit.data.folders import class_folders, real_root, source_of
+from labkit.data.layouts import Layout
+from labkit.data.own_folder import split_folders
+from labkit.data.prints import SplitPrint, differences, digest_of_rows, print_of, reference
+from labkit.data.real import CLASS_COUNTS, LAYOUTS
+from labkit.data.source import SPLITS, Source
+from labkit.data.sums import sum_of
+
+# Pictures of each split, by the papers.
+IMAGE_COUNTS = {
+    "miniimagenet": {"train": 38_400, "val": 9_600, "test": 12_000},
+    "tieredimagenet": {"train": 448_695, "val": 124_261, "test": 206_209},
+    "cifar-fs": {"train": 38_400, "val": 9_600, "test": 12_000},
+}
+SHARED = ("folders", "hdf5")  # layouts that several data sets come in
+
+
+@dataclass(frozen=True)
+class CheckedSplit:
+    """One split as it lies there.
+
+    Attributes:
+        split: ``"train"``, ``"val"`` or ``"test"``; ``"all"`` of own images that no folders split.
+        images: how many.
+        per_class: pictures of each class, by its name.
+        sizes: how many pictures are of each width and height, in pixels.
+        problems: what is wrong, in sentences; a split that cannot be read has nothing else.
+    """
+
+    split: str
+    images: int
+    per_class: dict[str, int]
+    sizes: dict[tuple[int, int], int]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """A data set as it lies in a folder; `str` of it is the report.
+
+    Attributes:
+        root: the folder.
+        dataset: what `labkit.load_images` calls it.
+        layout: and its layout.
+        splits: those that are there.
+        digest: sha256 of the source: of the pictures' names and contents in order, or of the files that hold them.
+        is_reference: whether these are the pictures that the lab's numbers come from; None where it has no numbers.
+        differences: in what it differs from them, or from what the papers say is whole; sentences.
+        notes: what was left out.
+    """
+
+    root: Path
+    dataset: str
+    layout: str
+    splits: tuple[CheckedSplit, ...]
+    digest: str
+    is_reference: bool | None
+    differences: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all three splits can be read (of own images: what is there)."""
+        own = self.dataset == "folder"
+        return not any(split.problems for split in self.splits) and (own or len(self.splits) == len(SPLITS))
+
+    def __str__(self) -> str:
+        lines = [f"{self.root}: {self.dataset}, layout {self.layout}"]
+        for split in self.splits:
+            counts = sorted(split.per_class.values())
+            each = (
+                f"{counts[0]}"
+                if counts and counts[0] == counts[-1]
+                else f"{counts[0]} to {counts[-1]}"
+                if counts
+                else "0"
+            )
+            sizes = sorted(split.sizes, key=lambda size: size[0] * size[1])
+            size = " .. ".join(f"{w}x{h}" for w, h in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
+            lines.append(
+                f"  {split.split:<6}{split.images:>7} pictures, {len(counts)} classes, {each} a class, {size} px"
+            )
+            lines += [f"        {problem}" for problem in split.problems]
+        verdict = {
+            True: "the copy that the lab's numbers come from",
+            False: "not the copy that the lab's numbers come from",
+            None: "the lab has no numbers on it",
+        }[self.is_reference]
+        lines.append(f"  digest {self.digest[:16]}: {verdict}")
+        return printable("\n".join([*lines, *(f"  - {text}" for text in (*self.differences, *self.notes))]))
+
+
+def check_data(root: Path | str) -> tuple[CheckedData, ...]:
+    """What lies under `root`: every data set and layout there, read through as `labkit.load_images` would, uncached.
+
+    It takes seconds for miniImageNet as JPEG files, and minutes for tieredImageNet.
+
+    Args:
+        root: a folder as for `labkit.load_images`.
+
+    Raises:
+        DataError: no such folder, or nothing in it that is known.
+    """
+    folder = real_root(root)
+    found = [*_known(folder), *_cifar(folder)] or list(_own(folder))
+    if not found:
+        raise DataError(
+            f"{folder}: no known data set; expected one of the layouts of miniImageNet, tieredImageNet or CIFAR-100, "
+            "or a folder for each class"
+        )
+    return tuple(found)
+
+
+def _known(root: Path) -> Iterator[CheckedData]:
+    """miniImageNet and tieredImageNet, in every layout that is there."""
+    for dataset, layouts in LAYOUTS.items():
+        for layout in layouts:
+            paths = {split: found for split in SPLITS if (found := layout.find(root, split)) is not None}
+            if not paths or (layout.name in SHARED and _whose(root, layout, paths) != dataset):
+                continue
+            readers = {split: partial(layout.read, root, *found) for split, found in paths.items()}
+            files = [path for found in paths.values() for path in found if path.is_file()]
+            yield _checked(root, dataset, layout.name, readers, files)
+
+
+def _whose(root: Path, layout: Layout, paths: dict[str, list[Path]]) -> str:
+    """Which data set a layout that several have holds: by the number of classes of its splits."""
+    for split, found in paths.items():
+        try:
+            classes = len(layout.read(root, *found).class_names)
+        except DataError:
+            continue
+        for dataset, counts in CLASS_COUNTS.items():
+            if counts[split] == classes:
+                return dataset
+    return "folder" if layout.name == "folders" else "miniimagenet"
+
+
+def _cifar(root: Path) -> Iterator[CheckedData]:
+    files = cifar_fs.find(root)
+    if files is not None:
+        readers = {split: partial(cifar_fs.read_split, split, files) for split in SPLITS}
+        yield _checked(root, "cifar-fs", cifar_fs.FOLDER, readers, files)
+
+
+def _own(root: Path) -> Iterator[CheckedData]:
+    """Own images in folders, split or not."""
+    splits = split_folders(root)
+    if splits is None and not any(path.is_dir() and not path.name.startswith(".") for path in root.iterdir()):
+        return
+    folders = splits or {"all": root}
+    readers = {split: partial(_of_folder, root, folder) for split, folder in folders.items()}
+    yield _checked(root, "folder", "split folders" if splits else "folders", readers, [])
+
+
+def _of_folder(root: Path, folder: Path) -> Source:
+    return source_of(root, class_folders(root, folder))
+
+
+def _checked(
+    root: Path, dataset: str, layout: str, readers: Mapping[str, Callable[[], Source]], files: list[Path]
+) -> CheckedData:
+    splits, prints, said = [], {}, []
+    with _warned() as notes:
+        for split, read in readers.items():
+            try:
+                found = print_of(read())
+            except DataError as error:
+                splits.append(CheckedSplit(split, 0, {}, {}, (str(error),)))
+                continue
+            prints[split] = found
+            counts = {name: each.images for name, each in found.classes.items()}
+            broken = found.sizes.get((0, 0), 0)
+            problems = (f"{broken} pictures cannot be opened",) if broken else ()
+            splits.append(CheckedSplit(split, sum(counts.values()), counts, found.sizes, problems))
+            said += [f"{split}: {text}" for text in _against(dataset, split, found)]
+    if dataset != "folder":
+        said = [*(f"the {split} split is not there" for split in SPLITS if split not in readers), *said]
+    if dataset == "cifar-fs":
+        said += _against_torchvision(files)
+    rows = [each for each in prints.values() if each.rows]
+    digest = digest_of_rows(rows) if rows else hashlib.sha256("".join(map(sum_of, files)).encode()).hexdigest()
+    known = digest == reference()["digest"] if dataset == "miniimagenet" else None
+    if known is False and not said:
+        said.append(
+            "it holds pixels, not the picture files, but they agree in classes, numbers, sizes and mean colours"
+        )
+    return CheckedData(root, dataset, layout, tuple(splits), digest, known, tuple(said), tuple(notes))
+
+
+def _against(dataset: str, split: str, found: SplitPrint) -> list[str]:
+    """In what a split differs from the lab's copy, or from what the papers say it holds."""
+    if dataset == "folder":
+        return []
+    images = sum(each.images for each in found.classes.values())
+    classes = cifar_fs.CLASSES[split] if dataset == "cifar-fs" else None
+    expected = CLASS_COUNTS[dataset][split] if classes is None else len(classes)
+    said = []
+    if len(found.classes) != expected or images != IMAGE_COUNTS[dataset][split]:
+        whole = f"{IMAGE_COUNTS[dataset][split]} pictures of {expected} classes"
+        said.append(f"expected {whole}, found {images} of {len(found.classes)}")
+    return [*said, *(differences(split, found) if dataset == "miniimagenet" else ())]
+
+
+def _against_torchvision(files: list[Path]) -> list[str]:
+    """Which of CIFAR-100's files are not those that were published, by torchvision's MD5 sums."""
+    from torchvision.datasets import CIFAR100
+
+    published = dict([*map(tuple, (*CIFAR100.train_list, *CIFAR100.test_list))])
+    published[CIFAR100.meta["filename"]] = CIFAR100.meta["md5"]
+    said = []
+    for file in files:
+        with file.open("rb") as handle:
+            if hashlib.file_digest(handle, "md5").hexdigest() != published[file.name]:
+                said.append(f"{file.name} is not the file that was published, by its MD5")
+    return said
+
+
+@contextmanager
+def _warned() -> Iterator[list[str]]:
+    """The texts of the warnings that came, in place of the warnings."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield texts
+    texts += dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning)

@@ -1,0 +1,136 @@
+"""CIFAR-FS: CIFAR-100's classes, 64 base, 16 validation and 20 novel ones; 600 pictures of 32 x 32 pixels each.
+
+Bertinetto, Henriques, Torr and Vedaldi, "Meta-learning with differentiable closed-form solvers", ICLR 2019. The files
+are those of Krizhevsky's CIFAR-100 for Python, as torchvision's `CIFAR100` keeps them; they are pickles, and are read
+through the lab's own list of permitted types.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from labkit.common.errors import DataError
+from labkit.common.files import expanded
+from labkit.common.safe_pickle import load_pickle
+from labkit.data.fields import integers, kind, same_length, strings, table
+from labkit.data.folders import inside, real_root
+from labkit.data.imageset import ImageSet
+from labkit.data.source import SPLITS, Source, check_choice, load, numbered
+
+FOLDER = "cifar-100-python"
+FILES = ("train", "test", "meta")
+SIDE = 32  # pixels
+
+# Which class of CIFAR-100 is in which split: facts, with their source.
+CLASSES: dict[str, list[str]] = {
+    split: names
+    for split, names in json.loads(Path(__file__).with_name("cifar_fs.json").read_text(encoding="utf-8")).items()
+    if split in SPLITS
+}
+
+
+def load_cifar_fs(
+    split: str,
+    root: Path | str,
+    *,
+    size: int = SIDE,
+    resampling: str = "bilinear",
+    download: bool = False,
+    check_counts: bool = True,
+    progress: bool = True,
+) -> ImageSet:
+    """One split of CIFAR-FS; the pictures of a class are those of CIFAR-100's training file, then of its test file.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        root: holds the folder ``cifar-100-python``, or is it.
+        size: side of the images in pixels.
+        resampling: filter of the resize from 32 pixels, a name of `PIL.Image.Resampling`.
+        download: fetch the files (169 MB) into `root` if they are not there. Never fetched unless asked.
+        check_counts: refuse files that lack a class of the split; False for subsets.
+        progress: show a bar while decoding.
+
+    Raises:
+        DataError: the files are not there, cannot be fetched, or are damaged.
+        ValueError: an argument has none of the allowed values.
+    """
+    check_choice("split", split, SPLITS)
+    if download:
+        fetch(root)
+    folder = real_root(root)
+    files = find(folder)
+    if files is None:
+        raise DataError(
+            f"{folder}: expected {FOLDER}/ with {', '.join(FILES)} in it, as torchvision keeps CIFAR-100; unpack "
+            "cifar-100-python.tar.gz there, or pass download=True"
+        )
+
+    def check(found: int) -> None:
+        if check_counts and found != len(CLASSES[split]):
+            raise DataError(
+                f"{folder}: cifar-fs {split} has {found} classes, expected {len(CLASSES[split])}; complete it, or pass "
+                "check_counts=False to load a subset"
+            )
+
+    def read() -> Source:
+        source = read_split(split, files)
+        check(len(source.class_names))
+        return source
+
+    images = load("cifar-fs", split, FOLDER, folder, files, read, size=size, resampling=resampling, progress=progress)
+    check(len(images.class_names))  # a cache may have been made without the check
+    return images
+
+
+def find(root: Path) -> list[Path] | None:
+    """The files of CIFAR-100 under `root`, or in it; None where one is missing."""
+    for folder in (root / FOLDER, root):
+        if all((folder / name).is_file() for name in FILES):
+            return [inside(root, folder / name) for name in FILES]
+    return None
+
+
+def fetch(root: Path | str) -> None:
+    """Download CIFAR-100 into `root` through torchvision, which checks the archive's MD5, unless it is there.
+
+    Raises:
+        DataError: it cannot be fetched.
+    """
+    folder = expanded(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    if find(folder.resolve()) is not None:
+        return
+    from torchvision.datasets import CIFAR100
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    try:
+        download_and_extract_archive(CIFAR100.url, folder, filename=CIFAR100.filename, md5=CIFAR100.tgz_md5)
+    except (OSError, RuntimeError) as error:  # no network, no room, or another file
+        raise DataError(
+            f"{folder}: CIFAR-100 cannot be fetched from {CIFAR100.url} ({error}); download and unpack it there"
+        ) from error
+
+
+def read_split(split: str, files: list[Path]) -> Source:
+    """The pictures whose class is of the split."""
+    train, test, meta = files
+    names = strings(table(load_pickle(meta), meta, "fine_label_names")[0], f"{meta}, 'fine_label_names'")
+    wanted = {number for number, name in enumerate(names) if name in CLASSES[split]}
+    pictures, labels, places = [], [], []
+    for file in (train, test):
+        data, fine = table(load_pickle(file), file, "data", "fine_labels")
+        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3 * SIDE * SIDE,):
+            raise DataError(f"{file}, 'data': expected uint8 [n, {3 * SIDE * SIDE}], got {kind(data)}")
+        found = integers(fine, f"{file}, 'fine_labels'")
+        same_length(file, images=len(data), labels=len(found))
+        if len(found) and not 0 <= found.min() <= found.max() < len(names):
+            raise DataError(f"{file}: expected labels from 0 to {len(names) - 1}, got {found.min()} to {found.max()}")
+        chosen = np.flatnonzero(np.isin(found, sorted(wanted)))
+        pictures.append(data[chosen].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+        labels += [names[number] for number in found[chosen]]
+        places += [f"{file.name}, image {place}" for place in chosen]
+    numbers, class_names = numbered(labels)
+    return Source(np.ascontiguousarray(np.concatenate(pictures)), lambda i: places[i], numbers, class_names)

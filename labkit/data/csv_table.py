@@ -1,0 +1,100 @@
+"""CSV tables that list pictures with their classes."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from labkit.common.errors import DataError
+from labkit.common.files import instead
+
+# Heads of the two columns that are read; others may stand beside them.
+HEADS = (("filename", "label"), ("path", "class"))
+
+
+def read_rows(table: Path) -> list[tuple[int, str, str]]:
+    """Line number, path and class of each row. A row is one line: no name of a file or a class holds a line break.
+
+    Raises:
+        DataError: no such header, an empty entry, a quote that is not closed, or no text in UTF-8.
+    """
+    if not is_file(table):  # reading a pipe would wait for ever
+        raise DataError(f"{table}: not a readable CSV table (no such file)")
+    rows = []
+    heads: tuple[str, str] | None = None
+    columns: list[str] = []
+    for line, cells in _records(table, _text(table)):
+        if heads is None:
+            columns = cells
+            heads = next((pair for pair in HEADS if set(pair) <= set(columns)), None)
+            if heads is None:
+                break
+            continue
+        if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
+            raise DataError(
+                f"{table}, line {line}: expected {len(columns)} entries as in the first line, got {len(cells)}; "
+                "put an entry that holds a comma into double quotes"
+            )
+        named = dict(zip(columns, cells, strict=False))
+        name, class_name = (named.get(head, "").strip() for head in heads)
+        if not name or not class_name:
+            raise DataError(f"{table}, line {line}: expected a path and a class, one is empty")
+        rows.append((line, name, class_name))
+    if heads is None:
+        wanted = " or ".join(",".join(pair) for pair in HEADS)
+        raise DataError(f"{table}: expected a first line {wanted}, got {','.join(columns)!r:.80}")
+    return rows
+
+
+def _text(table: Path) -> str:
+    try:
+        content = table.read_bytes()
+    except OSError as error:
+        raise DataError(f"{table}: not a readable CSV table ({error})") from error
+    if other := instead(content):
+        raise DataError(f"{table}: expected a CSV table, this file is {other}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{table}: not a readable CSV table in UTF-8 (line {line}: {error}); save it with that encoding"
+        ) from error
+
+
+def _records(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each line that is not empty."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    # An empty line at the end: a quote that is still open there swallows it, and is found like any other.
+    reader = csv.reader((f"{line}\n" for line in (*lines, "")), skipinitialspace=True)
+    before = 0
+    try:
+        for cells in reader:
+            if reader.line_num > before + 1:
+                raise DataError(
+                    f"{table}, line {before + 1}: a double quote opens and is not closed in that line; close it, or "
+                    "write it twice where it belongs to a name"
+                )
+            before = reader.line_num
+            if cells:
+                yield before, cells
+    except csv.Error as error:
+        raise DataError(f"{table}, line {before + 1}: not a readable CSV table ({error})") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; a name that no file system takes is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """The file that a table calls `name`, whichever way its accents are written (macOS decomposes them)."""
+    for spelling in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
+        if is_file(folder / spelling):
+            return folder / spelling
+    return None

@@ -1,0 +1,138 @@
+"""Feature maps of all pictures of a split, computed once and kept on the disk: what heads are trained and tested on.
+
+    base, validation, novel = (embed_all(backbone, load_images("miniimagenet", s, root=root, size=42)) for s in SPLITS)
+
+A `FeatureSet` stands in for the `ImageSet` it was made of: the `EpisodeSampler` draws the same episodes from it,
+`evaluate` and `train` take it, and a method whose backbone is ``"features"``
+(`labkit.methods.backbones.CachedFeatures`) reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from labkit.common import checks
+from labkit.data.cache import build_once
+from labkit.data.imageset import ImageSet
+from labkit.evaluation.features import embed_pictures, preprocessing_of
+from labkit.methods.base import Method
+
+CODE = 1  # to be raised when what `embed_all` computes changes
+AT_ONCE = 256  # pictures
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureSet(ImageSet):
+    """The feature maps of an `ImageSet`'s pictures, in its place.
+
+    Attributes:
+        pixels: the maps, float16 or float32 [n, h, w, c], memory-mapped; channels last, as pictures are.
+        labels, class_names, categories: of the pictures.
+        provenance: of the pictures; its digest covers pictures and backbone.
+        picture_size: side of the pictures, in pixels.
+        backbone: digest of the weights that made the maps.
+    """
+
+    picture_size: int = 0
+    backbone: str = ""
+
+    def __post_init__(self) -> None:
+        checks.kind("maps", self.pixels, np.ndarray, "a NumPy array")
+        if self.pixels.dtype.name not in DTYPES or self.pixels.ndim != 4 or len(self.pixels) != len(self.labels):
+            raise ValueError(
+                f"maps must be float16 or float32 [{len(self.labels)}, h, w, c], got {self.pixels.dtype} "
+                f"{list(self.pixels.shape)}"
+            )
+
+    def __repr__(self) -> str:
+        p, (h, w, c) = self.provenance, self.pixels.shape[1:]
+        return (
+            f"FeatureSet({p.dataset!r}, {p.split!r}, {len(self)} maps {c} x {h} x {w} of {len(self.class_names)} "
+            f"classes, backbone {self.backbone})"
+        )
+
+    @property
+    def size(self) -> int:
+        """Height and width of the pictures, in pixels."""
+        return self.picture_size
+
+    @property
+    def backbone_options(self) -> dict[str, Any]:
+        """Of the backbone ``"features"`` that reads these maps."""
+        h, w, c = self.pixels.shape[1:]
+        return {"channels": c, "stride": round(self.picture_size / max(h, w)), "digest": self.backbone}
+
+
+def embed_all(
+    model: Method, images: ImageSet, *, dtype: str = "float16", cache: bool = True, progress: bool = True
+) -> FeatureSet:
+    """The maps of all pictures, as `evaluate` computes them; the second time they are read from the lab's cache.
+
+    Args:
+        model: whose `backbone` embeds; in evaluation mode meanwhile, whatever mode it is in.
+        images: pictures as the model wants them.
+        dtype: of the maps, ``"float16"`` (rounded to 11 bits, half the disk) or ``"float32"`` (as computed).
+        cache: keep them in the cache; otherwise in memory.
+        progress: show a bar.
+
+    Raises:
+        ValueError: the pictures were prepared otherwise than the model's, or the model has no preprocessing.
+        OSError: the cache cannot be written.
+    """
+    checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+    preprocessing_of(model).check(images)
+    backbone = backbone_digest(model)
+    p = images.provenance
+    about = {"backbone": backbone, "pictures": p.digest, "dtype": dtype, "code": CODE, "torch": torch.__version__}
+    provenance = replace(p, digest=_digest(about), details=p.details | {"features": about})
+
+    def parts() -> Iterator[NDArray[Any]]:
+        with tqdm(total=len(images), desc=f"embedding {p.split}", unit="image", disable=not progress) as bar:
+            for start in range(0, len(images), AT_ONCE):
+                maps = embed_pictures(model, images.pixels[start : start + AT_ONCE])
+                yield maps.movedim(1, -1).cpu().numpy().astype(dtype)
+                bar.update(len(maps))
+
+    def build(folder: Path) -> None:
+        # Written rather than memory-mapped: a full disk is then an error and not a SIGBUS.
+        with (folder / "maps.npy").open("wb") as out:
+            for i, part in enumerate(parts()):
+                if i == 0:
+                    shape = (len(images), *part.shape[1:])
+                    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(out, header)
+                out.write(part.tobytes())
+
+    if cache:
+        maps = np.load(build_once(f"{p.dataset}-{p.split}-features", about, build) / "maps.npy", mmap_mode="r")
+    else:
+        maps = np.concatenate(list(parts()))
+    names = images.class_names, images.categories
+    return FeatureSet(maps, images.labels, *names, provenance, picture_size=images.size, backbone=backbone)
+
+
+def backbone_digest(model: Method) -> str:
+    """16 hex digits that change with the backbone's kind, weights or statistics, and with its preprocessing."""
+    kept = vars(preprocessing_of(model))
+    found = hashlib.sha256(json.dumps([model.backbone_name, model.backbone_options, kept], sort_keys=True).encode())
+    for name, value in model.backbone.state_dict().items():
+        if name.rpartition(".")[2] not in ("batches", "num_batches_tracked"):  # counted, and read in training alone
+            found.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,413 @@
+// Pictures of one view as SVG text, a stage each, in the pixels of the screen; and all of them as one, for export.
+
+import { clamp, gain, png, verdict } from "./data.js";
+import { BARS, EDGE, centreOf, fitted, frame, groupSpan, rowHeight, textLength, wrapped } from "./geometry.js";
+import { STAGES, TITLES } from "./words.js";
+
+export const GREEN = "#009E73";
+const RED = "#D55E00";
+const BLUE = "#3579b8";
+const GREY = "#888888";
+
+export const STYLE =
+  "text{font:12px system-ui,sans-serif;fill:currentColor}.best{font-weight:700}.small{font-size:11px}" +
+  ".number{font-size:11px;font-weight:700}.dot{cursor:grab}.onred{fill:#fff}" +
+  ".red{fill:#D55E00}.title{font-weight:700;font-size:13px}";
+
+const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+export const fixed = (v, digits = 2) =>
+  (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
+export const signed = (v, digits = 2) => (v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
+
+// One element: its name, its attributes (numbers to a hundredth), its content.
+function tag(name, attributes, content = "") {
+  const written = Object.entries(attributes).map(
+    ([k, v]) => ` ${k}="${typeof v === "number" ? Math.round(v * 100) / 100 : escaped(v)}"`,
+  );
+  return `<${name}${written.join("")}>${content}</${name}>`;
+}
+const words = (x, y, text, more = {}) => tag("text", { x, y, ...more }, escaped(text));
+const box = (x, y, width, height, more) => tag("rect", { x, y, width, height, ...more });
+const image = (href, x, y, width, height) =>
+  tag("image", {
+    ...{ href, x, y, width, height },
+    ...{ preserveAspectRatio: "none", style: "image-rendering:pixelated" },
+  });
+
+const channelsOf = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
+// A map of cells as an image, made once for a key.
+function heat(store, key, palette, values, b, low, high) {
+  const last = palette.length - 1;
+  const share = (v) => clamp(Math.round(((v - low) / (high - low || 1)) * last), 0, last);
+  return store.once(`heat ${key}`, () => png(b.h, b.w, (k) => channelsOf(palette[share(values[k])])));
+}
+
+// A colour bar with its two ends; what lies between is said in the caption.
+function scale(store, palette, x, y, side, low, high, ends) {
+  const strip = store.once(`strip ${palette.length}`, () =>
+    png(1, palette.length, (k) => channelsOf(palette[k])),
+  );
+  return (
+    image(strip, x, y, side, 6) +
+    words(x, y + 19, ends[0], { class: "small" }) +
+    words(x + side, y + 19, ends[1], { class: "small", "text-anchor": "end" })
+  );
+}
+
+function picture(store, view, start, w) {
+  const f = frame(w, view.task.size);
+  return [f, image(store.picture(start, view.task.size), EDGE, EDGE, f.side, f.side)];
+}
+
+function overlaid(store, view, key, values, f, low, high) {
+  const map = heat(store, key, store.header.palette, values, view.b, low, high);
+  return tag("g", { opacity: 0.62 }, image(map, EDGE, EDGE, f.side, f.side));
+}
+
+function drawQuery(store, view, s, w) {
+  const [f, shown] = picture(store, view, view.queryStart, w);
+  const out = [shown];
+  const values = view.overlays[s.overlay]?.();
+  const key = `${s.overlay} ${view.n} ${view.key}`;
+  if (values) out.push(overlaid(store, view, key, values, f, Math.min(...values), Math.max(...values)));
+  const [x, y] = f.place(centreOf(view.b, view.row, view.column));
+  const cw = f.unit * view.b.stride;
+  const edge = { fill: "none", "stroke-width": 2, rx: 2 };
+  out.push(box(x - cw / 2, y - cw / 2, cw, cw, { ...edge, stroke: "#fff", "stroke-width": 4 }));
+  out.push(box(x - cw / 2, y - cw / 2, cw, cw, { ...edge, stroke: GREEN, "stroke-width": 2.5 }));
+  out.push(
+    tag("circle", { class: "position", cx: x, cy: y, r: 6, fill: GREEN, stroke: "#fff", "stroke-width": 2 }),
+  );
+  return [out.join(""), f.height];
+}
+
+// From the regular grid to where the network looks: white with a dark edge, to be seen on any picture.
+function arrow([x0, y0], [x1, y1], gap) {
+  const long = Math.hypot(x1 - x0, y1 - y0);
+  if (long < gap + 2) return "";
+  const [u, v] = [(x1 - x0) / long, (y1 - y0) / long];
+  const [tx, ty] = [x1 - gap * u, y1 - gap * v];
+  const back = Math.min(7, long - gap);
+  const [bx, by] = [tx - back * u, ty - back * v];
+  const head = `${tx},${ty} ${bx - 3 * v},${by + 3 * u} ${bx + 3 * v},${by - 3 * u}`;
+  const line = { x1: x0, y1: y0, x2: bx, y2: by };
+  return (
+    tag("line", { ...line, stroke: "#000", "stroke-width": 3, "stroke-opacity": 0.4 }) +
+    tag("line", { ...line, stroke: "#fff", "stroke-width": 1.4 }) +
+    tag("polygon", { points: head, fill: "#fff", stroke: "#000", "stroke-opacity": 0.4, "stroke-width": 0.8 })
+  );
+}
+
+function drawOffsets(store, view, s, w) {
+  const [f, shown] = picture(store, view, view.supportStart(view.n, view.shot(view.n)), w);
+  const out = [shown];
+  if (s.overlay === "similarity")
+    out.push(
+      overlaid(store, view, `similarity ${view.n} ${view.cell} ${view.key}`, view.similarity(), f, -1, 1),
+    );
+  const dots = [];
+  view.places(view.n, view.cell).forEach((at, tap) => {
+    const from = f.hold(f.place(view.ghost(tap)));
+    const [gx, gy] = from;
+    out.push(tag("circle", { cx: gx, cy: gy, r: 3, fill: "#fff", stroke: "#333", "stroke-width": 0.8 }));
+    if (!at) return;
+    const far = view.outside(at);
+    const [cx, cy] = f.hold(f.place(at));
+    out.push(arrow(from, [cx, cy], 9));
+    const edge = { fill: far ? "#fff" : RED, stroke: far ? RED : "#fff", "stroke-width": 1.8 };
+    const number = words(cx, cy + 4, tap + 1, {
+      "text-anchor": "middle",
+      class: far ? "number red" : "number onred",
+    });
+    const data = {
+      "data-tap": tap,
+      "data-y": at[0].toFixed(3),
+      "data-x": at[1].toFixed(3),
+      "data-outside": far,
+    };
+    const hit = tag("circle", { cx, cy, r: 15, fill: "transparent" }); // large enough for a finger
+    dots.push(tag("g", { class: "dot", ...data }, hit + tag("circle", { cx, cy, r: 8.5, ...edge }) + number));
+  });
+  return [out.join("") + dots.join(""), f.height];
+}
+
+// One bar a group from `low` to `high`, with ticks; `before` marks where moved points found it. All bars are one path,
+// and those that are not pointed at another: a hundred elements less to parse for every key.
+function bars(view, s, values, before, w, height, low, high, ticks) {
+  const { groups } = view.b;
+  const y = (v) => 8 + (height - 14) * (1 - (v - low) / (high - low));
+  const out = ticks.map(
+    ([v, text]) =>
+      words(BARS - 5, y(v) + 4, text, { class: "small", "text-anchor": "end" }) +
+      box(BARS, y(v), w - BARS, 0.7, { fill: "currentColor", opacity: v === low ? 0.8 : 0.2 }),
+  );
+  const path = (wanted, from, to, gap) =>
+    values
+      .map((_, g) => {
+        if (!wanted(g)) return "";
+        const [left, right] = groupSpan(g, groups, w);
+        const gone = gap * (right - left);
+        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map((v) => v.toFixed(1));
+        return `M${x0} ${y0}V${y1}H${x1}V${y0}Z`;
+      })
+      .join("");
+  const all = (wanted) =>
+    path(
+      wanted,
+      () => y(low),
+      (g) => Math.min(y(values[g]), y(low) - 0.5),
+      0.08,
+    );
+  out.push(tag("path", { d: all((g) => s.group === null || s.group === g), fill: BLUE }));
+  if (s.group !== null) out.push(tag("path", { d: all((g) => s.group !== g), fill: GREY, opacity: 0.5 }));
+  if (before) {
+    const marks = path(
+      () => true,
+      (g) => y(before[g]) + 1,
+      (g) => y(before[g]) - 1,
+      0,
+    );
+    out.push(tag("path", { d: marks, fill: RED }));
+  }
+  out.push(box(0, 0, w, height, { fill: "transparent" }));
+  return tag("g", { class: "bars", "data-values": values.map((v) => v.toFixed(4)).join(" ") }, out.join(""));
+}
+
+function drawFilter(store, view, s, w) {
+  const height = 92;
+  const f = view.filterAt(view.n, view.cell);
+  const before = view.moves ? view.filterAt(view.n, view.cell, true) : null;
+  const ticks = [
+    [0, "0"],
+    [0.5, "½"],
+    [1, "1"],
+  ];
+  return [bars(view, s, Array.from(f), before, w, height, 0, 1, ticks), height];
+}
+
+function drawGain(store, view, s, w) {
+  const height = 78;
+  const { b } = view;
+  const grown = (f) => Array.from(f, (v) => gain(v, view.t, b.rule, b.steps));
+  const before = view.moves ? grown(view.filterAt(view.n, view.cell, true)) : null;
+  const most = Math.max(1.01, gain(1, 1, b.rule, b.steps));
+  const ticks = [
+    [1, "×1"],
+    [most, `×${fixed(most, 1)}`],
+  ];
+  const out = [bars(view, s, grown(view.filterAt(view.n, view.cell)), before, w, height, 1, most, ticks)];
+  // The channels below, each under the bar of its group.
+  const channels = view.channels();
+  const top = Math.max(1e-9, ...channels.flat().map(Math.abs)) * (b.rule === "none" || view.t === 1 ? 1 : 1.05);
+  const [left, y0, tall] = [BARS, height + 6, 34];
+  const wide = (w - left - 2) / channels.length;
+  const path = (which, only) =>
+    channels
+      .map((v, c) => {
+        const group = Math.floor((c * b.groups) / b.channels);
+        if (only !== null && only !== group) return "";
+        const long = (tall * Math.abs(v[which])) / top;
+        const x = left + c * wide;
+        return `M${fixed(x)} ${y0 + tall}V${fixed(y0 + tall - long)}H${fixed(x + wide)}V${y0 + tall}Z`;
+      })
+      .join("");
+  out.push(tag("path", { d: path(1, s.group), fill: BLUE, class: "channels" }));
+  out.push(tag("path", { d: path(0, null), fill: GREY }));
+  out.push(box(left, y0 + tall, w - left, 0.7, { fill: "currentColor", opacity: 0.8 }));
+  out.push(words(left - 5, y0 + tall, "X", { class: "small", "text-anchor": "end", "font-style": "italic" }));
+  return [out.join(""), y0 + tall + 4];
+}
+
+// What the large map shows: a group's share, the class against the others, or the class alone.
+export function mapShown(store, view, s) {
+  const { diverging, palette } = store.header;
+  if (s.group !== null) {
+    const most = view.addedLimit();
+    return { values: view.added(s.group, view.t), colours: diverging, low: -most, high: most, kind: "group" };
+  }
+  if (s.plain || view.N === 1) {
+    const { low, high } = view.limits;
+    return { values: Array.from(view.scoreMap(view.n, view.t)), colours: palette, low, high, kind: "plain" };
+  }
+  const most = view.limits.centred;
+  return { values: view.centred(view.n, view.t), colours: diverging, low: -most, high: most, kind: "centred" };
+}
+
+function drawMap(store, view, s, w) {
+  const { b } = view;
+  const { values, colours, low, high, kind } = mapShown(store, view, s);
+  const side = w - 2 * EDGE;
+  const tall = (side * b.h) / b.w;
+  const [cw, ch] = [side / b.w, tall / b.h];
+  const out = [
+    image(
+      heat(store, `${kind} ${s.group} ${view.n} ${view.key}`, colours, values, b, low, high),
+      EDGE,
+      EDGE,
+      side,
+      tall,
+    ),
+  ];
+  const mark = { fill: "none", stroke: GREEN, "stroke-width": 3, rx: 2, class: "here" };
+  const at = [EDGE + view.column * cw, EDGE + view.row * ch, cw, ch];
+  out.push(box(...at, { ...mark, stroke: "#fff", "stroke-width": 5 }), box(...at, mark));
+  const ends = kind === "plain" ? [fixed(low, 1), fixed(high, 1)] : [signed(low, 1), signed(high, 1)];
+  out.push(scale(store, colours, EDGE, EDGE + tall + 7, side, low, high, ends));
+  if (kind !== "plain")
+    out.push(words(w / 2, EDGE + tall + 26, "0", { class: "small", "text-anchor": "middle" }));
+  return [
+    tag("g", { "data-values": values.map((v) => v.toFixed(3)).join(" "), class: "cells" }, out.join("")),
+    EDGE + tall + 32,
+  ];
+}
+
+function drawScores(store, view, s, w) {
+  const { task, N, truth, t, n } = view;
+  const now = view.scores(t);
+  const bare = view.scores(0);
+  const learnt = view.moves ? view.scores(t, true) : null;
+  const { best } = verdict(now, truth);
+  const { diverging } = store.header;
+  const most = view.limits.centred;
+  const tall = rowHeight(N);
+  const compact = tall < 38;
+  const thumb = tall - 6;
+  const left = thumb + 10;
+  const right = w - thumb - 4;
+  const [low, high] = view.b.range;
+  const room = right - (compact ? 50 : 88) - left;
+  const x = (v) => left + (room * clamp(v - low, 0, high - low)) / (high - low);
+  const out = [];
+  task.names.forEach((name, c) => {
+    const y = 3 + c * tall;
+    const notes = [c === truth ? "true" : "", c === best ? "answer" : ""].filter(Boolean).join(", ");
+    const after = notes ? ` (${notes})` : "";
+    const space = right - left - 4;
+    const bold = c === best;
+    const title = fitted(name, space - textLength(after, bold), bold) + after;
+    const change = t > 0 ? ` ${signed(now[c] - bare[c], 1)}` : "";
+    const bar = compact ? [y + thumb - 7, 6] : [y + 20, 13];
+    const unit = thumb / task.size;
+    const points = view
+      .places(c, view.cell)
+      .filter(Boolean)
+      .map(([v, u]) => {
+        const [cx, cy] = [(u + 0.5) * unit, (v + 0.5) * unit].map((z) => clamp(z, 0, thumb));
+        return tag("circle", {
+          cx: cx + 3,
+          cy: y + cy,
+          r: compact ? 1.2 : 2,
+          fill: RED,
+          stroke: "#fff",
+          "stroke-width": 0.6,
+        });
+      });
+    const values = N === 1 ? Array.from(view.scoreMap(c, t)) : view.centred(c, t);
+    const map = heat(store, `row ${c} ${n} ${view.key}`, diverging, values, view.b, -most, most);
+    const parts = [
+      box(0, y - 3, w, tall, { rx: 5, fill: c === n ? BLUE : "transparent", "fill-opacity": 0.16 }),
+      image(store.picture(view.supportStart(c, view.shot(c)), task.size), 3, y, thumb, thumb),
+      ...points,
+      words(left, y + 12, title, c === best ? { class: "best" } : {}),
+      box(left, bar[0], room, bar[1], { fill: "currentColor", opacity: 0.08 }),
+      box(x(Math.min(0, now[c])), bar[0], Math.max(1, x(now[c]) - x(Math.min(0, now[c]))), bar[1], {
+        fill: c === truth ? GREEN : GREY,
+        class: "score",
+      }),
+      box(x(bare[c]) - 1, bar[0] - 2, 2, bar[1] + 4, { fill: "currentColor", class: "bare" }),
+      learnt && c === n ? box(x(learnt[c]) - 1, bar[0] - 3, 3, bar[1] + 6, { fill: RED }) : "",
+      words(
+        left + room + 6,
+        bar[0] + bar[1] - (compact ? 0 : 2),
+        fixed(now[c]),
+        c === best ? { class: "best" } : {},
+      ),
+      compact ? "" : words(right - 4, bar[0] + 11, change, { class: "small", "text-anchor": "end" }),
+      image(map, right + 2, y, thumb, thumb),
+    ];
+    out.push(tag("g", { class: "class", "data-class": c, "data-score": String(now[c]) }, parts.join("")));
+  });
+  const y = 3 + N * tall + 10;
+  out.push(words(left, y, fixed(low, 0), { class: "small" }));
+  out.push(words(left + room, y, fixed(high, 1), { class: "small", "text-anchor": "end" }));
+  // What the dark tick means: between the ends of the scale, or below where there is no room.
+  const below = room < 190 ? 15 : 0;
+  const legend = below ? left + 7 : left + room / 2 - 48;
+  out.push(box(legend - 7, y + below - 10, 2, 12, { fill: "currentColor" }));
+  out.push(words(legend, y + below, "without alignment", { class: "small" }));
+  return [out.join(""), y + below + 6];
+}
+
+const DRAWN = {
+  ...{ query: drawQuery, offsets: drawOffsets, filter: drawFilter },
+  ...{ gain: drawGain, map: drawMap, scores: drawScores },
+};
+
+// A stage `w` pixels wide: its drawing as text, and how high it is.
+export const drawStage = (stage, store, view, s, w) => DRAWN[stage](store, view, s, w);
+
+// What stands under the stages.
+export function captions(store, view, s) {
+  const { b, t, truth, task } = view;
+  const places = view.places(view.n, view.cell);
+  const outside = places.filter((p) => p && view.outside(p)).length;
+  const away = places.filter((p) => !p).length;
+  const now = view.scores(t);
+  const { best, hero, rival, margin } = verdict(now, truth);
+  const bare = verdict(view.scores(0), hero).margin;
+  const shown = mapShown(store, view, s);
+  const here = shown.values[view.cell];
+  const means = {
+    group: `what group ${(s.group ?? 0) + 1} adds here by growing: ${signed(here)}`,
+    plain: `${task.names[view.n]} here: ${fixed(here)}`,
+    centred: `${here < 0 ? "against" : "for"} ${task.names[view.n]} here: ${signed(here)}`,
+  };
+  const overlay = view.overlays[s.overlay];
+  const unit = s.overlay === "offset length" ? " px" : "";
+  const over = overlay ? `; ${s.overlay} ${fixed(overlay()[view.cell])}${unit}` : "";
+  const similar = s.overlay === "similarity" ? `; colour: similarity to the query's cell, −1 to 1` : "";
+  const what = truth === null ? `Query ${view.q + 1}` : `True class: ${task.names[truth]}`;
+  const rule = `${t < 1 ? `, stopped at t = ${fixed(t)}` : ""}`;
+  return {
+    query: `${what}. Cell in row ${view.row}, column ${view.column}${s.locked ? ", locked" : ""}${over}`,
+    offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,
+    filter:
+      s.group === null ? `${b.groups} groups of ${b.channels / b.groups} channels` : `group ${s.group + 1}`,
+    gain: `${b.rule === "none" ? "no alignment" : "of each group, and its channels"}${rule}`,
+    map: means[shown.kind],
+    scores:
+      rival === undefined
+        ? `${task.names[best]}: ${fixed(now[best])}`
+        : `${truth === null ? "" : best === truth ? "Right. " : "Wrong. "}Margin ${signed(margin)} over ` +
+          `${task.names[rival]}; without alignment ${signed(bare)}`,
+  };
+}
+
+// All stages side by side as one SVG with their captions: what Export writes.
+export function sheet(store, view, s) {
+  const columns = [["query"], ["offsets"], ["filter", "gain"], ["map"], ["scores"]];
+  const widths = [240, 240, 220, 220, 330];
+  const said = captions(store, view, s);
+  const out = [];
+  let [x, bottom] = [12, 0];
+  columns.forEach((stages, i) => {
+    let y = 12;
+    for (const stage of stages) {
+      const [drawn, height] = drawStage(stage, store, view, s, widths[i]);
+      out.push(words(x + 4, y + 12, `${STAGES.indexOf(stage) + 1}  ${TITLES[stage]}`, { class: "title" }));
+      out.push(tag("g", { transform: `translate(${x},${y + 18})` }, drawn));
+      y += 18 + height;
+      for (const line of wrapped(said[stage], Math.floor(widths[i] / 6.2)))
+        out.push(words(x + 4, (y += 15), line));
+      y += 12;
+    }
+    bottom = Math.max(bottom, y);
+    x += widths[i] + 18;
+  });
+  const size = { width: x, height: bottom };
+  const back = box(0, 0, x, bottom, { fill: "#fff" });
+  const attributes = { viewBox: `0 0 ${x} ${bottom}`, width: 2 * x, height: 2 * bottom, style: "color:#222" };
+  const content = `<style>${escaped(STYLE)}</style>${back}${out.join("")}`;
+  return { ...size, text: tag("svg", { xmlns: "http://www.w3.org/2000/svg", ...attributes }, content) };
+}

@@ -1,0 +1,144 @@
+"""Views worth a look, found by a search: which query, class and position show an effect most strongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.data.imageset import ImageSet
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import to_pixels
+from labkit.explorer.precompute import MODES, Features, Task, embed, points_of, score, stride_of, tasks_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """How strongly a view shows an effect, what it is to be called, why, and where it is: traits of the widget."""
+
+    strength: float
+    title: str
+    why: str
+    state: dict[str, Any]
+
+
+def margins(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the true class leads over the best other one, and which that is: [Q] each, of scores [Q, N], N > 1."""
+    others = scores.scatter(1, labels[:, None], -torch.inf)
+    best, rival = others.max(1)
+    return scores.gather(1, labels[:, None])[:, 0] - best, rival
+
+
+def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dict[str, Found]:
+    """The strongest view of every effect in one task whose labels are known; effects that do not occur are left out.
+
+    Args:
+        number: of the task in the widget.
+    """
+    if task.labels is None or len(task.names) < 2:
+        return {}
+    x_supp, x_q, labels = features.x_supp, features.x_q, torch.tensor(task.labels)
+    with torch.inference_mode():
+        points = {mode: points_of(model, mode, x_supp, x_q) for mode in MODES}
+        scores = {mode: score(model, x_supp, x_q, p).cpu() for mode, p in points.items()} | {
+            "none": score(model, x_supp, x_q).cpu()
+        }
+        filters = model.filters(x_supp, x_q, points["trained"])[0, :, :, :, 0].cpu()  # [Q, N, g, h, w]
+    trained, rival = margins(scores["trained"], labels)
+    bare, bare_rival = margins(scores["none"], labels)
+    best_of_all = torch.stack([margins(s, labels)[0] for s in scores.values()]).amax(0)
+    h, w = filters.shape[-2:]
+    px = to_pixels(points["trained"][0].cpu(), stride_of(model, task, x_q))  # [Q, N, 9, 2, h, w]
+    size, each = task.query.shape[1], torch.arange(len(labels))
+    beyond = torch.maximum(-0.5 - px, px - (size - 0.5)).clamp(min=0).norm(dim=3)
+    outside = (beyond > 0).sum(2)[each, labels]  # [Q, h, w]
+    # As many points outside as there are; of those, the farthest. The mean distance, below 1000 px, breaks ties.
+    far = outside + beyond.mean(2)[each, labels] / 1000
+    apart = (filters[each, labels] - filters[each, rival]).abs().mean(1)
+    found = {}
+
+    def keep(name: str, strength: Tensor, title: str, why: str, **state: Any) -> None:
+        """Where `strength` [Q] or [Q, h, w] is largest, if it is above zero there."""
+        at = int(strength.argmax())
+        q, cell = (at, (h // 2) * w + w // 2) if strength.dim() == 1 else divmod(at, h * w)
+        if float(strength.flatten()[at]) <= 0:
+            return
+        numbers = {
+            "margin": f"{trained[q]:+.2f}".replace("-", "−"),
+            "bare": f"{bare[q]:+.2f}".replace("-", "−"),
+            "true": task.names[labels[q]],
+            "rival": task.names[rival[q]],
+            "bare_rival": task.names[bare_rival[q]],
+            "outside": int(outside[q, cell // w, cell % w]),
+            "mean": f"{beyond[q, labels[q], :, cell // w, cell % w].mean():.0f}",
+            "apart": f"{apart[q, cell // w, cell % w]:.2f}",
+        }
+        where = {"task": number, "query": q, "support_class": int(labels[q]), "row": cell // w, "column": cell % w}
+        text = why.format(**numbers)
+        found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0} | state)
+
+    keep("sure", trained, "A sure answer", "{true} leads by {margin}; without alignment by {bare}.")
+    keep(
+        "helped",
+        torch.minimum(trained, -bare),
+        "Alignment corrects the answer",
+        "Without alignment {bare_rival} won (margin {bare}); with it {true} does ({margin}). Press Play.",
+    )
+    keep(
+        "harmed",
+        torch.minimum(-trained, bare),
+        "Alignment spoils the answer",
+        "Without alignment {true} won (margin {bare}); with it {rival} does ({margin}). Press Play.",
+    )
+    keep(
+        "hopeless",
+        -best_of_all,
+        "A wrong answer that no alignment gets right",
+        "{rival} wins over {true} (margin {margin}) with trained, untrained and no offsets, and without alignment "
+        "({bare}).",
+    )
+    keep(
+        "far",
+        far,
+        "Points far outside",
+        "{outside} of the 9 points lie outside the picture; all nine by {mean} px in the mean. There they read zeros.",
+    )
+    keep(
+        "another class",
+        apart,
+        "The same query against another class",
+        "Choose {rival} in the list of scores, and {true} again: at this cell their filters differ by {apart} in the "
+        "mean over the groups.",
+    )
+    return found
+
+
+def find(model: DMF, tasks: Sequence[Task], features: Mapping[int, Features]) -> list[dict[str, Any]]:
+    """The strongest view of each effect over all tasks, as JSON types for the widget: title, why, state."""
+    best: dict[str, Found] = {}
+    for number, task in enumerate(tasks):
+        for name, view in views_of(model, task, features[number], number).items():
+            if name not in best or view.strength > best[name].strength:
+                best[name] = view
+    order = ["sure", "helped", "harmed", "hopeless", "far", "another class"]
+    return [
+        {"title": best[n].title, "why": best[n].why, "state": best[n].state | {"checkpoint": 0}}
+        for n in order
+        if n in best
+    ]
+
+
+def search(
+    model: DMF, images: ImageSet, episodes: Sequence[int], way: int = 5, shot: int = 1, query: int = 1, seed: int = 0
+) -> list[Task]:
+    """The tasks among `episodes` of an `ImageSet` that hold the strongest view of an effect, each once, in order."""
+    best: dict[str, tuple[float, int, Task]] = {}
+    for number in episodes:
+        (task,) = tasks_of(images, [number], way, (shot,), query, seed)
+        for name, view in views_of(model, task, embed(model, task)).items():
+            if name not in best or view.strength > best[name][0]:
+                best[name] = (view.strength, number, task)
+    return [task for _, task in sorted({n: t for _, n, t in best.values()}.items())]

@@ -1,0 +1,96 @@
+"""DC (Lifchitz et al., "Dense Classification and Implanting for Few-Shot Learning", CVPR 2019).
+
+A backbone is trained by classifying the base classes at every cell of its map, by one classifier for all cells. Novel
+classes are then the means of their shots, as in Prototypical Networks, compared by cosines.
+
+There is no code of the authors and no golden file, and only the abstract was at hand when this was written; what else
+is taken from the paper is taken from memory of it and has been checked against nothing:
+    "dense classification over feature maps" (abstract): cross-entropy at every cell, the cells' losses added up, the
+        weights shared by all cells (its section on dense classification). `cells="mean"` averages them instead.
+    A cosine classifier with one learned scale, which starts at 10 (its section on cosine similarity).
+    Novel classes: the mean over shots of features pooled by their mean. Queries: pooled by their maximum where training
+        was dense (the caption of its results on stage 1). `query_pooling="mean"` pools them as the supports.
+    "Implanting" (abstract), new neurons learned from the support, is a second part, which the number in Table 1 of the
+        DMF paper (62.53 at one shot) is without. It is not here.
+
+Authors' training (miniImageNet), from memory as well: random base images, `classification_loss`; batch 512, 8000 steps,
+SGD with Nesterov momentum; ResNet-12 as TADAM's. Rate and weight decay are not known here; no label smoothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.common import checks
+from labkit.methods.base import Losses, Method, mean_of_shots
+
+
+class DenseClassification(Method):
+    """A cosine classifier of base classes at every cell; cosines with the means of pooled shots for novel classes.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`.
+        cells: a picture's loss is the ``"sum"`` of its cells' cross-entropies, or their ``"mean"``.
+        query_pooling: over a query's cells, ``"max"`` or ``"mean"``.
+        scale: tau at the start; it is learned.
+
+    Raises:
+        ValueError: unknown names.
+    """
+
+    auxiliary_name = "dense classification"
+    cells: str = "sum"
+    query_pooling: str = "max"
+    scale: float = 10.0
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        for name, known in (("cells", ("sum", "mean")), ("query_pooling", ("max", "mean"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        self.tau = nn.Parameter(torch.tensor(checks.finite("scale", self.scale, above=0)))
+        self.global_classifier = nn.Linear(self.channels, self.classes, bias=False)
+
+    def logits(self, maps: Tensor) -> Tensor:
+        """Scaled cosines of every cell with every base class: maps [B, c, h, w] to [B, classes, h, w]."""
+        weights = F.normalize(self.global_classifier.weight, dim=-1)
+        return self.tau * torch.einsum("bchw,yc->byhw", F.normalize(maps, dim=1), weights)
+
+    def dense_loss(self, logits: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy of logits [B, classes, h, w], over a picture's cells together, averaged over pictures [B]."""
+        h, w = logits.shape[-2:]
+        target = base_labels[:, None, None].expand(-1, h, w)
+        each = F.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
+        return each.mean() * (h * w if self.cells == "sum" else 1)
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """See `Method.score`."""
+        with torch.autocast(support.device.type, enabled=False):
+            prototypes = F.normalize(mean_of_shots(support, support_mask).mean((-2, -1)), dim=-1)
+            pooled = query.amax((-2, -1)) if self.query_pooling == "max" else query.mean((-2, -1))
+            return self.tau * torch.einsum("eqc,enc->eqn", F.normalize(pooled, dim=-1), prototypes)
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Dense classification of all of an episode's pictures; its few-shot loss is only looked at.
+
+        `labels` must hold every class at least once.
+        """
+        of_support, of_query = self.embed_together(support, query)
+        with torch.autocast(query.device.type, enabled=False):
+            e, n, k = of_support.shape[:3]
+            scores = self.score(of_support, of_query).detach()
+            of_class = labels.new_zeros(e, n).scatter(1, labels, base_labels)
+            target = torch.cat([of_class.repeat_interleave(k, 1), base_labels], 1).flatten()
+            maps = torch.cat([of_support.flatten(1, 2), of_query], 1).flatten(0, 1)
+            auxiliary = self.dense_loss(self.logits(maps), target)
+            return Losses(auxiliary, F.cross_entropy(scores.flatten(0, 1), labels.flatten()), auxiliary, scores)
+
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+        """Dense classification of base images [B, 3, H, W]; its scores are the means over cells, [B, classes]."""
+        maps = self.embed(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits = self.logits(maps)
+            auxiliary = self.dense_loss(logits, base_labels, label_smoothing)
+            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits.mean((-2, -1)))

@@ -1,0 +1,110 @@
+"""PPA (Qiao et al., "Few-Shot Image Recognition by Predicting Parameters from Activations", CVPR 2018).
+
+A small network phi predicts a class's weights in the last layer from an activation of that class (its section 3): from
+one picture's, or from the mean of several. It is learned on the base classes, all of them at once.
+
+There is no golden file: the authors' code is for Lua Torch, and was read, not run. It is followed here: phi normalises
+what it takes and what it gives, the query's activation stays as it is, and there is no scale and no bias.
+
+Authors' training (miniImageNet, simple network of 64 channels, 80 px):
+    phase 1: random images of the base classes and of the validation classes, 80 together, `classification_loss`.
+    phase 2: episodes, `loss`; the backbone frozen, phi trained; every class is in every episode, with one query each,
+        one episode a step; 50 epochs of 250 steps; SGD, momentum 0.9, weight decay 5e-4, rate 1e-3; no label smoothing.
+Here an episode has the classes it is given. Class means are not of all of a class's pictures but follow those of the
+episodes, so that they also hold while a backbone still learns; `pace` says how fast.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.common import checks
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
+from labkit.methods.noise import Noise
+
+
+class PPA(Method):
+    """Class weights predicted from activations, compared with a query's activation by a dot product.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`.
+        single: probability that in training a class is represented by one picture (the first of its shots) and not by
+            its mean activation.
+        pace: share of a class's mean activation that an episode's pictures of it make up, from its second episode on.
+        global_weight: of a classification of all base classes beside the episodes, for a backbone that was not trained
+            by one before.
+    """
+
+    auxiliary_name = "global classification"
+    single: float = 0.7
+    pace: float = 0.1
+    global_weight: float = 0.0
+
+    means: Tensor
+    seen: Tensor
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        checks.finite("single", self.single, least=0)
+        checks.finite("pace", self.pace, above=0)
+        c = self.channels
+        first, second = nn.Linear(c, c), nn.Linear(c, c)
+        for layer in (first, second):  # almost the identity, to begin with
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.phi = nn.Sequential(first, nn.ReLU(), second)
+        self.global_classifier = nn.Linear(c, self.classes)
+        self.draw = Noise()
+        self.register_buffer("means", torch.zeros(self.classes, c))
+        self.register_buffer("seen", torch.zeros(self.classes, dtype=torch.bool))
+
+    def class_weights(self, activations: Tensor) -> Tensor:
+        """phi: activations [..., c] of classes to their weights [..., c], of length 1."""
+        return F.normalize(self.phi(F.normalize(activations, dim=-1)), dim=-1)
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Dot products with the weights predicted from the mean of the shots; see `Method.score`."""
+        with torch.autocast(support.device.type, enabled=False):
+            return self._compare(mean_of_shots(support, support_mask).mean((-2, -1)), query)
+
+    def _compare(self, activations: Tensor, query: Tensor) -> Tensor:
+        return torch.einsum("eqc,enc->eqn", query.mean((-2, -1)), self.class_weights(activations))
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of the queries among the episode's classes, each by a picture or by its mean activation.
+
+        `labels` must hold every class at least once.
+        """
+        of_support, of_query = self.embed_together(support, query)
+        with torch.autocast(query.device.type, enabled=False):
+            if self.training:
+                scores = self._compare(self._represented(of_support, of_query, labels, base_labels), of_query)
+            else:
+                scores = self.score(of_support, of_query)
+            few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+            if not self.global_weight:
+                return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
+            return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+
+    def _represented(self, of_support: Tensor, of_query: Tensor, labels: Tensor, base_labels: Tensor) -> Tensor:
+        """An activation [E, N, c] for each class of an episode, drawn: its first picture's or its mean's."""
+        e, n, k = of_support.shape[:3]
+        of_class = labels.new_zeros(e, n).scatter(1, labels, base_labels)  # which base class is which
+        shots, queries = of_support.mean((-2, -1)), of_query.mean((-2, -1))
+        classes = torch.cat([of_class.repeat_interleave(k, 1), base_labels], 1)
+        self._follow(classes, torch.cat([shots.flatten(1, 2), queries], 1))
+        one = self.draw.draw(shots, n).unsqueeze(-1) < self.single
+        return torch.where(one, shots[:, :, 0], self.means[of_class])
+
+    @torch.no_grad()
+    def _follow(self, base_labels: Tensor, activations: Tensor) -> None:
+        """Move the means of the classes that are there towards activations [E, M, c] of base classes [E, M]."""
+        labels, activations = base_labels.flatten(), activations.flatten(0, 1)
+        total = torch.zeros_like(self.means).index_add(0, labels, activations)
+        count = torch.zeros_like(self.means[:, 0]).index_add(0, labels, torch.ones_like(activations[:, 0]))
+        step = torch.where(self.seen, self.pace, 1.0) * (count > 0)  # the first time all of the way
+        self.means.lerp_(total / count.clamp(min=1).unsqueeze(-1), step.unsqueeze(-1).to(self.means.dtype))
+        self.seen |= count > 0

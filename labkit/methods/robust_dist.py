@@ -1,0 +1,222 @@
+"""Robust dist (Dvornik et al., "Diversity with Cooperation: Ensemble Methods for Few-Shot Classification", ICCV 2019).
+
+Several networks classify the base classes together and are made to agree on which of the wrong classes are likely
+(cooperation), or to disagree (diversity). Then one network of the same kind, the student, is distilled from them, and
+alone tells novel classes apart by the cosine with their means: the table's single network.
+
+The members share no weight with the student, which takes no gradient to them. So `loss` is the sum of the ensemble's
+and the student's, and a phase says by what it trains which of both it is about: `networks` and `network_heads`, then
+`backbone` and `student_head`. All at once is distillation while the ensemble still learns.
+
+What the "++" of the paper's table adds was not found in the released code, and is not here. Where that code differs:
+  - as documented it adds the relation between members only by a second flag, a misspelt option leaving it out; here it
+    is always added, as the paper says.
+  - `targets`: it distils from the mean of the members' raw logits, with which the loss has no lower bound wherever they
+    add up to less than zero; the paper's softened probabilities are the default, the code's form is `"logits"`.
+  - its script of distillation does not load the ensemble's weights; here the members are those that were trained.
+  - a step's inactive members are drawn for all its images at once, here for each image, so that an episode's numbers
+    are its own; every member sees its own augmentation of an image there, the same one here.
+
+Authors' training (miniImageNet, ResNet-18, 20 members):
+    phase 1, the ensemble: random base images, `classification_loss`, batch 16; Adam 1e-4, weight decay 5e-4; the rate
+        is divided by 10 after 25 epochs without improvement, and training ends the second time; dropout 0.1 in the
+        backbone; no pre-training, no episodes, no label smoothing.
+    phase 2, the student: the same, with the members frozen and in evaluation mode.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.common import checks
+from labkit.methods.base import Losses, Method
+from labkit.methods.base_and_novel import base_classes, over_shots
+from labkit.methods.noise import Noise
+
+
+class RobustDist(Method):
+    """An ensemble of classifiers of base classes, and the student that is distilled from it.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`; of the student and of every member.
+        members: H, networks of the ensemble.
+        relation: between members: ``"cooperation"`` or ``"diversity"``.
+        relation_weight, relation_temperature: of that term; the authors take 10 and 1, for diversity 1 and 5.
+        activity: probability that a member takes part in what an image teaches.
+        targets: of distillation: the members' mean softened ``"probabilities"``, or ``"logits"``.
+        distillation, distillation_temperature: gamma and T of distillation.
+        read: which tells novel classes apart: the ``"student"`` or the ``"ensemble"``.
+        distance: ``"cosine"``, or ``"squared"`` Euclidean distance.
+        scale: multiplies the cosines.
+
+    Raises:
+        ValueError: unknown names.
+    """
+
+    auxiliary_name = "distillation"
+    members: int = 20
+    relation: Literal["cooperation", "diversity"] = "cooperation"
+    relation_weight: float = 10.0
+    relation_temperature: float = 1.0
+    activity: float = 0.7
+    targets: Literal["probabilities", "logits"] = "probabilities"
+    distillation: float = 0.8
+    distillation_temperature: float = 5.0
+    read: Literal["student", "ensemble"] = "student"
+    distance: Literal["cosine", "squared"] = "cosine"
+    scale: float = 20.0
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        _one_of("relation", self.relation, "cooperation", "diversity")
+        _one_of("targets", self.targets, "probabilities", "logits")
+        _one_of("read", self.read, "student", "ensemble")
+        _one_of("distance", self.distance, "cosine", "squared")
+        count = checks.whole("members", self.members)
+        self.networks = nn.ModuleList(self._another_backbone() for _ in range(count))
+        self.network_heads = nn.ModuleList(nn.Linear(self.channels, self.classes) for _ in range(count))
+        self.student_head = nn.Linear(self.channels, self.classes)
+        self.active = _Active(self.activity, count)
+
+    def _another_backbone(self) -> nn.Module:
+        """One like the student's, with initial weights of its own."""
+        if self.backbone_name is not None:
+            return type(self.backbone)(**self.backbone_options)
+        other = copy.deepcopy(self.backbone)
+        for layer in other.modules():
+            if callable(reset := getattr(layer, "reset_parameters", None)):
+                reset()
+        return other
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Maps [..., c, h, w] of the student, or [..., H c, h, w] of all members; see `Method.embed`."""
+        if self.read == "student":
+            return super().embed(images)
+        return torch.cat([_maps(network, images) for network in self.networks], dim=-3)
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Logarithms of the mean of the networks' probabilities; see `Method.score`."""
+        with torch.autocast(support.device.type, enabled=False):
+            each = (-1, self.channels)
+            prototypes = over_shots(support.mean((-2, -1)), support_mask).unflatten(-1, each)  # [E, N, H, c]
+            queries = query.mean((-2, -1)).unflatten(-1, each)
+            if self.distance == "cosine":
+                q, p = F.normalize(queries, dim=-1), F.normalize(prototypes, dim=-1)
+                alike = self.scale * torch.einsum("eqhc,enhc->eqhn", q, p)
+            else:
+                apart = queries.unsqueeze(3) - prototypes.transpose(1, 2).unsqueeze(1)  # [E, Q, H, N, c]
+                alike = -apart.square().sum(-1)
+            probabilities = alike.softmax(-1).mean(2)
+            return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """The losses of classification on all pictures of the episodes; the few-shot loss is only looked at."""
+        n, k = support.shape[1:3]
+        of_shots = base_classes(labels, base_labels, n).repeat_interleave(k, 1)
+        pictures = torch.cat([support.flatten(1, 2), query], dim=1)
+        maps = self._all_maps(pictures)
+        with torch.autocast(query.device.type, enabled=False):
+            ensemble, auxiliary, _ = self.losses_of(maps, torch.cat([of_shots, base_labels], dim=1))
+            read = (maps[-1] if self.read == "student" else torch.cat(maps[:-1], dim=-3)).detach()
+            scores = self.score(read[:, : n * k].unflatten(1, (n, k)), read[:, n * k :])
+            few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+            return Losses(ensemble + auxiliary, few_shot, auxiliary, scores)
+
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+        """Of base images [B, 3, H, W]: the ensemble's loss and the student's.
+
+        Raises:
+            ValueError: label smoothing, which neither loss has.
+        """
+        if label_smoothing:
+            raise ValueError(f"the losses of Robust dist++ have no label smoothing, got {label_smoothing:g}")
+        maps = self._all_maps(images)
+        with torch.autocast(images.device.type, enabled=False):
+            ensemble, auxiliary, logits = self.losses_of(maps, base_labels)
+            return Losses(ensemble + auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+
+    def _all_maps(self, images: Tensor) -> list[Tensor]:
+        """Maps [..., c, h, w] of every member, and last those of the student."""
+        return [_maps(network, images) for network in [*self.networks, self.backbone]]
+
+    def losses_of(self, maps: list[Tensor], base_labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The ensemble's loss, the student's, and the student's logits, of maps and labels [...]."""
+        heads = [*self.network_heads, self.student_head]
+        *of_members, student = (head(x.mean((-2, -1))) for head, x in zip(heads, maps, strict=True))
+        members = torch.stack(of_members, dim=-2)  # [..., H, C]
+        ensemble = self.ensemble_loss(members, base_labels, self.active(base_labels))
+        return ensemble, self.distillation_loss(student, members.detach(), base_labels), student
+
+    def ensemble_loss(self, logits: Tensor, labels: Tensor, active: Tensor) -> Tensor:
+        """The sum of the members' cross-entropies, and their relation.
+
+        Args:
+            logits: [..., H, C].
+            labels: [...].
+            active: [..., H], 1 for members that take part, 0 for others.
+        """
+        each = F.cross_entropy(
+            logits.flatten(0, -2), labels.unsqueeze(-1).expand(active.shape).flatten(), reduction="none"
+        )
+        together = (each.view(active.shape) * active).sum(-1).mean()
+        return together + self.relation_weight * self.relation_of(logits, labels, active)
+
+    def relation_of(self, logits: Tensor, labels: Tensor, active: Tensor) -> Tensor:
+        """How members stand to one another in what they say of wrong classes, the mean over pairs of active members.
+
+        Cooperation: the cross-entropy of one with the other. Diversity: the cosine.
+        """
+        p = (logits / self.relation_temperature).softmax(-1)
+        wrong = p * (1 - F.one_hot(labels, p.shape[-1]).to(p)).unsqueeze(-2)
+        if self.relation == "cooperation":
+            pairs = -wrong @ (wrong + 1e-7).log().transpose(-1, -2)
+        else:
+            unit = wrong / (p.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+            pairs = unit @ unit.transpose(-1, -2)
+        both = active.unsqueeze(-1) * active.unsqueeze(-2)
+        both = both - torch.diag_embed(both.diagonal(dim1=-2, dim2=-1))
+        return ((pairs * both).sum((-2, -1)) / both.sum((-2, -1)).clamp(min=1)).mean()
+
+    def distillation_loss(self, student: Tensor, members: Tensor, labels: Tensor) -> Tensor:
+        """(1 - gamma) times the cross-entropy + gamma T^2 times that with the members' softened answers.
+
+        Args:
+            student: logits [..., C]. members: logits [..., H, C]. labels: [...].
+        """
+        t, gamma = self.distillation_temperature, self.distillation
+        target = members if self.targets == "logits" else (members / t).softmax(-1)
+        softened = -(target.mean(-2) * (student / t).log_softmax(-1)).sum(-1).mean()
+        plain = F.cross_entropy(student.flatten(0, -2), labels.flatten())
+        return (1 - gamma) * plain + gamma * t**2 * softened
+
+
+class _Active(Noise):
+    """Which members take part for each image: labels [B, ...] to 0 or 1 [B, ..., H]; in evaluation all do."""
+
+    def __init__(self, probability: float, members: int) -> None:
+        super().__init__()
+        self.probability, self.members = probability, members
+
+    def forward(self, labels: Tensor) -> Tensor:
+        if not self.training:
+            return torch.ones(*labels.shape, self.members, device=labels.device)
+        return (self.draw(labels, *labels.shape[1:], self.members) < self.probability).float()
+
+
+def _maps(network: nn.Module, images: Tensor) -> Tensor:
+    """What `Method.embed` does, with any network."""
+    flat = images.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+    features: Tensor = network(flat)
+    if features.dtype in (torch.bfloat16, torch.float16):
+        features = features.float()
+    return features.view(*images.shape[:-3], *features.shape[-3:])
+
+
+def _one_of(name: str, given: str, *allowed: str) -> None:
+    if given not in allowed:
+        raise ValueError(f"{name} must be one of {allowed}, got {given!r}")

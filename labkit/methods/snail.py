@@ -1,0 +1,144 @@
+"""SNAIL (Mishra et al., "A Simple Neural Attentive Meta-Learner", ICLR 2018).
+
+An episode is a sequence: its supports, each with its label, and one query without a label at the end. Causal
+convolutions and causal attention read it (its section 3), and what stands at the last place is the answer.
+
+The authors released no code. The numbers this file is tested on come from an unofficial port, which takes the softmax
+of its attention over the positions that ask; `softmax="queries"` is that form. The paper's, and the default, goes over
+the positions that are looked at. The port's results on miniImageNet were never reported.
+
+Training, of the port: by `loss`, from scratch, with a network of its own in front of it (384 numbers, dropout 0.9); way
+and shots as in the test, 1 query an episode, 32 episodes a step; Adam at the constant rate 1e-4, no weight decay, no
+label smoothing. The paper trains its own residual network with it, end to end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.common import checks
+from labkit.methods.base import Losses, Method
+from labkit.methods.noise import Noise, uniform
+
+
+class SNAIL(Method):
+    """Attention, temporal convolution, attention, temporal convolution, attention, and a linear layer.
+
+    The order of the supports is drawn for every episode in training, and one and the same in evaluation, where it must
+    not depend on what else is in the batch. It carries no meaning, but the answer depends on it a little.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
+        way, shot: N and K of all its episodes; its layers are made for sequences of N K + 1.
+        keys, values: widths of the three attentions, each pair for one.
+        filters: width of the temporal convolutions.
+        softmax: over ``"keys"``, as in the paper, or over ``"queries"``, as in the port.
+
+    Raises:
+        ValueError: an episode of another way or shot, classes with unequal numbers of shots, or unknown names.
+    """
+
+    way: int = 5
+    shot: int = 1
+    keys: Sequence[int] = (64, 256, 512)
+    values: Sequence[int] = (32, 128, 256)
+    filters: int = 128
+    softmax: str = "keys"
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        for name in ("way", "shot", "filters"):
+            checks.whole(name, getattr(self, name))
+        if self.softmax not in ("keys", "queries"):
+            raise ValueError(f"softmax must be 'keys' or 'queries', got {self.softmax!r}")
+        self.options |= {"keys": list(self.keys), "values": list(self.values)}  # as a file of a model has them
+        dilations = [2**i for i in range(1, math.ceil(math.log2(self.way * self.shot + 1)) + 1)]
+        layers: list[nn.Module] = []
+        width = self.channels + self.way
+        for i, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
+            layers.append(Attention(width, key, value, over_queries=self.softmax == "queries"))
+            width += value
+            if i < 2:
+                layers.append(TemporalConvolution(width, dilations, self.filters))
+                width += len(dilations) * self.filters
+        self.layers = nn.Sequential(*layers, nn.Linear(width, self.way))
+        self.shuffle = Noise()
+
+    def answers(self, support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        """The network's output at every place: supports [B, T - 1, c], their labels [B, T - 1], queries [B, c].
+
+        Returns:
+            [B, T, N]; the last place is the query's.
+        """
+        known = torch.cat([support, F.one_hot(labels, self.way).to(support.dtype)], dim=-1)
+        out: Tensor = self.layers(torch.cat([known, F.pad(query, (0, self.way)).unsqueeze(1)], dim=1))
+        return out
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """See `Method.score`."""
+        e, n, k = support.shape[:3]
+        if (n, k) != (self.way, self.shot):
+            raise ValueError(
+                f"this SNAIL reads episodes of {self.way} classes with {self.shot} shots each, and was given {n} "
+                f"classes with {k}: train one with way={n}, shot={k}"
+            )
+        if support_mask is not None and not support_mask.all():
+            raise ValueError("SNAIL reads a sequence of fixed length, in which no shot can be missing")
+        with torch.autocast(support.device.type, enabled=False):
+            if self.training:
+                places = self.shuffle.draw(support, n * k)
+            else:
+                places = uniform(torch.zeros(1, dtype=torch.int32, device=support.device), n * k).expand(e, -1)
+            order = places.argsort(-1)  # [E, N K]
+            s, q = support.mean((-2, -1)).flatten(1, 2), query.mean((-2, -1))
+            s = s.gather(1, order.unsqueeze(-1).expand_as(s)).repeat_interleave(q.shape[1], 0)
+            labels = (order // k).repeat_interleave(q.shape[1], 0)
+            return self.answers(s, labels, q.flatten(0, 1))[:, -1].view(e, -1, n)
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of what stands at the last place of every query's sequence."""
+        scores = self.score(*self.embed_together(support, query))
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+
+
+class Attention(nn.Module):
+    """Append to every place what it reads at itself and before (its attention block)."""
+
+    def __init__(self, width: int, key: int, value: int, over_queries: bool) -> None:
+        super().__init__()
+        self.to_query, self.to_key, self.to_value = (nn.Linear(width, out) for out in (key, key, value))
+        self.axis = 1 if over_queries else 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, width] to [B, T, width + value]."""
+        logits = self.to_query(x) @ self.to_key(x).mT / self.to_key.out_features**0.5  # [B, who asks, who is asked]
+        later = torch.ones(logits.shape[1:], dtype=torch.bool, device=x.device).triu(1)
+        weights = logits.masked_fill(later, float("-inf")).softmax(self.axis)
+        return torch.cat([x, weights @ self.to_value(x)], dim=-1)
+
+
+class TemporalConvolution(nn.Module):
+    """Dense blocks of growing dilation: each appends gated features of two places (its dense and TC blocks)."""
+
+    def __init__(self, width: int, dilations: list[int], filters: int) -> None:
+        super().__init__()
+        widths = [width + i * filters for i in range(len(dilations))]
+        self.dilations = dilations
+        self.filter = nn.ModuleList(
+            nn.Conv1d(w, filters, 2, dilation=d) for w, d in zip(widths, dilations, strict=True)
+        )
+        self.gate = nn.ModuleList(nn.Conv1d(w, filters, 2, dilation=d) for w, d in zip(widths, dilations, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, width] to [B, T, width + filters * blocks]."""
+        x = x.mT
+        for dilation, to_filter, to_gate in zip(self.dilations, self.filter, self.gate, strict=True):
+            past = F.pad(x, (dilation, 0))  # zeros before the start
+            x = torch.cat([x, to_filter(past).tanh() * to_gate(past).sigmoid()], dim=1)
+        return x.mT

@@ -1,0 +1,190 @@
+"""TADAM (Oreshkin et al., "TADAM: Task Dependent Adaptive Metric for Improved Few-Shot Learning", NeurIPS 2018).
+
+Three things on top of Prototypical Networks (its section 3): distances times a scale, a backbone whose layers the task
+scales and shifts (after FiLM), and classification of all base classes beside the episodes.
+
+Where paper and code differ, the code is followed, with which the published number was made: the paper learns or tunes
+its scale of the squared distance; the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
+`"prototypical"` is that without the scale, `"cosine"` the squared distance of normalised features.
+
+Authors' training (miniImageNet): from scratch; `loss` on episodes of 5 classes with 5 shots (whatever the test) and 32
+queries a task, 2 tasks a step, 30000 steps; SGD with momentum 0.9, rate 0.1, a tenth of it from step 15000, 17500 and
+20000 each; gradient norm clipped at 1; weight decay 5e-4, of the two numbers in front of each conditioning network
+0.01; no label smoothing. Beside it, at step s with probability 0.9^(1 + floor(s / 1500)), a step of
+`classification_loss`: 64 base images, the same optimiser. Here the two can be phases, or one loss with `global_weight`.
+Their network: 4 residual blocks of 3 convolutions, 64-128-256-512, max pooling after the first three.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
+
+EPSILON = 1e-6  # of the authors' normalisation
+
+
+class TADAM(Method):
+    """Scaled distances to class means, of features that depend on the task.
+
+    With `conditioned`, no picture has features without its episode: the supports go through the backbone as it is, the
+    mean of their class means says what the task is, and supports and queries then go through the backbone conditioned
+    by it. As with MAML, `embed` gives images back as they are, `score` takes images where other methods take features,
+    and evaluation embeds nothing once and for all. Without `conditioned`, features are features.
+
+    Every batch normalisation of the backbone is conditioned, those of shortcuts excepted. In training both passes take
+    their batch's statistics, as there.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`.
+        metric: ``"polynomial"``, ``"cosine"`` or ``"prototypical"``.
+        scale: alpha, multiplies the distance; the authors tried 0.5 to 20. ``"prototypical"`` has none.
+        conditioned: let the task condition the backbone.
+        start: of the learned numbers that gamma and beta are multiplied by; from 0, the authors' start, the backbone
+            begins as if unconditioned, and the conditioning networks have no gradient in the first step.
+        global_weight: of a classification of all base classes beside the episodes.
+
+    Raises:
+        ValueError: unknown names, or a backbone without batch normalisation to condition.
+    """
+
+    auxiliary_name = "global classification"
+    metric: str = "polynomial"
+    scale: float = 7.5
+    conditioned: bool = True
+    start: float = 0.0
+    global_weight: float = 0.0
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        if self.metric not in ("polynomial", "cosine", "prototypical"):
+            raise ValueError(f"metric must be 'polynomial', 'cosine' or 'prototypical', got {self.metric!r}")
+        self.global_classifier = nn.Linear(self.channels, self.classes)
+        self.films = nn.ModuleList()
+        if not self.conditioned:
+            return
+        for name, layer in self.backbone.named_modules():
+            if isinstance(layer, nn.BatchNorm2d) and "downsample" not in name:
+                film = Film(self.channels, layer.num_features, self.start)
+                layer.register_forward_hook(film.condition)  # a bound method: a copy of the model has its own
+                self.films.append(film)
+        if not self.films:
+            raise ValueError("this backbone has no batch normalisation to condition: use conditioned=False")
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The images themselves, where features depend on the task; else their features."""
+        return images if self.conditioned else self.features(images)
+
+    def features(self, images: Tensor, task: Tensor | None = None) -> Tensor:
+        """Maps of images [E, M, 3, H, W], of the conditioned backbone where tasks [E, c] are given."""
+        for film in self.films:
+            cast(Film, film).prepare(task)
+        maps = super().embed(images)
+        for film in self.films:
+            cast(Film, film).prepare(None)  # or a copy of the model would be one of its graph as well
+        return maps
+
+    def task(self, support: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """The mean of the class means of maps [E, N, K, c, h, w]: [E, c]."""
+        return mean_of_shots(support, support_mask).mean((1, -2, -1))
+
+    def in_task(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps of images, of supports and queries alike by the backbone that their supports condition."""
+        n, k = support.shape[1:3]
+        pictures = support.flatten(1, 2)
+        task = self.task(self.features(pictures).unflatten(1, (n, k)), support_mask)
+        both = self.features(torch.cat([pictures, query], dim=1), task)
+        of_support, of_query = both.split([n * k, query.shape[1]], dim=1)
+        return of_support.unflatten(1, (n, k)), of_query
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Scores [E, Q, N] of images where the backbone is conditioned, else of maps; see `Method.score`."""
+        if self.conditioned:
+            support, query = self.in_task(support, query, support_mask)
+        return self.compare(support, query, support_mask)
+
+    def compare(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """Scaled negative distances of pooled maps to their class means (its section 3, metric scaling)."""
+        with torch.autocast(support.device.type, enabled=False):
+            prototypes = mean_of_shots(support, support_mask).mean((-2, -1)).unsqueeze(1)
+            queries = query.mean((-2, -1)).unsqueeze(2)
+            if self.metric == "cosine":
+                return -self.scale * (_unit(queries) - _unit(prototypes)).square().sum(-1)
+            distance: Tensor = torch.linalg.vector_norm(queries - prototypes, dim=-1)
+            return -distance if self.metric == "prototypical" else -self.scale * distance
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of an episode's queries, and, if it has a weight, of the base classes at the queries."""
+        of_support, of_query = self.embed_together(support, query)
+        if self.conditioned:
+            of_support, of_query = self.in_task(of_support, of_query)
+        scores = self.compare(of_support, of_query)
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        if not self.global_weight:
+            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+        with torch.autocast(query.device.type, enabled=False):
+            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
+        return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+
+    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+        """Cross-entropy of base images [B, 3, H, W] among all base classes, by the backbone as it is."""
+        maps = self.features(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits = self.global_classifier(maps.mean((-2, -1)))
+            auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
+        return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+
+
+class Film(nn.Module):
+    """Gamma and beta of one layer, by two networks of the task, and the layer they condition.
+
+    Args:
+        inputs: c of the task.
+        width: channels of the layer.
+        start: of the two learned numbers in front of the networks' outputs.
+    """
+
+    def __init__(self, inputs: int, width: int, start: float) -> None:
+        super().__init__()
+        self.to_gamma, self.to_beta = (Conditioning(inputs, width) for _ in range(2))
+        self.gamma_weight, self.beta_weight = (nn.Parameter(torch.tensor(start)) for _ in range(2))
+        self.now: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, task: Tensor) -> tuple[Tensor, Tensor]:
+        """Gamma and beta of tasks [E, c], each [E, width]."""
+        return self.gamma_weight * self.to_gamma(task), self.beta_weight * self.to_beta(task)
+
+    def prepare(self, task: Tensor | None) -> None:
+        """Which tasks the next batch is of; None leaves the layer as it is."""
+        self.now = None if task is None else self(task)
+
+    def condition(self, layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        """A hook: (1 + gamma) h + beta, of a batch [E * M, width, h, w] that holds whole episodes."""
+        if self.now is None:
+            return out
+        gamma, beta = (x.to(out.dtype).repeat_interleave(len(out) // len(x), 0)[..., None, None] for x in self.now)
+        return (1 + gamma) * out + beta
+
+
+class Conditioning(nn.Module):
+    """Three linear layers, the last two with a way around: [E, inputs] to [E, width]."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, width)])
+
+    def forward(self, task: Tensor) -> Tensor:
+        first, second, third = self.layers
+        y = F.silu(first(task))
+        y = F.silu(second(y) + y)
+        out: Tensor = third(y) + y
+        return out
+
+
+def _unit(x: Tensor) -> Tensor:
+    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPSILON)
+    return unit

@@ -1,0 +1,105 @@
+"""TapNet (Yoon et al., "TapNet: Neural Network Augmented with Task-Adaptive Projection for Few-Shot Learning", ICML
+2019).
+
+Learned reference vectors stand for classes, whichever classes those are in an episode. What makes them fit is a space
+computed from the episode alone, in which every class mean lies in the direction of its reference (its section 3).
+
+The paper's v_k is phi_k minus the mean of the other references, the code's N phi_k minus the sum of all: N - 1 times as
+long, and the same once it is normalised. The learned bias b_k of each reference is the code's alone. The published
+number was made with the code, and so are these; there are no options.
+
+Authors' training (miniImageNet): from scratch, by `loss`; episodes of 20 classes with 5 shots (for 1 and for 5 shots in
+the test) and 8 queries a class, one a step, 50001 steps; Adam at rate 1e-3, a tenth of it from step 40000, weight decay
+rate 5e-4; residual network of 12 layers, mean of its map, 512 numbers; no label smoothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.common import checks
+from labkit.methods.base import Losses, Method, mean_of_shots
+
+EPSILON = 1e-6  # of the authors' normalisation
+
+
+class TapNet(Method):
+    """Distances to learned references, in a space where the references agree with the class means.
+
+    In training an episode of as many classes as there are references gives its k-th class the k-th of them. One of
+    fewer classes, and every episode in evaluation, chooses: class by class, in their order, takes the reference that
+    fits it best of those left. So scores depend a little on the order of the classes.
+
+    Args:
+        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
+        references: how many there are; the number of classes in a training episode.
+
+    Raises:
+        ValueError: more classes than references, or as many as channels, which leaves no space.
+    """
+
+    references: int = 20
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        checks.whole("references", self.references)
+        self.reference = nn.Linear(self.channels, self.references)  # phi, and b
+        nn.init.zeros_(self.reference.bias)
+
+    def chosen(self, prototypes: Tensor) -> Tensor:
+        """Which reference stands for which class: means [E, N, c] to [E, N]."""
+        phi, bias = self.reference.weight, self.reference.bias
+        fit = 2 * self.reference(prototypes) - prototypes.square().sum(-1, keepdim=True) - phi.square().sum(-1)
+        fit, taken = fit.detach(), torch.zeros_like(fit[:, 0], dtype=torch.bool)
+        found = []
+        for of_class in fit.unbind(1):
+            best = of_class.masked_fill(taken, float("-inf")).argmax(-1)
+            taken = taken | F.one_hot(best, len(bias)).bool()
+            found.append(best)
+        return torch.stack(found, 1)
+
+    def space(self, phi: Tensor, prototypes: Tensor) -> Tensor:
+        """An orthonormal basis [E, c, N] of what the projection takes away, the errors e_k.
+
+        M, the complement, is a constant of training: no gradient goes through it.
+        """
+        apart = phi.shape[1] * phi - phi.sum(1, keepdim=True)
+        errors = _unit(apart) - _unit(prototypes)
+        basis: Tensor = torch.linalg.qr(errors.detach().mT).Q
+        return basis
+
+    def compare(self, prototypes: Tensor, query: Tensor, which: Tensor) -> Tensor:
+        """2 b_k - |(q - phi_k) M|^2: means [E, N, c], queries [E, Q, c], references [E, N] to [E, Q, N]."""
+        phi, bias = self.reference.weight[which], self.reference.bias[which]
+        taken = self.space(phi, prototypes)
+        query, phi = (x - x @ taken @ taken.mT for x in (query, phi))
+        return 2 * bias.unsqueeze(1) - (query.unsqueeze(2) - phi.unsqueeze(1)).square().sum(-1)
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """See `Method.score`."""
+        n = support.shape[1]
+        if n > self.references or n >= self.channels:
+            raise ValueError(
+                f"TapNet needs a reference for each of the {n} classes and more channels than classes, and has "
+                f"{self.references} references and {self.channels} channels: train it with references={n} or more"
+            )
+        with torch.autocast(support.device.type, enabled=False):
+            prototypes = mean_of_shots(support, support_mask).mean((-2, -1))
+            if self.training and n == self.references:
+                which = torch.arange(n, device=support.device).expand(len(support), -1)
+            else:
+                which = self.chosen(prototypes)
+            return self.compare(prototypes, query.mean((-2, -1)), which)
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """Cross-entropy of the queries, for as many classes as the episode has."""
+        scores = self.score(*self.embed_together(support, query))
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+
+
+def _unit(x: Tensor) -> Tensor:
+    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPSILON)
+    return unit

@@ -1,0 +1,173 @@
+"""The state of a training: what a checkpoint holds, and what begins anew with every phase."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.data import ImageSet
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.evaluation.protocol import evaluate
+from labkit.methods.base import Method
+from labkit.methods.classifier import nearest_mean
+from labkit.models.checkpoints import save_model
+from labkit.training.checkpoints import load_state, read_metrics, save_state
+from labkit.training.distributed import first_only, mean, share, world
+from labkit.training.divergence import Watch, check_finite
+from labkit.training.logbook import Log, Logbook
+from labkit.training.optimisers import make_optimiser, set_modes
+from labkit.training.phases import Stretch, rate_at, stretches
+from labkit.training.settings import Experiment
+
+GROUP = 25  # steps that share a line of metrics
+KEPT = "The last good checkpoint is {file}, of step {step}."
+
+
+class Run:
+    """A training in progress.
+
+    Attributes:
+        step: steps done, of all phases.
+        best: validation accuracy in percent of the weights in ``best.safetensors``, in this phase.
+        totals: loss, its two parts and accuracy since the last line of metrics, of this process, on the device.
+        stretch: the phase that comes next, or the last one, and its place.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: Method,
+        base: ImageSet,
+        seed: int,
+        device: torch.device,
+        folder: Path,
+        log: Log | None = None,
+    ) -> None:
+        self.experiment, self.seed, self.device, self.folder = experiment, seed, device, folder
+        model.preprocessing = Preprocessing.of(base)
+        self.model: Method = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.step, self.best, self.kept = 0, 0.0, "There is no checkpoint yet."
+        self.totals = torch.zeros(4, device=device)
+        self.logbook = Logbook(folder, log)
+        self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed, "digest": base.provenance.digest})
+        self.enter()
+
+    def enter(self) -> None:
+        """Begin the phase that comes next: its optimiser, and what it freezes."""
+        ways = stretches(self.experiment.plan)
+        self.stretch: Stretch = next((s for s in ways if self.step < s.end), ways[-1])
+        phase = self.stretch.phase
+        set_modes(self.model, phase.rates)
+        self.optimiser = make_optimiser(self.model, phase, self.device)
+        self.watch = Watch(self.model, phase.size // world(), self.device)
+
+    def enter_if_over(self) -> None:
+        """Begin the next phase, if this one is done; nothing of it has been validated then."""
+        if self.step == self.stretch.end:
+            self.enter()
+        if self.done == 0:
+            self.best = 0.0
+
+    @property
+    def done(self) -> int:
+        """Steps of this phase that are done."""
+        return self.step - self.stretch.start
+
+    def own(self, step: int) -> Any:
+        """Numbers of the episodes, or pictures, of a step, as far as this process takes them."""
+        return share(self.stretch.numbers(step))
+
+    def check(self) -> None:
+        """Stops, at the latest before anything is written, if a step so far was not finite."""
+        self.watch.check(self.seed, self.stretch.phase.batch, self.own, self.kept)
+
+    def log_group(self) -> tuple[float, float]:
+        """A line of means over the step-group that ends here; its loss and accuracy."""
+        self.check()
+        loss, few_shot, auxiliary, accuracy = (mean(self.totals) / ((self.done - 1) % GROUP + 1)).tolist()
+        self.totals.zero_()
+        rate = rate_at(self.done - 1, self.stretch.phase)
+        line = {"loss": loss, "few_shot": few_shot, "auxiliary": auxiliary, "accuracy": accuracy, "rate": rate}
+        self.logbook.add(step=self.step, **line, **self._phase())
+        return loss, accuracy
+
+    def _phase(self) -> dict[str, str]:
+        """Lines name their phase where an experiment has several kinds."""
+        return {"phase": self.stretch.phase.name} if self.experiment.phases else {}
+
+    def validate(self, images: ImageSet) -> None:
+        """By the first process, which keeps the best weights; the others wait for it in their next step."""
+        self.check()
+        self._validate(images)
+
+    @first_only
+    def _validate(self, images: ImageSet) -> None:
+        e = self.experiment
+        check_finite(self.model.state_dict(), self.step, self.kept)
+        model = self.model if self.stretch.phase.selection == "method" else NearestMean(self.model)
+        result = evaluate(model, images, e.way, e.shot, e.test_query, e.validation_episodes, bfloat16=e.bfloat16)
+        self.logbook.add(step=self.step, validation=result.accuracy, ci95=result.ci95, **self._phase())
+        if result.accuracy > self.best:
+            self.best = result.accuracy
+            about = {"experiment": e.to_json(), "seed": self.seed, "step": self.step, "validation": result.summary()}
+            save_model(self.model, self.folder / "best.safetensors", about)
+
+    def save(self) -> None:
+        """Everything that `resume` needs, last: what it counts on is on the disk already."""
+        self.check()
+        self._save(mean(self.totals))
+
+    @first_only
+    def _save(self, totals: Tensor) -> None:
+        check_finite(self.model.state_dict(), self.step, self.kept)
+        state = {
+            "identity": self.identity,
+            "step": self.step,
+            "best": self.best,
+            "totals": totals,
+            "metrics": json.dumps(self.logbook.lines),
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        save_state(state, self.folder / "last.pt")
+        self.kept = KEPT.format(file=self.folder / "last.pt", step=self.step)
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint, if there is one; metrics written after it are dropped.
+
+        Raises:
+            ValueError: the folder holds another experiment or seed.
+        """
+        file = self.folder / "last.pt"
+        if file.exists():
+            state = load_state(file)
+            if json.loads(state["identity"]) != json.loads(self.identity):
+                raise ValueError(f"{self.folder} holds another experiment or seed: choose another folder or delete it")
+            self.model.load_state_dict(state["model"])
+            self.step, self.best, self.logbook.lines = state["step"], state["best"], read_metrics(state["metrics"])
+            self.enter()
+            if self.done:  # a state saved where a phase ends holds the optimiser of that one
+                self.optimiser.load_state_dict(state["optimiser"])
+            self.totals = state["totals"].to(self.device)
+            self.kept = KEPT.format(file=file, step=self.step)
+        self.logbook.rewrite()
+
+
+class NearestMean(torch.nn.Module):
+    """A method's features, compared with the means of the classes instead of by its own score."""
+
+    def __init__(self, model: Method) -> None:
+        super().__init__()
+        self.model, self.preprocessing = model, model.preprocessing
+
+    def embed(self, images: Tensor) -> Tensor:
+        """See `Method.embed`."""
+        return self.model.embed(images)
+
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        """See `Method.score`."""
+        return nearest_mean(support, query)
