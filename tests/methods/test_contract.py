@@ -143,7 +143,8 @@ def test_single_base_images_are_classified(model: Method) -> None:
     losses = model.train().classification_loss(images, labels)
     losses.total.backward()  # type: ignore[no-untyped-call]
     assert list(losses.scores.shape) == [4, CLASSES]
-    assert torch.equal(losses.total, losses.auxiliary) and losses.few_shot.item() == 0
+    assert torch.equal(losses.total, losses.auxiliary)
+    assert losses.few_shot.item() == 0
     assert all(p.grad is not None for p in model.backbone.parameters())
     smoothed = model.eval().classification_loss(images, labels, label_smoothing=0.5)
     assert not torch.equal(smoothed.total, model.classification_loss(images, labels).total)

@@ -1,4 +1,4 @@
-"""DeepEMD: its authors' numbers, its transport against a general linear program, its terms against naive ones, its gradients."""
+"""DeepEMD: its authors' numbers, its transport against a linear program, its terms and gradients."""
 
 import numpy as np
 import pytest
