@@ -2,8 +2,8 @@
 
 A new method is one file of `labkit.methods` and one line here:
 
-1. a class that inherits `Method` and calls ``super().__init__(backbone, classes, backbone_options)``;
-2. its own arguments come after those as keywords with defaults, and `recipe` returns them beside the inherited ones;
+1. a class that inherits `Method`; its layers are made in `build`;
+2. its own options are annotated class attributes with defaults, which `recipe` returns;
 3. ``score(support, query, support_mask)``: feature maps [E, N, K, c, h, w], [E, Q, c, h, w] to scores [E, Q, N];
 4. ``loss(support, query, labels, base_labels)``: images to `Losses`, usually by `embed_together` and its own score;
 5. no query and no episode may change the score of another; random numbers come from `labkit.methods.noise`.
