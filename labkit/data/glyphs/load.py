@@ -78,12 +78,12 @@ def load_glyphs(
         ValueError: unknown name or split, or a size, seed or number of images that cannot be.
     """
     classes = classes_of(name, split)
-    checks.whole("size", size, least=16, most=MAX_SIZE)
-    checks.whole("seed", seed, least=0, most=2**64 - 1)
+    size = checks.whole("size", size, least=16, most=MAX_SIZE)
+    seed = checks.whole("seed", seed, least=0, most=2**64 - 1)
     checks.kind("difficulty", difficulty, Difficulty, "a labkit.data.glyphs.load.Difficulty")
     if per_class is None:
         per_class = 600 if name == "glyphs-mini" else _tiered_per_class(size)
-    checks.whole("per_class", per_class)
+    per_class = checks.whole("per_class", per_class)
     drawn = check_release()
     details = {"seed": seed, "per_class": per_class, "difficulty": asdict(difficulty), "sample": drawn}
 
@@ -150,7 +150,8 @@ def _render_all(
     for file, shape in (("pixels.npy", (n, size, size, 3)), ("masks.npy", (n, size, (size + 7) // 8))):
         np.lib.format.open_memmap(folder / file, mode="w+", dtype=np.uint8, shape=shape).flush()
         with (folder / file).open("r+b") as handle:  # mapped, a full disk would be a SIGBUS; asked for here, an error
-            os.posix_fallocate(handle.fileno(), 0, (folder / file).stat().st_size)
+            if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+                os.posix_fallocate(handle.fileno(), 0, (folder / file).stat().st_size)
     jobs = [(folder, row, k * per_class, per_class, size, seed, difficulty) for k, row in enumerate(classes)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(len(jobs), cores)
