@@ -175,7 +175,7 @@ function bars(view, s, values, before, w, height, low, high, ticks) {
 }
 
 function drawFilter(store, view, s, w) {
-  const height = 92;
+  const height = Math.round(clamp(0.45 * w, 88, 112));
   const f = view.filterAt(view.n, view.cell);
   const before = view.moves ? view.filterAt(view.n, view.cell, true) : null;
   const ticks = [
@@ -187,7 +187,7 @@ function drawFilter(store, view, s, w) {
 }
 
 function drawGain(store, view, s, w) {
-  const height = 78;
+  const height = Math.round(clamp(0.36 * w, 76, 92));
   const { b } = view;
   const grown = (f) => Array.from(f, (v) => gain(v, view.t, b.rule, b.steps));
   const before = view.moves ? grown(view.filterAt(view.n, view.cell, true)) : null;

@@ -185,8 +185,10 @@ export function render({ model, el }) {
   const ui = build(el, store.header, alone);
   const widths = {};
   const measure = () => {
+    const before = JSON.stringify(widths);
     for (const stage of STAGES)
       widths[stage] = Math.max(120, Math.round(ui.stage[stage].drawing.clientWidth || 200));
+    return JSON.stringify(widths) !== before;
   };
   const state = () => ({ ...Object.fromEntries(SHARED.map((n) => [n, model.get(n)])), group: local.group });
 
@@ -606,16 +608,9 @@ export function render({ model, el }) {
     draw();
   };
   model.on("change:buffer", renew);
-  let wide = 0;
-  const seen = new ResizeObserver(() => {
-    if (el.clientWidth === wide) return;
-    wide = el.clientWidth;
-    requestAnimationFrame(() => {
-      measure();
-      draw();
-    });
-  });
-  seen.observe(el);
+  // Drawn anew when a drawing's width has changed, by the window, a theme or a tab that is shown again.
+  const seen = new ResizeObserver(() => requestAnimationFrame(() => measure() && draw()));
+  for (const stage of STAGES) seen.observe(ui.stage[stage].drawing);
   measure();
   draw();
   return () => {

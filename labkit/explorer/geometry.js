@@ -19,7 +19,7 @@ export function frame(width, size) {
 }
 
 // Bars of the groups: where they begin, where one ends, and which is at x.
-export const BARS = 30;
+export const BARS = 34;
 export const groupSpan = (g, groups, width) => [g, g + 1].map((k) => BARS + (k * (width - BARS - 2)) / groups);
 export const groupAt = (x, groups, width) =>
   clamp(Math.floor(((x - BARS) * groups) / (width - BARS - 2)), 0, groups - 1);

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 
 import labkit
 from labkit.explorer.widget import Explorer
-from tests.helpers.explorer_page import caption, more, points, press, scores, where
+from tests.helpers.explorer_page import LAYOUT, caption, more, points, press, scores, where
 from tests.helpers.places import ROOT
 from tests.helpers.servers import free_port, server
 
@@ -101,6 +101,13 @@ def test_it_shows_the_network_linked_with_two_sliders_and_no_key_folds_the_noteb
     expected = model.score(known.x_supp[:, :, None], known.x_q)[0, 0].tolist()
     np.testing.assert_allclose(scores(page), expected, rtol=1e-4)
     page.screenshot(path=KEPT / "jupyterlab.png")
+    box = page.locator(".dmf-explorer").bounding_box()
+    assert box
+    assert box["width"] > 800  # of the cell's output
+    assert box["height"] < 1.5 * box["width"]
+    layout = page.evaluate(LAYOUT)
+    assert not layout["wrong"]
+    assert layout["smallest"] > 10.9
 
     cells = page.locator(".jp-Cell:visible").count()
     sliders = page.locator(".widget-slider [role=slider]")
@@ -140,6 +147,7 @@ def test_it_shows_the_network_linked_with_two_sliders_and_no_key_folds_the_noteb
     page.wait_for_timeout(500)
     ink = page.eval_on_selector(".dmf-caption", "e => getComputedStyle(e).color.match(/[\\d.]+/g).map(Number)")
     assert min(ink[:3]) > 150, f"text is {ink} on a dark page"
+    assert not page.evaluate(LAYOUT)["wrong"]
     page.screenshot(path=KEPT / "jupyterlab-dark.png")
 
 

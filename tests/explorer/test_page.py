@@ -21,6 +21,7 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.explorer.precompute import MODES, Task, points_of, score
 from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_page import (
+    LAYOUT,
     SIZES,
     THEMES,
     bars,
@@ -300,7 +301,7 @@ def test_the_filter_told_is_the_bar_and_the_gain_its_exponential(page: Page) -> 
     point_at_group(page, group)
     value = bars(page, "filter")[group]
     expect(page.locator(".dmf-panel")).to_contain_text(f"Group {group + 1}")
-    told = re.search(r"= ([\d.]+)\. Each addend", page.locator(".dmf-panel").inner_text())
+    told = re.search(r"= ([\d.]+)\.\s+Each addend", page.locator(".dmf-panel").inner_text())
     assert told
     assert float(told[1]) == pytest.approx(value, abs=6e-4)
     assert bars(page, "gain")[group] == pytest.approx(np.exp(value), abs=2e-3)
@@ -396,38 +397,6 @@ def test_export_downloads_a_picture_and_a_drawing(page: Page, tmp_path: Path) ->
     width, height = Image.open(tmp_path / "explorer.png").size
     assert width > 2 * height > 500
     assert Image.open(tmp_path / "explorer.png").convert("L").getextrema() == (pytest.approx(0, abs=40), 255)
-
-
-# Texts of one drawing that overprint each other or leave it, the smallest size in which one is read, and the page.
-LAYOUT = """() => {
-  const wrong = [];
-  let smallest = 99;
-  for (const card of document.querySelectorAll('.dmf-card')) {
-    const all = [...card.querySelectorAll('svg text')].filter((t) => !t.classList.contains('number'));
-    const boxes = all.map((t) => [t, t.getBoundingClientRect()]);
-    const edge = card.getBoundingClientRect();
-    for (const [t, b] of boxes) {
-      const grown = t.ownerSVGElement.getBoundingClientRect().width / t.ownerSVGElement.viewBox.baseVal.width;
-      smallest = Math.min(smallest, parseFloat(getComputedStyle(t).fontSize) * grown);
-      if (b.left < edge.left - 1 || b.right > edge.right + 1) wrong.push(`${t.textContent} leaves its card`);
-    }
-    boxes.forEach(([t, a], i) => boxes.slice(i + 1).forEach(([u, b]) => {
-      const over = Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
-        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
-      if (over) wrong.push(`${t.textContent} | ${u.textContent}`);
-    }));
-    for (const t of all.filter((t) => t.closest('.class')))
-      for (const image of t.closest('.class').querySelectorAll('image')) {
-        const [a, b] = [t.getBoundingClientRect(), image.getBoundingClientRect()];
-        if (a.right > b.left + 1 && a.left < b.right - 1) wrong.push(`${t.textContent} on a picture`);
-      }
-    const caption = card.querySelector('.dmf-caption');
-    if (caption.scrollWidth > caption.clientWidth + 1) wrong.push(`${caption.textContent} is cut`);
-    smallest = Math.min(smallest, parseFloat(getComputedStyle(caption).fontSize));
-  }
-  const page = document.documentElement;
-  return {wrong, smallest, wide: page.scrollWidth - page.clientWidth, tall: page.scrollHeight};
-}"""
 
 
 @pytest.mark.parametrize(("size", "theme"), list(itertools.product(SIZES, THEMES)), ids=str)

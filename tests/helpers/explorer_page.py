@@ -15,6 +15,38 @@ SIZES = ((1440, 900), (1280, 720), (1000, 800), (700, 900), (1800, 1000))
 THEMES = ("light", "dark")
 
 
+# Texts of one drawing that overprint each other or leave it, the smallest size in which one is read, and the page.
+LAYOUT = """() => {
+  const wrong = [];
+  let smallest = 99;
+  for (const card of document.querySelectorAll('.dmf-card')) {
+    const all = [...card.querySelectorAll('svg text')].filter((t) => !t.classList.contains('number'));
+    const boxes = all.map((t) => [t, t.getBoundingClientRect()]);
+    const edge = card.getBoundingClientRect();
+    for (const [t, b] of boxes) {
+      const grown = t.ownerSVGElement.getBoundingClientRect().width / t.ownerSVGElement.viewBox.baseVal.width;
+      smallest = Math.min(smallest, parseFloat(getComputedStyle(t).fontSize) * grown);
+      if (b.left < edge.left - 1 || b.right > edge.right + 1) wrong.push(`${t.textContent} leaves its card`);
+    }
+    boxes.forEach(([t, a], i) => boxes.slice(i + 1).forEach(([u, b]) => {
+      const over = Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+      if (over) wrong.push(`${t.textContent} | ${u.textContent}`);
+    }));
+    for (const t of all.filter((t) => t.closest('.class')))
+      for (const image of t.closest('.class').querySelectorAll('image')) {
+        const [a, b] = [t.getBoundingClientRect(), image.getBoundingClientRect()];
+        if (a.right > b.left + 1 && a.left < b.right - 1) wrong.push(`${t.textContent} on a picture`);
+      }
+    const caption = card.querySelector('.dmf-caption');
+    if (caption.scrollWidth > caption.clientWidth + 1) wrong.push(`${caption.textContent} is cut`);
+    smallest = Math.min(smallest, parseFloat(getComputedStyle(caption).fontSize));
+  }
+  const page = document.documentElement;
+  return {wrong, smallest, wide: page.scrollWidth - page.clientWidth, tall: page.scrollHeight};
+}"""
+
+
 @contextmanager
 def opened(
     browser: Browser,
@@ -68,8 +100,8 @@ def point_at_group(page: Page, group: int, stage: str = "filter") -> None:
     """Move the mouse to a group's bar."""
     box = page.locator(f"[data-stage={stage}] svg").bounding_box()
     assert box
-    wide = (box["width"] - 32) / len(bars(page, stage))
-    page.mouse.move(box["x"] + 30 + (group + 0.5) * wide, box["y"] + 50)
+    wide = (box["width"] - 36) / len(bars(page, stage))
+    page.mouse.move(box["x"] + 34 + (group + 0.5) * wide, box["y"] + 50)
 
 
 def cells(page: Page) -> list[float]:
