@@ -14,13 +14,14 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
+from labkit.common import checks
 from labkit.common.files import explained, remove_scratch, scratch_prefix
 from labkit.data.sums import SUMS, check_sums, write_sums
 
 
 def cache_root() -> Path:
     """``$LABKIT_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit"))
+    return checks.path("LABKIT_CACHE", os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit"))
 
 
 def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from labkit.common import checks
 from labkit.common.errors import DataError
+from labkit.common.names import find, shown
 from labkit.data.folders import class_folders, csv_images, real_root, source_of
 from labkit.data.imageset import ImageSet
 from labkit.data.source import SPLITS, check_choice, load
@@ -80,6 +82,7 @@ def share_out(names: Sequence[str], shares: Sequence[float], seed: int) -> dict[
     Raises:
         ValueError: the shares are something else.
     """
+    shares = [checks.finite("a share", v) for v in checks.several("shares", shares, "three numbers that add up to 1")]
     if len(shares) != 3 or min(shares) < 0 or not abs(sum(shares) - 1) < 1e-6:
         raise ValueError(f"shares must be three numbers from 0 that add up to 1 (train, val, test), got {shares!r}")
     shuffled = np.random.default_rng(seed).permutation(len(names))
@@ -96,16 +99,21 @@ def check_listed(names: Sequence[str], classes: Mapping[str, Sequence[str]], whe
         DataError: a listed class does not exist.
         ValueError: a split of another name, or a class in two splits.
     """
+    expected = "the class names of each split, {'train': ['cat', 'dog'], 'test': ['owl']}"
+    checks.kind("classes", classes, Mapping, expected)
     home: dict[str, str] = {}
     for split, listed in classes.items():
         check_choice("a split in classes", split, SPLITS)
-        for name in listed:
-            if name not in names:
-                raise DataError(f"{where}: class {name!r} of the {split} split is not there; there are {_some(names)}")
+        for asked in checks.several(f"the classes of {split!r}", listed, expected, least=0):
+            name = find(checks.text("a class", asked, "a name"), names)
+            if name is None:
+                raise DataError(
+                    f"{where}: class {asked!r} of the {split} split is not there; there are {_some(shown(list(names)))}"
+                )
             if name in home:
                 raise ValueError(f"class {name!r} is listed for {home[name]!r} and for {split!r}; one split only")
             home[name] = split
-    return {split: sorted(classes.get(split, ())) for split in SPLITS}
+    return {split: sorted(name for name, of in home.items() if of == split) for split in SPLITS}
 
 
 def _some(names: Sequence[str]) -> str:

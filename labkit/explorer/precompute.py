@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit import plotting
+from labkit.common import checks
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
@@ -50,6 +51,13 @@ class Task:
     shots: tuple[int, ...]
     labels: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("names", "shots", "labels"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(checks.plain(v) for v in checks.several(name, value, "a series")))
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+
 
 def tasks_of(
     images: ImageSet,
@@ -61,8 +69,10 @@ def tasks_of(
 ) -> list[Task]:
     """Episodes of an `ImageSet`, once for every number of shots; `query` pictures a class, in the order of classes."""
     tasks = []
-    for number in episodes:
-        for shot in shots:
+    way, query = checks.whole("way", way), checks.whole("query", query)
+    for number in checks.several("episodes", episodes, "a list of whole numbers"):
+        for shot in checks.several("shots", shots, "a list of whole numbers"):
+            shot = checks.whole("a number of shots", shot)
             classes, support, queries, labels = EpisodeSampler(images, way, shot, query, seed).indices(number)
             order = np.argsort(labels, kind="stable")
             tasks.append(
@@ -152,7 +162,7 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
     x_supp, x_q = features.x_supp, features.x_q
     points = [points_of(model, mode, x_supp, x_q) for mode in MODES]
     filters = [model.filters(x_supp, x_q, p)[0, :, :, :, 0] for p in points]
-    stride = stride_of(model, task, x_q)
+    stride = model.stride
     grouped = x_q[0].unflatten(1, (model.groups, -1))  # [Q, g, c / g, h, w]
     growing = grouped.relu() if model.choices.relu else grouped
     weights = model.class_weights(x_supp)[0].unflatten(1, (model.groups, -1))
@@ -211,11 +221,6 @@ def points_of(model: DMF, mode: str, x_supp: Tensor, x_q: Tensor) -> Tensor:
     return starts + model.offsets(x_supp, x_q)
 
 
-def stride_of(model: DMF, task: Task, x_q: Tensor) -> float:
-    """Pixels a feature cell."""
-    return float(getattr(model.backbone, "stride", None) or task.query.shape[1] / x_q.shape[-1])
-
-
 def effects(model: DMF, task: Task) -> dict[str, float]:
     """What the explorer's toggles change in one task whose labels are known, as means over its pairs.
 
@@ -229,7 +234,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
     x_supp, x_q = features.x_supp, features.x_q
     with torch.inference_mode():
         points = {mode: points_of(model, mode, x_supp, x_q) for mode in MODES}
-        px = to_pixels(points["trained"], stride_of(model, task, x_q))
+        px = to_pixels(points["trained"], model.stride)
         one_less = points["trained"].clone()
         one_less[..., 0, :, px.shape[-2] // 2, px.shape[-1] // 2] = FAR
         scores = {

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
+from labkit.common import checks
 from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import Episode
@@ -35,6 +36,15 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
     "#000000",
 )
 HEAT = "cividis"
+
+
+MOST_INCHES = 60  # of a figure's height: pictures become smaller instead
+MOST_ROWS = 300  # of pictures, by name, in one figure
+
+
+def text(name: str) -> str:
+    """A name, drawn as it is: matplotlib reads what stands between two ``$`` as mathematics."""
+    return str(name).replace("$", r"\$")
 
 
 def use_style() -> None:
@@ -56,11 +66,11 @@ def use_style() -> None:
 
 def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
     """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; then it may still be shown."""
-    folder = Path(runs) / "figures"
+    folder = checks.path("runs", runs, "the path of a folder") / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
-    (folder / f"{name}.json").write_text(json.dumps({"how": how, "versions": versions()}, indent=1))
+    (folder / f"{name}.json").write_text(json.dumps({"how": checks.plain(how), "versions": versions()}, indent=1))
 
 
 def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None = None) -> None:
@@ -68,7 +78,7 @@ def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None =
     ax.imshow(np.asarray(pixels))
     ax.set(xticks=[], yticks=[])
     if title:
-        ax.set_title(textwrap.fill(title, 16), fontsize=7)
+        ax.set_title(text(textwrap.fill(title, 16)), fontsize=7)
     for spine in ax.spines.values():
         spine.set(visible=frame is not None, color=frame or BLACK, linewidth=3)
 
@@ -77,7 +87,7 @@ def show_heat(ax: Axes, values: ArrayLike, title: str = "", low: float | None = 
     """A map of h x w cells as colours from `low` to `high`; returns what a colour bar needs."""
     shown = ax.imshow(np.asarray(values), cmap=HEAT, vmin=low, vmax=high)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=8)
+    ax.set_title(text(title), fontsize=8)
     for spine in ax.spines.values():
         spine.set_visible(False)
     return shown
@@ -96,7 +106,7 @@ def image_grid(
     titles: Sequence[Sequence[str]] | None = None,
     frame: str | None = None,
 ) -> Figure:
-    """Rows of pictures, each row with its name to the left.
+    """Rows of pictures, each row with its name to the left; of more than `MOST_ROWS` rows the first.
 
     Args:
         rows: pictures uint8 [size, size, 3]; rows may differ in length.
@@ -105,12 +115,14 @@ def image_grid(
         titles: what stands above each picture; shorter than `rows`, it is only for the first of them.
         frame: a colour around the first picture of every row.
     """
+    left_out = len(rows) - MOST_ROWS
+    rows, names = rows[:MOST_ROWS], names[:MOST_ROWS]
     columns = max(len(row) for row in rows)
     labels = ["\n".join(textwrap.fill(line, 22) for line in name.split("\n")) for name in names]
     beside = 0.15 + 0.062 * max(len(line) for label in labels for line in label.split("\n"))  # inches for the names
     above = 0 if titles is None else 0.2 * len(titles)  # inches for the titles
-    height = (width - beside) / columns * len(rows) + above
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
+    height = min((width - beside) / columns * len(rows), MOST_INCHES) + above
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False, layout="constrained")
     _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     for ax in axes.ravel():
         ax.axis("off")
@@ -119,7 +131,9 @@ def image_grid(
         for c, (pixels, title, ax) in enumerate(zip(row, over, line, strict=False)):
             ax.axis("on")
             show_image(ax, pixels, title, frame=frame if c == 0 else None)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+        line[0].set_ylabel(text(label), rotation=0, ha="right", va="center", fontsize=7)
+    if left_out > 0:
+        figure.supxlabel(f"and {left_out} more", fontsize=7)
     return figure
 
 
@@ -147,7 +161,7 @@ def show_episode(images: ImageSet, episode: Episode, queries: int = 5, width: fl
         for ax, i in zip(axes[n], [*episode.support_index[n].tolist(), *own.tolist()], strict=False):
             show_image(ax, images.pixels[i], frame=BLUE if i in episode.support_index[n] else None)
         name = readable(images.class_names[int(episode.classes[n])])
-        axes[n, 0].set_ylabel(textwrap.fill(name, 22), rotation=0, ha="right", va="center", fontsize=7)
+        axes[n, 0].set_ylabel(text(textwrap.fill(name, 22)), rotation=0, ha="right", va="center", fontsize=7)
     axes[0, 0].set_title("support", color=BLUE)
     axes[0, shot].set_title("query", loc="left")
     return figure
@@ -170,7 +184,7 @@ def heat_row(
     low, high = (v if v is not None else f for v, f in zip(limits, (values.min(), values.max()), strict=True))
     for ax, value, title in zip(axes[extra:], values, titles, strict=True):
         shown = show_heat(ax, value, title, low, high)
-    figure.colorbar(shown, ax=axes, label=label)
+    figure.colorbar(shown, ax=axes, label=text(label))
     return figure
 
 
@@ -180,7 +194,7 @@ def picture_and_heat(pictures: Sequence[ArrayLike], maps: Sequence[ArrayLike], l
     for column, picture, values in zip(axes.T, pictures, maps, strict=True):
         show_image(column[0], picture)
         show_heat(column[1], values)
-    axes[1, 0].set_ylabel(label)
+    axes[1, 0].set_ylabel(text(label))
     return figure
 
 
@@ -263,7 +277,7 @@ def learning_curves(
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
     axes[0].plot(steps, [m["few_shot"] for m in training], label="few-shot")
     if auxiliary:
-        axes[0].plot(steps, [m["auxiliary"] for m in training], label=auxiliary)
+        axes[0].plot(steps, [m["auxiliary"] for m in training], label=text(auxiliary))
     axes[0].set(title="Loss", xlabel="step")
     axes[0].legend()
     axes[1].plot(steps, [m["accuracy"] for m in training], color=SKY, label="base classes, augmented")
@@ -290,7 +304,14 @@ def accuracy_bars(accuracies: Mapping[str, tuple[float, float]], chance: float) 
     figure, ax = plt.subplots(figsize=(6, 0.55 * len(accuracies) + 0.9))
     names = list(accuracies)
     values = [accuracies[n][0] for n in names]
-    ax.barh(names, values, xerr=[accuracies[n][1] for n in names], color=BLUE, height=0.6, capsize=3)
+    ax.barh(
+        [text(name) for name in names],
+        values,
+        xerr=[accuracies[n][1] for n in names],
+        color=BLUE,
+        height=0.6,
+        capsize=3,
+    )
     for row, name in enumerate(names):
         ax.text(1, row, f"{accuracies[name][0]:.1f} ± {accuracies[name][1]:.1f}", va="center", color="white")
     ax.axvline(chance, color=BLACK, linestyle=":", linewidth=1)
@@ -307,9 +328,9 @@ def episode_histograms(results: Mapping[str, Result], method: str, reference: st
     reach = max(30, int(abs(lead).max()))
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
     axes[0].hist(own, bins=range(0, 102, 4), color=BLUE)
-    axes[0].set(xlabel=f"accuracy of {method} in an episode, %", ylabel="episodes")
+    axes[0].set(xlabel=f"accuracy of {text(method)} in an episode, %", ylabel="episodes")
     axes[1].hist(lead, bins=range(-reach, reach + 1, 2), color=GREEN)
-    axes[1].set(xlabel=f"{method} - {reference}, points (mean {lead.mean():.2f} ± {half:.2f})")
+    axes[1].set(xlabel=f"{text(method)} - {text(reference)}, points (mean {lead.mean():.2f} ± {half:.2f})")
     return figure
 
 
@@ -332,11 +353,11 @@ def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
                 marker="s" if sees == "object alone" else "o",
                 markersize=4,
                 capsize=2,
-                label=sees,
+                label=text(sees),
             )
         ax.axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
         ax.text(sheet["displacement"].max(), chance - 2.5, "chance", ha="right", va="top", fontsize=7)
-        ax.set(title=method[0].upper() + method[1:], xlabel="displacement of the object")
+        ax.set(title=text(method)[0].upper() + text(method)[1:], xlabel="displacement of the object")
         ax.set_xticks(sorted(sheet["displacement"].unique()))
     axes[0, 0].set(ylabel="accuracy, % (bars: 95 % interval)", ylim=(0, max(60, 1.12 * sheet["accuracy"].max())))
     axes[0, 0].legend(*_last_first(axes[0, 0]), loc="upper right")
@@ -364,7 +385,7 @@ def show_pairs(
         width: of the figure, in inches.
     """
     rows = -(-len(pairs) // columns)
-    size = (width, rows * (width / columns / 2.12 + 0.45))
+    size = (width, min(rows * (width / columns / 2.12 + 0.45), MOST_INCHES))
     figure, axes = plt.subplots(rows, 3 * columns, figsize=size, squeeze=False, width_ratios=[1, 1, 0.12] * columns)
     for ax in axes.ravel():
         ax.axis("off")
@@ -374,8 +395,8 @@ def show_pairs(
             ax.axis("on")
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             ax.set(xticks=[], yticks=[])
-            ax.set_xlabel(textwrap.fill(name, 22), fontsize=6.5)
+            ax.set_xlabel(text(textwrap.fill(name, 22)), fontsize=6.5)
             for spine in ax.spines.values():
                 spine.set(visible=True, color="0.75")
-        axes[k // columns, left].set_title(caption, fontsize=8, loc="left")
+        axes[k // columns, left].set_title(text(caption), fontsize=8, loc="left")
     return figure

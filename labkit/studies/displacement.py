@@ -263,9 +263,9 @@ def landing(
             x_q = features(level.query[pair])[torch.from_numpy(query)][None]
             starts, offsets = own_points(model, x_supp, x_q, torch.from_numpy(labels)[None])
         side = offsets.shape[-1]
-        own = to_pixels((starts + offsets)[0].numpy(), plan.size / side)
+        own = to_pixels((starts + offsets)[0].numpy(), model.stride)
         target = boxes(plan, level.support[pair])[support[labels, 0]][:, None]
-        cells = to_pixels(np.indices((side, side), dtype=float), plan.size / side)[None]
+        cells = to_pixels(np.indices((side, side), dtype=float), model.stride)[None]
         asked = _within(cells, boxes(plan, level.query[pair])[query])
         hit = _within(own, target) & asked[:, None]
         inside, sampled = inside + hit.sum(), sampled + own.shape[1] * asked.sum()
