@@ -79,7 +79,7 @@ class Method(nn.Module):
         self._stride: float | None = None
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
-        self.options = self.option_defaults() | checks.plain(options)
+        self.options: dict[str, Any] = self.option_defaults() | checks.plain(options)
         for name, value in self.options.items():
             setattr(self, name, value)
         self.build()

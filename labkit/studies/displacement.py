@@ -328,7 +328,7 @@ def load_method(name: str, weights: Path | None = None) -> Any:
     """
     file, changes, _ = METHODS[name]
     mine = weights and weights / f"{file}.safetensors"
-    model = load_model(mine if mine and mine.exists() else file)
+    model: Any = load_model(mine if mine and mine.exists() else file)
     return model.variant(**changes) if changes else model
 
 

@@ -266,7 +266,7 @@ def load_network(name: str) -> Any:
         KeyError: there is none of that name.
     """
     file, changes = NETWORKS[name]
-    model = load_model(file)
+    model: Any = load_model(file)
     return model.variant(**changes) if changes else model
 
 

@@ -279,7 +279,7 @@ class _Run:
 
     def __init__(self, experiment: Experiment, base: ImageSet, seed: int, device: torch.device, folder: Path) -> None:
         self.experiment, self.seed, self.device, self.folder = experiment, seed, device, folder
-        model = build_model(experiment, len(base.class_names), seed)
+        model: Any = build_model(experiment, len(base.class_names), seed)
         model.preprocessing = Preprocessing.of(base)
         self.model = model.to(device, memory_format=torch.channels_last).train()
         self.optimiser = torch.optim.SGD(

@@ -292,7 +292,8 @@ def _sampled(form: Callable[[Tensor, Tensor], Tensor], maps: Tensor, points: Ten
 def agreement(setting: Setting) -> dict[str, Any]:
     """Accuracy of the shipped quick model: float32, bfloat16, and the literal head, on the same novel episodes."""
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
-    model = load_model("quick", setting.device).variant(alignment="rk4")
+    shipped: Any = load_model("quick", setting.device)
+    model = shipped.variant(alignment="rk4")
     results = {
         "float32": evaluate(model, images, episodes=setting.episodes),
         "bfloat16": evaluate(model, images, episodes=setting.episodes, bfloat16=True),
