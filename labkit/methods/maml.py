@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Losses, Method, weights_dtype
 from labkit.methods.noise import Noise
 
 Weights = dict[str, Tensor]
@@ -49,7 +49,8 @@ class MAML(Method):
 
     def embed(self, images: Tensor) -> Tensor:
         """The images themselves: MAML has no features of a picture alone."""
-        return images
+        dtype = weights_dtype(self)
+        return images if dtype is None else images.to(dtype)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # derivatives of derivatives
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
