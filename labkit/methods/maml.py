@@ -98,6 +98,7 @@ class MAML(Method):
 
     def outputs(self, weights: Weights, images: Tensor, support: int) -> Tensor:
         """The learner with other weights than its own, on images of which the first `support` are the support."""
+        support, query = self.embed(support), self.embed(query)
         for layer in self.modules():
             if isinstance(layer, SupportNorm):
                 layer.support = support
