@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from labkit.common.files import write_atomically
 from labkit.data import load_images
@@ -35,7 +36,7 @@ def main(given: argparse.Namespace) -> int:
     from labkit.explorer.presets import search  # these need the notebooks' packages
     from labkit.explorer.widget import Explorer
 
-    models = {str(name): load_model(name) for name in given.weights}
+    models: dict[str, Any] = {str(name): load_model(name) for name in given.weights}
     first = next(iter(models.values()))
     trained = read_header(given.weights[0])["about"].get("experiment", {})
     options = {"per_class": trained["per_class"]} if trained.get("per_class") else {}

@@ -27,7 +27,7 @@ def peak_memory() -> int | None:
 
 
 def reserve(file: BinaryIO, size: int) -> None:
-    """Make sure that the disk holds all `size` bytes of a file, which is `size` bytes long already and all zeros.
+    """Make sure that the disk holds all `size` bytes of a file that is `size` bytes long already; it stays as it is.
 
     A file that is written through a memory map ends the process, instead of raising, when the disk is full.
 
@@ -37,7 +37,9 @@ def reserve(file: BinaryIO, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
         return
-    file.seek(0)
     for start in range(0, size, BLOCK):
-        file.write(bytes(min(BLOCK, size - start)))
+        file.seek(start)
+        block = file.read(BLOCK)
+        file.seek(start)
+        file.write(block)
     file.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def runs_folder(value: Any) -> Path:
     """
     folder = checks.path("runs", value, "the path of a folder")
     if folder.parts[:1] == ("..",) and Path(NOTEBOOKS, "01_episodes.ipynb").is_file():
-        folder = Path(NOTEBOOKS, folder).resolve()
+        folder = Path(os.path.normpath(Path(NOTEBOOKS, folder)))
     return folder
 
 

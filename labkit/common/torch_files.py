@@ -51,10 +51,46 @@ def _parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-# All that a file may name, and what it gets.
+class _Namespace(Table):
+    """Stands in for an `argparse.Namespace`, the options of a training, which many keep beside the weights."""
+
+
+def _default_table(*_: Any) -> Table:
+    return Table()  # of a defaultdict; its items follow
+
+
+def _counter(items: Any = ()) -> Table:
+    return Table(items.items() if isinstance(items, Table) else ())
+
+
+def _series(items: Any = ()) -> Any:
+    if not isinstance(items, list | tuple):
+        raise Refused(f"a set or a shape of a {type(items).__name__}")
+    return items
+
+
+def _text(*parts: Any) -> str:
+    if not all(isinstance(part, str | bytes | int) for part in parts):
+        raise Refused("a device or a path that is not made of text")
+    return "/".join(part.decode("latin1") if isinstance(part, bytes) else str(part) for part in parts)
+
+
+# All that a file may name, and what it gets. Beside weights lie an accuracy, options, the states of optimiser, schedule
+# and random numbers.
 ALLOWED: Mapping[str, Any] = {
-    **{name: safe_pickle.ALLOWED[name] for name in ("collections.OrderedDict", "_codecs.encode", "numpy.dtype")},
-    "numpy.core.multiarray.scalar": safe_pickle.ALLOWED["numpy.core.multiarray.scalar"],  # an accuracy, beside weights
+    **safe_pickle.ALLOWED,
+    "argparse.Namespace": _Namespace,
+    "types.SimpleNamespace": _Namespace,
+    "collections.defaultdict": _default_table,
+    "collections.Counter": _counter,
+    "builtins.set": _series,
+    "builtins.frozenset": _series,
+    "torch.Size": _series,
+    "torch.device": _text,
+    **{f"pathlib.{name}": _text for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")},
+    # The first value of a missing key of a defaultdict: never called, so a name will do.
+    **{f"builtins.{name}": name for name in ("int", "float", "str", "list", "dict", "bool", "tuple")},
+    **{f"torch.{str(dtype)[6:]}": str(dtype) for dtype in STORAGES.values()},
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     **{f"torch.{name}Storage": dtype for name, dtype in STORAGES.items()},
@@ -101,8 +137,24 @@ class _TorchReader(Reader):
             self.storages[key] = _Storage(dtype, count)
         return self.storages[key]
 
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class({"__builtin__": "builtins", "pathlib._local": "pathlib"}.get(module, module), name)
+
+    def load_newobj(self) -> None:
+        arguments, kind = self.stack.pop(), self.stack.pop()
+        if kind is not _Namespace or arguments != ():
+            raise Refused("an instance of a class")
+        self.append(_Namespace())
+
     def load_build(self) -> None:
-        if isinstance(self.stack[-2], Table):
+        if isinstance(self.stack[-2], _Namespace):
+            state = self.stack.pop()
+            if not isinstance(state, Table):
+                raise Refused("options that are no dictionary")
+            self.charge([state])
+            for key, value in state.items():
+                self.stack[-1][key] = value
+        elif isinstance(self.stack[-2], Table):
             self.stack.pop()  # a state dict's version numbers
         else:
             super().load_build()
@@ -111,6 +163,7 @@ class _TorchReader(Reader):
         **Reader.dispatch,
         pickle.BINPERSID[0]: pickle._Unpickler.dispatch[pickle.BINPERSID[0]],
         pickle.BUILD[0]: load_build,
+        pickle.NEWOBJ[0]: load_newobj,
     }
 
 

@@ -176,6 +176,7 @@ def share_out(names: Sequence[str], shares: Sequence[float], seed: int) -> dict[
     Raises:
         ValueError: the shares are something else.
     """
+    shares = [checks.finite("a share", v) for v in checks.several("shares", shares, "three numbers that add up to 1")]
     if len(shares) != 3 or min(shares) < 0 or not abs(sum(shares) - 1) < 1e-6:
         raise ValueError(f"shares must be three numbers from 0 that add up to 1 (train, val, test), got {shares!r}")
     shuffled = np.random.default_rng(seed).permutation(len(names))

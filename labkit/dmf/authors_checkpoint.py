@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mode
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from labkit.common import checks
 from labkit.common.devices import available
 from labkit.common.files import write_atomically
 from labkit.common.torch_files import read_torch
@@ -24,6 +26,10 @@ from labkit.dmf.options import PRESETS
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.shapes_only import shapes_only
 
+NESTS = ("state_dict", "model", "net", "params", "network", "module", "model_state_dict")  # of a checkpoint's network
+NETWORK = re.compile(r"(?:^|\.)(base\.layer\d|dw_gen\.|global_clasifier\.)")
+WRAPPERS = re.compile(r"(?:(?<=^)|(?<=\.))(?:module|_orig_mod)\.")
+DEPTH, LISTED = 4, 8  # dictionaries in one another that are looked into; keys that a message names
 SIZE = 84  # of the images it is trained on; the file does not say how they were resized
 OTHERS = {"CAN (Hou et al., 2019)": r"cam\.", "FEAT (Ye et al., 2020)": r"(encoder|slf_attn)\."}
 
@@ -49,15 +55,15 @@ OF_TRAINING = ("rtol", "atol", "few_shot_loss", "loss_weights", "global_reads", 
 def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
     """A `DMF` in the ``"released"`` preset with the weights of an authors' checkpoint, in eval mode.
 
-    Width of the ResNet-12, groups and base classes follow from the shapes. A bare state dict is read too, and the
-    names that DataParallel gives.
+    Width of the ResNet-12, groups and base classes follow from the shapes. A bare state dict is read too, one within
+    other dictionaries (``{"model": ...}``), and names with a prefix, as DataParallel, torch.compile and wrappers give.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a checkpoint of theirs, one of CAN or FEAT, one with kernel 3, or keys that are missing,
             unexpected or misshapen, all of them listed with what was expected.
     """
-    file = Path(path)
+    file = checks.path("path", path, "the path of a checkpoint")
     if not file.is_file():
         raise FileNotFoundError(f"there is no checkpoint {file}")
     theirs = _state_of(read_torch(file.read_bytes(), file), file)
@@ -65,7 +71,10 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
         if any(re.match(pattern, key) for key in theirs) and "dw_gen.off_conv.weight" not in theirs:
             raise ValueError(f"{file} is a checkpoint of {method}, not of DMF")
     if not any(key.startswith(("base.layer", "dw_gen.")) for key in theirs):
-        raise ValueError(f"{file} is not a DMF checkpoint: of its {len(theirs)} keys none is in base.layer or dw_gen")
+        some = ", ".join(list(theirs)[:LISTED]) + (", ..." if len(theirs) > LISTED else "")
+        raise ValueError(
+            f"{file} is not a DMF checkpoint: of its {len(theirs)} keys none is in base.layer or dw_gen; it has {some}"
+        )
     channels = 4 * max(1, round(_size(theirs, CHANNELS, 640) / 4))  # as `ResNet12` rounds them
     rows, classes = _size(theirs, ROWS, 64), _size(theirs, CLASSES, 64)
     if rows % 9 == 0 and channels % rows:
@@ -99,6 +108,8 @@ def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0
     Raises:
         ValueError: the released code could not compute what the model computes; says why.
     """
+    checks.kind("model", model, DMF, "a labkit.DMF")
+    acc, epoch = checks.finite("acc", acc), checks.whole("epoch", epoch, least=0)
     released = PRESETS["released"]
     reasons = [
         f"{name} is {value!r} (released: {getattr(released, name)!r})"
@@ -112,20 +123,43 @@ def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0
     state = {_their_name(name): value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     state |= {key: state["base.layer3.0.num_batches_tracked"].clone() for key in UNUSED}
     buffer = io.BytesIO()
-    content = {"state_dict": state, "acc": float(acc), "epoch": int(epoch)}
+    content = {"state_dict": state, "acc": acc, "epoch": epoch}
     torch.save(content, buffer, _use_new_zipfile_serialization=False)  # the zipped form came with PyTorch 1.6
-    write_atomically(Path(path), buffer.getvalue())
+    write_atomically(checks.path("path", path), buffer.getvalue())
 
 
 def _state_of(content: Any, file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint or of a bare state dict, without DataParallel's prefix."""
+    """The tensors of a checkpoint, wherever in it they lie, under the names that the released code gives them."""
+    states = {where: state for where, state in _nested(content, "") if state}
+    ours = {where: state for where, state in states.items() if any(NETWORK.search(key) for key in state)}
+    if len(ours) > 1:
+        ours = {where: state for where, state in ours.items() if where.split(".")[-1] in NESTS} or ours
+    if len(ours) > 1:
+        raise ValueError(f"{file} holds several networks, {', '.join(map(repr, ours))}: save the one that is meant")
+    if ours or states:
+        return _plain_names(max((ours or states).values(), key=len))
+    found = f"a {type(content).__name__}"
     if isinstance(content, Mapping):
-        content = content.get("state_dict", content.get("params", content))
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise ValueError(f"{file} holds no state dict: names with tensors were expected")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+        keys = [f"{key!r} (a {type(value).__name__})" for key, value in content.items()]
+        found = ", ".join(keys[:LISTED]) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
+    raise ValueError(f"{file} holds no state dict: names with tensors were expected, and there is {found or 'nothing'}")
+
+
+def _nested(content: Any, where: str, depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every dictionary in a checkpoint that holds tensors by name, with the keys that lead to it."""
+    if not isinstance(content, Mapping) or depth > DEPTH:
+        return
+    yield where, {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    for key, value in content.items():
+        yield from _nested(value, f"{where}.{key}".lstrip("."), depth + 1)
+
+
+def _plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without what DataParallel and torch.compile put into names, and without a prefix of all the rest."""
+    plain = {WRAPPERS.sub("", key): value for key, value in state.items()}
+    starts = Counter(key[: found.start(1)] for key in plain if (found := NETWORK.search(key)))
+    prefix = starts.most_common(1)[0][0] if starts else ""
+    return {key.removeprefix(prefix): value for key, value in plain.items()}
 
 
 def _size(theirs: Mapping[str, Tensor], told_by: Mapping[str, int], usual: int) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit import plotting
+from labkit.common import checks
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import TAPS, to_pixels
@@ -51,6 +52,13 @@ class Task:
     shots: tuple[int, ...]
     labels: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("names", "shots", "labels"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(checks.plain(v) for v in checks.several(name, value, "a series")))
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+
 
 def tasks_of(
     images: ImageSet,
@@ -62,8 +70,10 @@ def tasks_of(
 ) -> list[Task]:
     """Episodes of an `ImageSet`, once for every number of shots; `query` pictures a class, in the order of classes."""
     tasks = []
-    for number in episodes:
-        for shot in shots:
+    way, query = checks.whole("way", way), checks.whole("query", query)
+    for number in checks.several("episodes", episodes, "a list of whole numbers"):
+        for shot in checks.several("shots", shots, "a list of whole numbers"):
+            shot = checks.whole("a number of shots", shot)
             classes, support, queries, labels = EpisodeSampler(images, way, shot, query, seed).indices(number)
             order = np.argsort(labels, kind="stable")
             tasks.append(
@@ -156,8 +166,8 @@ def _colours(name: str, count: int) -> list[str]:
 def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[str, Any]:
     """What one network makes of one task: sizes, and where its arrays lie in the buffer."""
     x_supp, x_q = features.x_supp, features.x_q
-    stride = stride_of(model, task, x_q)
     h, w = x_q.shape[-2:]
+    stride = model.stride
     border = 2 * model.choices.border
     normal = [F.normalize(x[0].flatten(-2), dim=1) for x in (x_q, x_supp)]
     alike = torch.einsum("qcr,ncp->qnrp", *normal)
@@ -226,11 +236,6 @@ def points_of(model: DMF, mode: str, x_supp: Tensor, x_q: Tensor) -> Tensor:
     return starts + model.offsets(x_supp, x_q)
 
 
-def stride_of(model: DMF, task: Task, x_q: Tensor) -> float:
-    """Pixels a feature cell."""
-    return float(getattr(model.backbone, "stride", None) or task.query.shape[1] / x_q.shape[-1])
-
-
 def effects(model: DMF, task: Task) -> dict[str, float]:
     """What the explorer's toggles change in one task whose labels are known, as means over its pairs.
 
@@ -244,7 +249,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
     x_supp, x_q = features.x_supp, features.x_q
     with torch.inference_mode():
         points = {mode: points_of(model, mode, x_supp, x_q) for mode in MODES}
-        px = to_pixels(points["trained"], stride_of(model, task, x_q))
+        px = to_pixels(points["trained"], model.stride)
         one_less = points["trained"].clone()
         one_less[..., 0, :, px.shape[-2] // 2, px.shape[-1] // 2] = FAR
         looked = points | {"one less": one_less}

@@ -12,7 +12,7 @@ from torch import Tensor
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
-from labkit.explorer.precompute import MODES, Features, Task, embed, points_of, score, stride_of, tasks_of
+from labkit.explorer.precompute import MODES, Features, Task, embed, points_of, score, tasks_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
     bare, bare_rival = margins(scores["none"], labels)
     best_of_all = torch.stack([margins(s, labels)[0] for s in scores.values()]).amax(0)
     h, w = filters.shape[-2:]
-    px = to_pixels(points["trained"][0].cpu(), stride_of(model, task, x_q))  # [Q, N, 9, 2, h, w]
+    px = to_pixels(points["trained"][0].cpu(), model.stride)  # [Q, N, 9, 2, h, w]
     size, each = task.query.shape[1], torch.arange(len(labels))
     beyond = torch.maximum(-0.5 - px, px - (size - 0.5)).clamp(min=0).norm(dim=3)
     outside = (beyond > 0).sum(2)[each, labels]  # [Q, h, w]

@@ -26,13 +26,14 @@ import traitlets
 from torch import Tensor
 
 from labkit import plotting
+from labkit.common import checks
 from labkit.common.files import write_atomically
 from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
 from labkit.explorer import page, presets
-from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, precompute, stride_of, tasks_of
+from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, precompute, tasks_of
 
 EXPORT_BYTES = 20 * 2**20
 # The traits that say what is looked at.
@@ -52,6 +53,7 @@ class Explorer(anywidget.AnyWidget):
 
     Raises:
         ValueError: see `labkit.explorer.precompute.check`.
+        TypeError: no dictionary of networks, or no list of tasks.
     """
 
     _esm = page.esm()
@@ -74,8 +76,11 @@ class Explorer(anywidget.AnyWidget):
     everywhere = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, models: Mapping[str, DMF], tasks: Sequence[Task], folder: Path | str = "../runs") -> None:
+        checks.kind("models", models, Mapping, "DMF networks by the names they are shown under, {'mine': model}")
+        tasks = checks.several("tasks", tasks, "a list of labkit.explorer.precompute.Task", least=0)
         check(models, tasks)
-        self.models, self.tasks, self.folder = dict(models), list(tasks), Path(folder)
+        self.models = {str(checks.plain(name)): model for name, model in models.items()}
+        self.tasks, self.folder = tasks, checks.path("folder", folder, "the path of a folder")
         header, buffer, self.features = precompute(list(self.models.values()), self.tasks)
         header["checkpoints"] = list(self.models)
         of_first = {t: found for (t, m), found in self.features.items() if m == 0}
@@ -144,7 +149,7 @@ class Explorer(anywidget.AnyWidget):
             points = points_of(model, MODES[mode], x_supp, x_q)
             before = model.filters(x_supp, x_q, points)
             asked = points.clone()
-            asked[0, 0, 0, :, :, i, j] = _asked_points(request.get("points"), stride_of(model, task, x_q))
+            asked[0, 0, 0, :, :, i, j] = _asked_points(request.get("points"), model.stride)
             filters = model.filters(x_supp, x_q, asked)
             was, now = (model.score_maps(x_supp, x_q, f)[0, 0, 0] for f in (before, filters))
         inner = now[1:-1, 1:-1] if model.choices.border else now
@@ -199,7 +204,7 @@ class Explorer(anywidget.AnyWidget):
         """A PNG of the first view, for readers of a notebook whose widgets do not run: the query with its position,
         and where the first network looks in up to five classes."""
         model, task, known = next(iter(self.models.values())), self.tasks[0], self.features[0, 0]
-        stride, (i, j) = stride_of(model, task, known.x_q), (self.row, self.column)
+        stride, (i, j) = model.stride, (self.row, self.column)
         with torch.inference_mode():
             points = to_pixels(points_of(model, MODES[0], known.x_supp, known.x_q)[0, 0], stride)[..., i, j]
             scores = model.score(known.x_supp[:, :, None], known.x_q)[0, 0]
@@ -257,6 +262,7 @@ def explore(
         search: more episodes, to be searched for views worth a look; those that hold one are added.
         view: what to look at first; see `Explorer.view`.
     """
+    checks.kind("models", models, Mapping, "DMF networks by the names they are shown under, {'mine': model}")
     if tasks is None:
         if images is None:
             raise ValueError("explore needs images or tasks")

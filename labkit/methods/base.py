@@ -82,7 +82,7 @@ class Method(nn.Module):
         self._stride: float | None = None
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
-        self.options = self.option_defaults() | checks.plain(options)
+        self.options: dict[str, Any] = self.option_defaults() | checks.plain(options)
         for name, value in self.options.items():
             setattr(self, name, value)
         self.build()
@@ -139,7 +139,7 @@ class Method(nn.Module):
             TypeError: its weights are in half precision.
         """
         lead = images.shape[:-3]
-        dtype = _dtype_of(self)
+        dtype = weights_dtype(self)
         flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.backbone(flat if dtype is None else flat.to(dtype))
         check_maps(features, flat, self.channels)
@@ -279,7 +279,7 @@ def few_shot_loss(maps: Tensor, labels: Tensor, form: str = "softmax") -> Tensor
     return (-true - torch.logsumexp(F.softplus(-flat), dim=1)).mean()  # 1 + e^-x = exp(softplus(-x))
 
 
-def _dtype_of(model: nn.Module) -> torch.dtype | None:
+def weights_dtype(model: nn.Module) -> torch.dtype | None:
     """The type of a model's weights, to which images are cast; None where there are none.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses, Method, read_out
+from labkit.methods.base import Losses, Method, read_out, weights_dtype
 from labkit.methods.noise import Noise
 
 Weights = dict[str, Tensor]
@@ -74,7 +74,8 @@ class MAML(Method):
 
     def embed(self, images: Tensor) -> Tensor:
         """The images themselves: MAML has no features of a picture alone."""
-        return images
+        dtype = weights_dtype(self)
+        return images if dtype is None else images.to(dtype)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # derivatives of derivatives
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:

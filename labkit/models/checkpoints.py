@@ -25,6 +25,7 @@ from labkit.models.registry import METHODS, name_of
 
 WEIGHTS = places.WEIGHTS
 HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
+SEAL = b"labkit sha256 "  # marks the state of a training, before 64 hex digits: in its first line, or at its end
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
 
@@ -38,14 +39,22 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         half: store floats as float16, as shipped weights are.
     """
     checks.kind("model", model, Method, "a method of labkit, such as labkit.DMF")
-    if Path(path).suffix != ".safetensors":
+    file = checks.path("path", path)
+    if file.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
+    checks.kind("about", about, (dict, type(None)), "a dict of JSON types")
+    half = checks.flag("half", half)
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     preprocessing = vars(model.preprocessing) if model.preprocessing else None
-    header = {"method": name_of(model), "recipe": model.recipe(), "preprocessing": preprocessing, "about": about or {}}
-    write_atomically(Path(path), _sealed(state, header))
+    header = {
+        "method": name_of(model),
+        "recipe": model.recipe(),
+        "preprocessing": preprocessing,
+        "about": checks.plain(about or {}),
+    }
+    write_atomically(file, _sealed(state, header))
 
 
 def _sealed(state: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
@@ -61,7 +70,7 @@ def _with_digest(content: bytes, old: str, new: str) -> bytes:
     return before + found.replace(old.encode(), new.encode()) + after
 
 
-def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> Method:
     """A model as `save_model` wrote it, or shipped with the lab (its bare name, for example ``"quick"``), in eval mode.
 
     Raises:
@@ -88,7 +97,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Any:
 
 def resolve(path: Path | str) -> Path:
     """The file of a path or of a shipped model's name."""
-    for candidate in (Path(path), WEIGHTS / f"{path}.safetensors"):
+    own = checks.path("path", path, "the path of a file, or the name of a shipped model")
+    for candidate in (own, WEIGHTS / f"{path}.safetensors"):
         if candidate.is_file():
             return candidate
     shipped = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
@@ -104,6 +114,12 @@ def read_header(path: Path | str) -> dict[str, Any]:
     return _read(resolve(path))[0]
 
 
+def _other(content: bytes) -> str:
+    if SEAL in (content[: len(SEAL)], content[-len(SEAL) - 64 : -64]):
+        return "it is the state of a training; `best.safetensors` beside it is the model"
+    return "torch.save did; a checkpoint of the authors' DMF is read by labkit.load_released"
+
+
 def _read(file: Path) -> tuple[dict[str, Any], bytes]:
     """Header and content of one of our files, its digest checked."""
     content = file.read_bytes()
@@ -114,6 +130,8 @@ def _read(file: Path) -> tuple[dict[str, Any], bytes]:
         if not header.keys() <= HEADER or not header.keys() >= HEADER - {"method"}:
             raise ValueError(f"its header has {sorted(header)}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if content.startswith((b"PK", b"\x80", SEAL)):
+            raise ValueError(f"{file} is not a model that save_model wrote: {_other(content)}") from None
         raise ValueError(
             f"{file} is not a model that save_model wrote, or is damaged ({type(error).__name__}: {f'{error}':.200})"
         ) from None

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
-from labkit.common import places
+from labkit.common import checks, places
 from labkit.common.files import write_atomically
 from labkit.common.versions import versions
 from labkit.data import load_images
@@ -39,6 +39,7 @@ from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
 from labkit.evaluation.play import Features, on_features
+from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model, read_header
 
@@ -96,9 +97,10 @@ class Calibration:
 
         Raises:
             ValueError: a share for which no threshold was kept.
+            TypeError: no number.
         """
-        if not REFUSALS[0] <= refuse <= REFUSALS[-1]:
-            raise ValueError(f"refuse must be 0 or from {REFUSALS[0]} to {REFUSALS[-1]}, got {refuse}")
+        if not checked_share(refuse):
+            return -np.inf
         return self._between(shots, lambda fit: float(np.interp(refuse, REFUSALS, fit.thresholds)))
 
     def _between(self, shots: Sequence[int], value: Callable[[Fitted], float]) -> float:
@@ -107,6 +109,19 @@ class Calibration:
         rows = [sorted((f for f in self.fits if f.way == way), key=lambda f: f.shot) for way in ways]
         of_way = [np.interp(place, [-1 / f.shot for f in row], [value(f) for f in row]) for row in rows]
         return float(np.interp(np.log(len(shots)), np.log(ways), of_way))
+
+
+def checked_share(refuse: float) -> float:
+    """A share of false refusals: 0, or one for which thresholds are kept.
+
+    Raises:
+        ValueError: another one.
+        TypeError: no number.
+    """
+    share = float("nan") if isinstance(refuse, float) and refuse != refuse else checks.finite("refuse", refuse)
+    if share != 0 and not REFUSALS[0] <= share <= REFUSALS[-1]:
+        raise ValueError(f"refuse must be 0 or from {REFUSALS[0]} to {REFUSALS[-1]}, got {refuse}")
+    return share
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,8 @@ def play(
         found = compare(model, episode.support[0, :way], mask, episode.query[0])
         scores.append(found[0].double().cpu().numpy())
         alike.append(found[1].double().cpu().numpy())
+        if not found[0].isfinite().all():
+            raise FloatingPointError(f"scores are not finite in episode {i}: {BROKEN}")
         labels.append(episode.labels[0])
     return Played(np.concatenate(scores), np.concatenate(alike), np.concatenate(labels))
 
@@ -211,6 +228,12 @@ def fit_temperature(
     Raises:
         ValueError: images prepared otherwise, or more asked of them than they have.
     """
+    checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
+    checks.kind("validation_images", validation_images, ImageSet, "an ImageSet, as labkit.load_images gives")
+    way, shot, episodes, seed = (
+        checks.whole(name, value, least)
+        for name, value, least in (("way", way, 2), ("shot", shot, 1), ("episodes", episodes, 1), ("seed", seed, 0))
+    )
     preprocessing_of(model).check(validation_images)
     features = embed_pictures(model, validation_images.pixels) if features is None else features
     played = play(model, validation_images, features, way, shot, episodes, seed)
@@ -230,6 +253,14 @@ def calibrate(
     seed: int = 0,
 ) -> Calibration:
     """`fit_temperature` for every number of classes and shots of a grid; every image is embedded once."""
+    ways, shots = (
+        sorted(
+            {checks.whole(f"a number in {name}", v) for v in checks.several(name, values, "a list of whole numbers")}
+        )
+        for name, values in (("ways", ways), ("shots", shots))
+    )
+    checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
+    checks.kind("validation_images", validation_images, ImageSet, "an ImageSet, as labkit.load_images gives")
     features = embed_pictures(model, validation_images.pixels)
     return Calibration(
         tuple(

@@ -26,10 +26,12 @@ from torch import Tensor
 
 from labkit.common import checks
 from labkit.common.files import write_atomically
+from labkit.common.names import read_alike, shown
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
+from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
-from labkit.own_images.calibration import REFUSE, Calibration, shipped_calibration
-from labkit.own_images.pictures import Fit, Pictures, class_folders, read
+from labkit.own_images.calibration import REFUSE, Calibration, checked_share, shipped_calibration
+from labkit.own_images.pictures import Fit, Pictures, by_text, class_folders, read
 
 if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     import pandas as pd
@@ -100,8 +102,9 @@ class Classified:
         table = self.table()
         for column in ("file", "answer"):
             table[column] = [f"'{name}" if name.startswith(FORMULA) else name for name in table[column]]
-        write_atomically(Path(path), table.to_csv(index=False).encode())
-        return Path(path)
+        file = checks.path("path", path)
+        write_atomically(file, table.to_csv(index=False).encode("utf-8", "backslashreplace"))
+        return file
 
     def task(self, title: str = "your pictures") -> Task:
         """The same pictures for `labkit.explorer.widget.explore`, which shows why."""
@@ -162,11 +165,13 @@ class SupportSet:
         Args:
             query: see `labkit.own_images.pictures.Pictures`.
             refuse: how large a share of the pictures that do belong may be answered with "none of these": 0 for
-                never, or 0.01 to 0.5; without a calibration it says nothing.
+                never, or 0.01 to 0.5; without a calibration nothing is refused.
 
         Raises:
             ValueError: not one readable picture, or such a share.
+            FloatingPointError: scores that are not numbers.
         """
+        refuse = checked_share(refuse)
         files, pictures, skipped = read(query, preprocessing_of(self.model), self.fit, "query")
         if not files:
             raise ValueError(f"query: {_nothing_in(skipped)}; give at least one picture to classify")
@@ -174,6 +179,8 @@ class SupportSet:
         features = embed_pictures(self.model, pictures)
         found = [compare(self.model, self.features, self.mask, part) for part in features.split(256)]
         scores, alike = (torch.cat(part).double().cpu().numpy() for part in zip(*found, strict=True))
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"scores are not finite: {BROKEN}")
         known = self.calibration
         probabilities = softmax(scores / (known.temperature(self.shots) if known else 1.0), axis=1)
         threshold = known.threshold(self.shots, refuse) if known and refuse else None
@@ -197,16 +204,19 @@ def enrol(
         calibration: of `labkit.own_images.calibration.calibrate`; None takes that of a shipped model, if it is one.
 
     Raises:
-        ValueError: fewer than two classes, or a class without a readable picture.
+        ValueError: fewer than two classes, a class without a readable picture, or two classes whose names read alike,
+            such as 1 and "1".
     """
     if fit not in ("letterbox", "crop"):
         raise ValueError(f"fit must be 'letterbox' or 'crop', got {fit!r}")
     checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
     checks.kind("support", support, (Mapping, str, Path), "pictures by class, {'cat': [...], ...}, or a folder")
-    kept, classes = (
-        preprocessing_of(model),
-        class_folders(support) if isinstance(support, str | Path) else dict(support),
-    )
+    checks.kind("calibration", calibration, (Calibration, type(None)), "a labkit.Calibration or None")
+    kept = preprocessing_of(model)
+    classes = class_folders(support) if isinstance(support, str | Path) else by_text("classes", support)
+    alike = read_alike(classes)
+    if alike:
+        raise ValueError(f"two classes have names that read alike: {', '.join(shown(alike))}; rename or join them")
     if len(classes) < 2:
         raise ValueError(f"classification needs at least 2 classes, the support has {sorted(classes)}")
     if NONE in classes:

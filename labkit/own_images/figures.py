@@ -12,6 +12,8 @@ from labkit import plotting
 from labkit.own_images.calibration import calibration_error
 from labkit.own_images.classify import NONE, Classified, SupportSet
 
+MOST_BARS = 12  # classes beside a picture
+
 
 def show_support(support: SupportSet, width: float = 6) -> Figure:
     """The classes' pictures as the network sees them, a row a class."""
@@ -20,26 +22,32 @@ def show_support(support: SupportSet, width: float = 6) -> Figure:
 
 
 def show_classified(found: Classified, columns: int = 2) -> Figure:
-    """Every picture with its probabilities as bars; the likeness of a refused picture is in its title."""
-    rows = -(-len(found.files) // columns)
-    high = max(1.0, 0.2 * len(found.support.names) + 0.45)
+    """Every picture with its probabilities as bars; the likeness of a refused picture is in its title.
+
+    Of more than `MOST_BARS` classes the most probable are shown, and of more pictures than fit the first.
+    """
+    bars = min(len(found.support.names), MOST_BARS)
+    high = max(1.0, 0.2 * bars + 0.45)
+    shown = min(len(found.files), columns * int(plotting.MOST_INCHES / high))
+    rows = -(-shown // columns)
     figure, axes = plt.subplots(
         rows, 2 * columns, figsize=(4.5 * columns, high * rows), width_ratios=[1, 1.6] * columns, squeeze=False
     )
-    for ax in axes.ravel()[2 * len(found.files) :]:
+    if shown < len(found.files):
+        figure.supxlabel(f"and {len(found.files) - shown} more", fontsize=7)
+    for ax in axes.ravel()[2 * shown :]:
         ax.axis("off")
-    for (left, right), k in zip(axes.reshape(-1, 2), range(len(found.files)), strict=False):
+    for (left, right), k in zip(axes.reshape(-1, 2), range(shown), strict=False):
         plotting.show_image(left, found.pictures[k])
-        left.set_xlabel(found.files[k], fontsize=7)
-        refused = found.answers[k] == NONE
-        shades = [
-            "0.7" if refused or p < found.probabilities[k].max() else plotting.BLUE for p in found.probabilities[k]
-        ]
-        right.barh(found.support.names, found.probabilities[k], color=shades)
+        left.set_xlabel(plotting.text(found.files[k]), fontsize=7)
+        best = np.sort(found.probabilities[k].argsort(kind="stable")[::-1][:bars])
+        refused, highest = found.answers[k] == NONE, found.probabilities[k].max()
+        shades = ["0.7" if refused or p < highest else plotting.BLUE for p in found.probabilities[k][best]]
+        right.barh([plotting.text(found.support.names[b]) for b in best], found.probabilities[k][best], color=shades)
         right.set(xlim=(0, 1), xticks=[0, 0.5, 1])
         right.tick_params(labelsize=7)
         right.invert_yaxis()
-        right.set_title(f"{found.answers[k]} (likeness {found.likeness[k]:.2f})", fontsize=8, loc="left")
+        right.set_title(f"{plotting.text(found.answers[k])} (likeness {found.likeness[k]:.2f})", fontsize=8, loc="left")
     return figure
 
 
@@ -58,7 +66,7 @@ def reliability_diagram(bins: dict[str, Any]) -> Figure:
             found = found[found[:, 0] >= 0.002]
             ax.plot(found[:, 1], found[:, 2], color=colour, linewidth=1, label=label)
             ax.scatter(found[:, 1], found[:, 2], s=8 + 250 * found[:, 0], color=colour, marker=marker, alpha=0.7)
-        ax.set(title=name, xlabel="probability of the answer", xlim=(0, 1), ylim=(0, 1))
+        ax.set(title=plotting.text(name), xlabel="probability of the answer", xlim=(0, 1), ylim=(0, 1))
         ax.legend(loc="upper left")
     axes[0, 0].set_ylabel("share of right answers")
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -34,6 +35,7 @@ def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArr
             expected = "uint8 [h, w], [h, w, 3] or [h, w, 4]"
             raise ValueError(f"pixels must be {expected}, got {source.dtype} {list(source.shape)}")
         source = Image.fromarray(source)
+    source = checks.path("picture", source) if isinstance(source, str | Path) else source
     image = to_rgb(source) if isinstance(source, Image.Image) else read_rgb(source)
     # Rendered images were never resized, and say so; Lanczos is what resembles them most.
     name = kept.resampling if kept.resampling in RESAMPLINGS else "lanczos"
@@ -89,16 +91,35 @@ def class_folders(root: Path | str) -> dict[str, Pictures]:
     Raises:
         ValueError: no such folder.
     """
-    if not Path(root).is_dir():
-        raise ValueError(f"{root} is no folder; expected one with a subfolder of pictures for each class")
-    return {p.name: p for p in _visible(root) if p.is_dir()}
+    folder = checks.path("support", root)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; expected one with a subfolder of pictures for each class")
+    return {p.name: p for p in _visible(folder) if p.is_dir()}
+
+
+def by_text(what: str, named: Mapping[Any, Any]) -> dict[str, Any]:
+    """A mapping whose keys are text: numbers are written out, as a file or a figure would do.
+
+    Raises:
+        TypeError: a key that is neither text nor a number nor a path.
+        ValueError: two keys that are one text, such as 1 and "1".
+    """
+    found: dict[str, Any] = {}
+    for key, value in named.items():
+        if not isinstance(key, str | Number | np.generic | Path):
+            raise TypeError(f"{what} must be named by text, got {key!r}")
+        name = str(checks.plain(key))
+        if name in found:
+            raise ValueError(f"two of the {what} are called {name!r}: {key!r} is the same text as another name")
+        found[name] = value
+    return found
 
 
 def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
     if isinstance(pictures, Mapping):
-        return list(pictures.items())
-    if isinstance(pictures, str | Path) and Path(pictures).is_dir():
-        pictures = _visible(pictures)
+        return list(by_text(f"pictures of {what!r}", pictures).items())
+    if isinstance(pictures, str | Path) and checks.path(what, pictures).is_dir():
+        pictures = _visible(checks.path(what, pictures))
     if not isinstance(pictures, Image.Image):
         checks.kind(what, pictures, Iterable, "a picture or several: paths, bytes, Pillow images or arrays")
     several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image) else list(pictures)

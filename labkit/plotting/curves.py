@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import over_episodes, shown
 from labkit.evaluation.protocol import Result
-from labkit.plotting.style import BLACK, BLUE, GREEN, ORANGE, RED, SKY
+from labkit.plotting.style import BLACK, BLUE, GREEN, ORANGE, RED, SKY, text
 
 
 def learning_curves(
@@ -29,7 +29,7 @@ def learning_curves(
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
     axes[0].plot(steps, [m["few_shot"] for m in training], label="few-shot")
     if auxiliary:
-        axes[0].plot(steps, [m["auxiliary"] for m in training], label=auxiliary)
+        axes[0].plot(steps, [m["auxiliary"] for m in training], label=text(auxiliary))
     axes[0].set(title="Loss", xlabel="step")
     axes[0].legend()
     axes[1].plot(steps, [m["accuracy"] for m in training], color=SKY, label="base classes, augmented")
@@ -56,7 +56,14 @@ def accuracy_bars(accuracies: Mapping[str, tuple[float, float]], chance: float) 
     figure, ax = plt.subplots(figsize=(6, 0.55 * len(accuracies) + 0.9))
     names = list(accuracies)
     values = [accuracies[n][0] for n in names]
-    ax.barh(names, values, xerr=[accuracies[n][1] for n in names], color=BLUE, height=0.6, capsize=3)
+    ax.barh(
+        [text(name) for name in names],
+        values,
+        xerr=[accuracies[n][1] for n in names],
+        color=BLUE,
+        height=0.6,
+        capsize=3,
+    )
     for row, name in enumerate(names):
         ax.text(1, row, f"{accuracies[name][0]:.1f} ± {accuracies[name][1]:.1f}", va="center", color="white")
     ax.axvline(chance, color=BLACK, linestyle=":", linewidth=1)
@@ -73,9 +80,9 @@ def episode_histograms(results: Mapping[str, Result], method: str, reference: st
     reach = max(30, int(abs(lead).max()))
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
     axes[0].hist(own, bins=range(0, 102, 4), color=BLUE)
-    axes[0].set(xlabel=f"accuracy of {method} in an episode, %", ylabel="episodes")
+    axes[0].set(xlabel=f"accuracy of {text(method)} in an episode, %", ylabel="episodes")
     axes[1].hist(lead, bins=range(-reach, reach + 1, 2), color=GREEN)
-    axes[1].set(xlabel=f"{method} - {reference}, points (mean {shown(mean, half, 2)})")
+    axes[1].set(xlabel=f"{text(method)} - {text(reference)}, points (mean {shown(mean, half, 2)})")
     return figure
 
 
@@ -98,11 +105,11 @@ def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
                 marker="s" if sees == "object alone" else "o",
                 markersize=4,
                 capsize=2,
-                label=sees,
+                label=text(sees),
             )
         ax.axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
         ax.text(sheet["displacement"].max(), chance - 2.5, "chance", ha="right", va="top", fontsize=7)
-        ax.set(title=method[0].upper() + method[1:], xlabel="displacement of the object")
+        ax.set(title=text(method)[0].upper() + text(method)[1:], xlabel="displacement of the object")
         ax.set_xticks(sorted(sheet["displacement"].unique()))
     axes[0, 0].set(ylabel="accuracy, % (bars: 95 % interval)", ylim=(0, max(60, 1.12 * sheet["accuracy"].max())))
     axes[0, 0].legend(*_last_first(axes[0, 0]), loc="upper right")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import Episode
-from labkit.plotting.style import BLACK, BLUE, HEAT
+from labkit.plotting.style import BLACK, BLUE, HEAT, MOST_INCHES, MOST_ROWS, text
 
 
 def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None = None) -> None:
@@ -23,7 +23,7 @@ def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None =
     ax.imshow(np.asarray(pixels))
     ax.set(xticks=[], yticks=[])
     if title:
-        ax.set_title(textwrap.fill(title, 16), fontsize=7)
+        ax.set_title(text(textwrap.fill(title, 16)), fontsize=7)
     for spine in ax.spines.values():
         spine.set(visible=frame is not None, color=frame or BLACK, linewidth=3)
 
@@ -32,7 +32,7 @@ def show_heat(ax: Axes, values: ArrayLike, title: str = "", low: float | None = 
     """A map of h x w cells as colours from `low` to `high`; returns what a colour bar needs."""
     shown = ax.imshow(np.asarray(values), cmap=HEAT, vmin=low, vmax=high)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=8)
+    ax.set_title(text(title), fontsize=8)
     for spine in ax.spines.values():
         spine.set_visible(False)
     return shown
@@ -51,7 +51,7 @@ def image_grid(
     titles: Sequence[Sequence[str]] | None = None,
     frame: str | None = None,
 ) -> Figure:
-    """Rows of pictures, each row with its name to the left.
+    """Rows of pictures, each row with its name to the left; of more than `MOST_ROWS` rows the first.
 
     Args:
         rows: pictures uint8 [size, size, 3]; rows may differ in length.
@@ -60,12 +60,14 @@ def image_grid(
         titles: what stands above each picture; shorter than `rows`, it is only for the first of them.
         frame: a colour around the first picture of every row.
     """
+    left_out = len(rows) - MOST_ROWS
+    rows, names = rows[:MOST_ROWS], names[:MOST_ROWS]
     columns = max(len(row) for row in rows)
     labels = ["\n".join(textwrap.fill(line, 22) for line in name.split("\n")) for name in names]
     beside = 0.15 + 0.062 * max(len(line) for label in labels for line in label.split("\n"))  # inches for the names
     above = 0 if titles is None else 0.2 * len(titles)  # inches for the titles
-    height = (width - beside) / columns * len(rows) + above
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False)
+    height = min((width - beside) / columns * len(rows), MOST_INCHES) + above
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False, layout="constrained")
     _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     for ax in axes.ravel():
         ax.axis("off")
@@ -74,7 +76,9 @@ def image_grid(
         for c, (pixels, title, ax) in enumerate(zip(row, over, line, strict=False)):
             ax.axis("on")
             show_image(ax, pixels, title, frame=frame if c == 0 else None)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+        line[0].set_ylabel(text(label), rotation=0, ha="right", va="center", fontsize=7)
+    if left_out > 0:
+        figure.supxlabel(f"and {left_out} more", fontsize=7)
     return figure
 
 
@@ -102,7 +106,7 @@ def show_episode(images: ImageSet, episode: Episode, queries: int = 5, width: fl
         for ax, i in zip(axes[n], [*episode.support_index[n].tolist(), *own.tolist()], strict=False):
             show_image(ax, images.pixels[i], frame=BLUE if i in episode.support_index[n] else None)
         name = readable(images.class_names[int(episode.classes[n])])
-        axes[n, 0].set_ylabel(textwrap.fill(name, 22), rotation=0, ha="right", va="center", fontsize=7)
+        axes[n, 0].set_ylabel(text(textwrap.fill(name, 22)), rotation=0, ha="right", va="center", fontsize=7)
     axes[0, 0].set_title("support", color=BLUE)
     axes[0, shot].set_title("query", loc="left")
     return figure
@@ -125,7 +129,7 @@ def heat_row(
     low, high = (v if v is not None else f for v, f in zip(limits, (values.min(), values.max()), strict=True))
     for ax, value, title in zip(axes[extra:], values, titles, strict=True):
         shown = show_heat(ax, value, title, low, high)
-    figure.colorbar(shown, ax=axes, label=label)
+    figure.colorbar(shown, ax=axes, label=text(label))
     return figure
 
 
@@ -135,7 +139,7 @@ def picture_and_heat(pictures: Sequence[ArrayLike], maps: Sequence[ArrayLike], l
     for column, picture, values in zip(axes.T, pictures, maps, strict=True):
         show_image(column[0], picture)
         show_heat(column[1], values)
-    axes[1, 0].set_ylabel(label)
+    axes[1, 0].set_ylabel(text(label))
     return figure
 
 
@@ -171,7 +175,7 @@ def show_pairs(
         width: of the figure, in inches.
     """
     rows = -(-len(pairs) // columns)
-    size = (width, rows * (width / columns / 2.12 + 0.45))
+    size = (width, min(rows * (width / columns / 2.12 + 0.45), MOST_INCHES))
     figure, axes = plt.subplots(rows, 3 * columns, figsize=size, squeeze=False, width_ratios=[1, 1, 0.12] * columns)
     for ax in axes.ravel():
         ax.axis("off")
@@ -181,8 +185,8 @@ def show_pairs(
             ax.axis("on")
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             ax.set(xticks=[], yticks=[])
-            ax.set_xlabel(textwrap.fill(name, 22), fontsize=6.5)
+            ax.set_xlabel(text(textwrap.fill(name, 22)), fontsize=6.5)
             for spine in ax.spines.values():
                 spine.set(visible=True, color="0.75")
-        axes[k // columns, left].set_title(caption, fontsize=8, loc="left")
+        axes[k // columns, left].set_title(text(caption), fontsize=8, loc="left")
     return figure

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from labkit.common import checks
 from labkit.common.versions import versions
 
 # Okabe and Ito's palette, in the order that lines take it.
@@ -24,6 +25,15 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
     "#000000",
 )
 HEAT = "cividis"
+
+
+MOST_INCHES = 60  # of a figure's height: pictures become smaller instead
+MOST_ROWS = 300  # of pictures, by name, in one figure
+
+
+def text(name: str) -> str:
+    """A name, drawn as it is: matplotlib reads what stands between two ``$`` as mathematics."""
+    return str(name).replace("$", r"\$")
 
 
 def use_style() -> None:
@@ -45,8 +55,8 @@ def use_style() -> None:
 
 def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
     """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; it stays open."""
-    folder = Path(runs) / "figures"
+    folder = checks.path("runs", runs, "the path of a folder") / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
-    (folder / f"{name}.json").write_text(json.dumps({"how": how, "versions": versions()}, indent=1))
+    (folder / f"{name}.json").write_text(json.dumps({"how": checks.plain(how), "versions": versions()}, indent=1))

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from labkit.common.places import RESULTS as SHIPPED
@@ -75,9 +74,11 @@ def on_object(masks: Tensor, places: Tensor) -> Tensor:
     return (values * weights).sum(-1)
 
 
-def cells_on_object(masks: Tensor, side: int) -> Tensor:
-    """Which of side x side feature cells have their centre on the object: masks [B, S, S] to bool [B, side, side]."""
-    stride = -(-masks.shape[-1] // side)  # the backbone's last pools may reach beyond the picture
+def cells_on_object(masks: Tensor, side: int, stride: float) -> Tensor:
+    """Which of side x side feature cells have their centre on the object: masks [B, S, S] to bool [B, side, side].
+
+    `stride` is `Method.stride`; the backbone's last cells may reach beyond the picture.
+    """
     centres = to_pixels(regular_grid(side, side, torch.empty(0))[TAPS // 2], stride)
     return on_object(masks, centres.expand(len(masks), 1, 2, side, side))[:, 0] >= 0.5
 
@@ -88,11 +89,17 @@ def boxes(masks: Tensor) -> Tensor:
     return spans[1][:, :, None] & spans[0][:, None, :]
 
 
-def fullest_cell(mask: Tensor, side: int) -> tuple[int, int]:
-    """Row and column of the feature cell, of side x side, that holds most of an object: mask [S, S]."""
-    stride = -(-mask.shape[-1] // side)
-    ink = F.avg_pool2d(mask[None].float(), stride, ceil_mode=True, count_include_pad=False)
-    return divmod(int(ink.argmax()), side)
+def fullest_cell(mask: Tensor, side: int, stride: float) -> tuple[int, int]:
+    """Row and column of the feature cell, of side x side, that an object fills most: mask [S, S]."""
+    of = cells_of(mask.shape[-1], side, stride)
+    places = (of[:, None] * side + of).flatten()
+    ink = torch.zeros(side**2).index_add_(0, places, mask.float().flatten())
+    return divmod(int((ink / torch.bincount(places, minlength=side**2).clamp(min=1)).argmax()), side)
+
+
+def cells_of(size: int, side: int, stride: float) -> Tensor:
+    """For each pixel of a row of `size` the feature cell, of `side`, that it lies in: int64 [size]."""
+    return (torch.arange(size) / stride).long().clamp(max=side - 1)
 
 
 def random_draws(count: int, limits: Sequence[int], seed: int = RANDOM_SEED) -> list[tuple[int, ...]]:
@@ -121,20 +128,22 @@ def places(model: DMF, episode: Episode, turn: int = 0) -> dict[str, Tensor]:
     """
     shots, x_q = model.embed_together(episode.support[None], episode.query[None])
     starts, offsets = (p[0] for p in own_points(model, mean_of_shots(shots), x_q, episode.query_labels[None]))
-    stride = -(-episode.query.shape[-1] // x_q.shape[-1])
     angles = np.random.default_rng(turn).uniform(0, 2 * np.pi, offsets[:, :, 0].shape)
     sin, cos = (torch.from_numpy(f(angles)).to(offsets.dtype) for f in (np.sin, np.cos))
     y, x = offsets.unbind(2)
     turned = torch.stack([cos * y + sin * x, cos * x - sin * y], 2)
     found = {LEARNED: starts + offsets, GRID: starts, RANDOM: starts + turned}
-    return {name: to_pixels(p, stride) for name, p in found.items()}
+    return {name: to_pixels(p, model.stride) for name, p in found.items()}
 
 
-def judge(where: Mapping[str, Tensor], images: ImageSet, episode: Episode) -> dict[tuple[str, str, str], float]:
+def judge(
+    where: Mapping[str, Tensor], images: ImageSet, episode: Episode, stride: float
+) -> dict[tuple[str, str, str], float]:
     """The measured shares of one episode, in percent.
 
     Args:
         where: of `places`.
+        stride: of the network, `Method.stride`.
         images: that the episode was drawn from; only the first shot of a class is looked at.
         episode: without a leading E.
 
@@ -143,7 +152,7 @@ def judge(where: Mapping[str, Tensor], images: ImageSet, episode: Episode) -> di
         ``"box"``, or the ``"picture"``.
     """
     side = next(iter(where.values())).shape[-1]
-    asked = cells_on_object(images.masks(episode.query_index.numpy()), side)
+    asked = cells_on_object(images.masks(episode.query_index.numpy()), side, stride)
     own = images.masks(episode.support_index[:, 0].numpy())
     labels = episode.query_labels
     targets = {"ink": own, "box": boxes(own), "picture": torch.ones_like(own)}
@@ -169,7 +178,7 @@ def pair(
     episode = sampler[number]
     where = places(model, episode)
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
-    i, j = cell or fullest_cell(images.masks(asked), where[GRID].shape[-1])
+    i, j = cell or fullest_cell(images.masks(asked), where[GRID].shape[-1], model.stride)
     points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
     hits = on_object(images.masks([shot]), points[None, :, :, None, None])
     shown = {"query": images.pixels[asked], "support": images.pixels[shot], "points": points, "grid": grid}
@@ -184,7 +193,7 @@ def judged(
     sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
     for i in range(episodes):
         episode = sampler[i]
-        yield judge(places(model, episode, turn=i), images, episode)
+        yield judge(places(model, episode, turn=i), images, episode, model.stride)
 
 
 def measure(

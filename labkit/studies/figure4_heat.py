@@ -33,7 +33,7 @@ from labkit.evaluation.features import embed_pictures, eval_mode
 from labkit.evaluation.play import Features, on_features, pictures_of
 from labkit.methods.base import mean_of_shots
 from labkit.methods.can import CAN
-from labkit.studies.figure3_sampling import cells_on_object
+from labkit.studies.figure3_sampling import cells_of, cells_on_object
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 
@@ -90,32 +90,37 @@ def heat(maps: Tensor) -> Tensor:
     return torch.where(mean > 0, lengths / mean.clamp(min=1e-12), torch.ones_like(lengths))
 
 
-def over_picture(heats: Tensor, size: int) -> Tensor:
-    """Heat [..., h, w] at every pixel [..., size, size]: a cell's, over the pixels of the cell."""
-    pixels = torch.arange(size) // -(-size // heats.shape[-1])
+def over_picture(heats: Tensor, size: int, stride: float) -> Tensor:
+    """Heat [..., h, w] at every pixel [..., size, size]: a cell's, over the pixels of the cell.
+
+    `stride`, here and below, is `Method.stride`.
+    """
+    pixels = cells_of(size, heats.shape[-1], stride)
     return heats[..., pixels[:, None], pixels]
 
 
-def share_inside(heats: Tensor, masks: Tensor) -> Tensor:
+def share_inside(heats: Tensor, masks: Tensor, stride: float) -> Tensor:
     """Percent of the heat over a picture that lies on the object: [B, h, w] and masks [B, S, S] to [B]."""
-    spread = over_picture(heats, masks.shape[-1])
+    spread = over_picture(heats, masks.shape[-1], stride)
     return 100 * (spread * masks).sum((1, 2)) / spread.sum((1, 2))
 
 
-def best_inside(masks: Tensor, side: int) -> Tensor:
+def best_inside(masks: Tensor, side: int, stride: float) -> Tensor:
     """The share that a map of side x side cells could have inside at best, all in one cell: [B, S, S] to [B]."""
-    cells = over_picture(torch.eye(side**2).view(-1, side, side), masks.shape[-1])
+    cells = over_picture(torch.eye(side**2).view(-1, side, side), masks.shape[-1], stride)
     inked = torch.einsum("kyx,byx->bk", cells, masks.to(cells.dtype))
-    return 100 * (inked / cells.sum((1, 2))).amax(1)
+    return 100 * (inked / cells.sum((1, 2)).clamp(min=1)).amax(1)
 
 
-def hottest_on_object(heats: Tensor, masks: Tensor) -> Tensor:
+def hottest_on_object(heats: Tensor, masks: Tensor, stride: float) -> Tensor:
     """Whether the centre of the hottest cell is on the object: [B, h, w] and masks [B, S, S] to bool [B]."""
-    on = cells_on_object(masks, heats.shape[-1]).flatten(1)
+    on = cells_on_object(masks, heats.shape[-1], stride).flatten(1)
     return on.gather(1, heats.flatten(1).argmax(1, keepdim=True))[:, 0]
 
 
-def judge(maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor) -> dict[tuple[str, str, str], NDArray[np.float64]]:
+def judge(
+    maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor, stride: float
+) -> dict[tuple[str, str, str], NDArray[np.float64]]:
     """The measurements of every query of an episode, in percent.
 
     Args:
@@ -131,13 +136,13 @@ def judge(maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor) -> dict[tuple
         before, after = (heat(maps[when][kind]) for when in (BEFORE, AFTER))
         judged = {BEFORE: (before, masks), AFTER: (after, masks), OTHER: (after, masks.roll(1, 0))}
         for name, (heats, object_masks) in judged.items():
-            found[kind, name, "inside"] = share_inside(heats, object_masks).double().numpy()
-            found[kind, name, "hottest"] = 100 * hottest_on_object(heats, object_masks).double().numpy()
+            found[kind, name, "inside"] = share_inside(heats, object_masks, stride).double().numpy()
+            found[kind, name, "hottest"] = 100 * hottest_on_object(heats, object_masks, stride).double().numpy()
         found[kind, AFTER, "cell"] = after.flatten(1).argmax(1).double().numpy()
-        on = cells_on_object(masks, after.shape[-1]).double()
-        found[kind, CHANCE, "inside"] = share_inside(torch.ones_like(after), masks).double().numpy()
+        on = cells_on_object(masks, after.shape[-1], stride).double()
+        found[kind, CHANCE, "inside"] = share_inside(torch.ones_like(after), masks, stride).double().numpy()
         found[kind, CHANCE, "hottest"] = 100 * on.mean((1, 2)).numpy()
-        found[kind, BEST, "inside"] = best_inside(masks, after.shape[-1]).double().numpy()
+        found[kind, BEST, "inside"] = best_inside(masks, after.shape[-1], stride).double().numpy()
         found[kind, BEST, "hottest"] = 100 * on.amax((1, 2)).numpy()
     return found
 
@@ -154,7 +159,7 @@ def play(
     for i, draw in tqdm(drawn.items(), title, disable=not title):
         played = on_features([draw], features)
         maps = aligned_maps(model, played.support, played.query, torch.from_numpy(played.labels[0]))
-        lines[i] = pd.DataFrame(judge(maps, images.masks(draw[2])))
+        lines[i] = pd.DataFrame(judge(maps, images.masks(draw[2]), model.stride))
     return pd.concat(lines, names=["episode", "query"])
 
 
@@ -229,7 +234,11 @@ def line(
             features = model.embed_together(episode.support[None], episode.query[None])
         heats.append(heat(aligned_maps(model, *features, episode.query_labels)[AFTER]["feature"])[query])
     shown = {"support": images.pixels[shot], "query": images.pixels[asked], "mask": images.masks(asked)}
-    return shown | {"heats": torch.stack(heats), "name": f"episode {number},\nquery {query}"}
+    return shown | {
+        "heats": torch.stack(heats),
+        "strides": [m.stride for m in models.values()],
+        "name": f"episode {number},\nquery {query}",
+    }
 
 
 def table(rows: Sequence[Mapping[str, Any]], what: str, kind: str = "feature") -> pd.DataFrame:

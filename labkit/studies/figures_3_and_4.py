@@ -84,6 +84,7 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     Args:
         lines: with ``support`` and ``query``, pictures [size, size, 3], the query's ``mask`` [size, size], ``heats``,
             one [h, w] a network, and a ``name``.
+            ``strides`` are the networks' (`Method.stride`).
         networks: the heats' names.
     """
     columns = 2 + len(networks)
@@ -95,9 +96,9 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     for row, line in zip(axes, lines, strict=True):
         plotting.show_image(row[0], line["support"])
         plotting.show_image(row[1], line["query"])
-        for ax, heats in zip(row[2:], line["heats"], strict=True):
-            _glow(ax, line["query"], heats, line["mask"], scale)
-        row[0].set_ylabel(line["name"], rotation=0, ha="right", va="center", fontsize=7)
+        for ax, heats, stride in zip(row[2:], line["heats"], line["strides"], strict=True):
+            _glow(ax, line["query"], heats, line["mask"], scale, stride)
+        row[0].set_ylabel(plotting.text(line["name"]), rotation=0, ha="right", va="center", fontsize=7)
     for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
         ax.set_title(title, fontsize=8)
     bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, shrink=0.6, aspect=30, extend="both")
@@ -105,12 +106,12 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     return figure
 
 
-def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale: Normalize) -> None:
+def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale: Normalize, stride: float) -> None:
     """A picture in the colours of its heat, its light and dark left visible, and the object's outline."""
     pixels = np.asarray(picture)
     grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
     side = np.asarray(heats).shape[0]
-    cells = np.arange(len(pixels)) // -(-len(pixels) // side)
+    cells = figure3_sampling.cells_of(len(pixels), side, stride).numpy()
     colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
     shade = 0.35 * (grey - grey.mean())  # around 0, so that a cell keeps the colour that its heat has on the bar
     plotting.show_image(ax, (colours + shade[..., None]).clip(0, 1))

@@ -30,11 +30,11 @@ class Network(NamedTuple):
         """
         if self.weights is None:
             trained = load_model("quick")
-            model = build_model(experiment("quick"), trained.classes, 0).eval()
-            model.preprocessing = trained.preprocessing
-            return model
+            untrained = build_model(experiment("quick"), trained.classes, 0).eval()
+            untrained.preprocessing = trained.preprocessing
+            return untrained
         own = folder and folder / f"{self.weights}.safetensors"
-        model = load_model(own if own and own.exists() else self.weights)
+        model: Any = load_model(own if own and own.exists() else self.weights)
         return model.variant(**self.changes) if self.changes else model
 
     def about(self) -> dict[str, Any]:

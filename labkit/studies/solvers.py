@@ -228,7 +228,7 @@ def summarise(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def run(out: Path = RESULTS) -> None:
     """Measure everything over 200 tasks and write the result."""
     torch.set_num_threads(1)
-    model = load_model("quick")
+    model: Any = load_model("quick")
     studies = {
         "k = 1": kernel_1(model, 100),
         "k = 3": kernel_3(model, 100, relu=False),

@@ -17,8 +17,9 @@ import torch
 
 from labkit.common.files import write_atomically
 from labkit.common.torch_files import read_torch
+from labkit.models.checkpoints import SEAL
 
-SEAL = b"labkit sha256 "  # and 64 hex digits: the comment of the zip file, or, of an older lab, the file's first line
+# SEAL and 64 hex digits are the comment of the zip file or, of an older lab, the file's first line.
 LENGTH = len(SEAL) + 64
 END = b"PK\x05\x06"  # begins the end of a zip file: 20 bytes, and 2 for the length of the comment
 NO_COMMENT = struct.pack("<H", 0)

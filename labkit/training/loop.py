@@ -58,14 +58,14 @@ class Trained:
         seconds: of this call; metrics hold none, so that the same seed gives the same file.
     """
 
-    model: Any
+    model: Method
     validation: float
     metrics: list[dict[str, Any]]
     folder: Path
     seconds: float
 
 
-def build_model(experiment: Experiment, classes: int, seed: int) -> Any:
+def build_model(experiment: Experiment, classes: int, seed: int) -> Method:
     """The untrained model of an experiment, a function of the seed.
 
     Raises:

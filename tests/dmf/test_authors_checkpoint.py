@@ -1,5 +1,7 @@
 """The authors' checkpoints: the same scores, the same file back, and a reason for every file that is refused."""
 
+import argparse
+import collections
 import json
 import os
 import pickle
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import labkit
 from labkit.dmf.authors_checkpoint import load_released, save_released
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -322,3 +325,26 @@ def test_the_training_notebook_evaluates_one(layout: str, tmp_path: Path, monkey
     assert result["accuracies"].keys() == {"alignment off", "DMF"}
     assert result["accuracies"]["DMF"]["episodes"] == 4
     assert result["accuracies"]["DMF"]["layout"] == layout
+
+
+@pytest.mark.parametrize("where", ["model", "net", "state_dict", "params", "checkpoint.model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "module.module.", "_orig_mod.", "module._orig_mod.", "student."])
+def test_other_nestings_and_prefixes_are_read(where: str, prefix: str, tmp_path: Path) -> None:
+    content: Any = {prefix + key: value for key, value in their_state().items()}
+    for key in reversed(where.split(".")):
+        beside = {"args": argparse.Namespace(lr=0.1, gpu=[0]), "seen": collections.defaultdict(int, a=1)}
+        schedule = torch.optim.lr_scheduler.MultiStepLR(torch.optim.SGD([torch.zeros(1)], lr=0.1), [1, 2])
+        content = {key: content, "epoch": 3, "scheduler": schedule.state_dict(), **beside}
+    torch.save(content, tmp_path / "other.pth.tar")
+    torch.save({"state_dict": their_state()}, tmp_path / "plain.pth.tar")
+    found, expected = (labkit.load_released(tmp_path / f"{n}.pth.tar").state_dict() for n in ("other", "plain"))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_what_is_in_another_file_is_said(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "args": argparse.Namespace(lr=0.1)}, tmp_path / "empty.pth.tar")
+    with pytest.raises(ValueError, match=r"there is 'epoch' .*'args'"):
+        labkit.load_released(tmp_path / "empty.pth.tar")
+    torch.save({"a": their_state(), "b": their_state()}, tmp_path / "two.pth.tar")
+    with pytest.raises(ValueError, match="holds several networks, 'a', 'b'"):
+        labkit.load_released(tmp_path / "two.pth.tar")

@@ -71,8 +71,16 @@ def test_what_is_allowed_is_short() -> None:
     }
     tensors = {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"}
     kinds = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-    plain = {"collections.OrderedDict", "_codecs.encode", "numpy.dtype", "numpy.core.multiarray.scalar"}
-    assert set(ALLOWED_OF_TORCH) == tensors | {f"torch.{kind}Storage" for kind in kinds} | plain
+    beside = {"argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "collections.Counter"}
+    beside |= {
+        f"builtins.{name}" for name in ["set", "frozenset", "int", "float", "str", "list", "dict", "bool", "tuple"]
+    }
+    beside |= {f"pathlib.{name}Path" for name in ("", "Posix", "Windows", "PurePosix", "PureWindows")}
+    beside |= {"torch.Size", "torch.device"} | {
+        f"torch.{name}"
+        for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+    }
+    assert set(ALLOWED_OF_TORCH) == tensors | {f"torch.{kind}Storage" for kind in kinds} | set(ALLOWED) | beside
     assert decode.FORMATS == ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 

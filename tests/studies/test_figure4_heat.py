@@ -44,13 +44,13 @@ def test_heat_planted_on_the_object_is_counted_and_even_heat_gives_chance(size: 
     masks[1, 8:16, 16:28] = True  # and half of those of cell (1, 3)
     planted = torch.zeros(2, side, side)
     planted[0, 1, 2] = planted[1, 1, 3] = 1
-    assert figure4_heat.share_inside(planted, masks).tolist() == [100, 50]
-    assert figure4_heat.hottest_on_object(planted, masks).tolist() == [True, True]
-    assert not figure4_heat.hottest_on_object(planted.roll(2, 1), masks).any()
-    assert figure4_heat.share_inside(planted.roll(2, 1), masks).tolist() == [0, 0]
-    even = figure4_heat.share_inside(torch.ones(2, side, side), masks)
+    assert figure4_heat.share_inside(planted, masks, 8).tolist() == [100, 50]
+    assert figure4_heat.hottest_on_object(planted, masks, 8).tolist() == [True, True]
+    assert not figure4_heat.hottest_on_object(planted.roll(2, 1), masks, 8).any()
+    assert figure4_heat.share_inside(planted.roll(2, 1), masks, 8).tolist() == [0, 0]
+    even = figure4_heat.share_inside(torch.ones(2, side, side), masks, 8)
     torch.testing.assert_close(even, 100 * masks.float().mean((1, 2)))
-    assert figure4_heat.best_inside(masks, side).tolist() == [100, 100]
+    assert figure4_heat.best_inside(masks, side, 8).tolist() == [100, 100]
 
 
 def test_aligned_maps_are_those_of_the_networks() -> None:

@@ -120,9 +120,9 @@ def landing(
         episode, (_, support, query, labels) = on_features([draw], features(shown), features(asked)), draw
         starts, offsets = own_points(model, episode.support[:, :, 0], episode.query, torch.from_numpy(labels)[None])
         side = offsets.shape[-1]
-        own = to_pixels((starts + offsets)[0].numpy(), plan.size / side)
+        own = to_pixels((starts + offsets)[0].numpy(), model.stride)
         target = boxes(plan, shown)[support[labels, 0]][:, None]
-        cells = to_pixels(np.indices((side, side), dtype=float), plan.size / side)[None]
+        cells = to_pixels(np.indices((side, side), dtype=float), model.stride)[None]
         on_query = _within(cells, boxes(plan, asked)[query])
         hit = _within(own, target) & on_query[:, None]
         inside, sampled = inside + hit.sum(), sampled + own.shape[1] * on_query.sum()

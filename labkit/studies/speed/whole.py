@@ -118,7 +118,8 @@ def test(setting: Setting) -> dict[str, Any]:
 def agreement(setting: Setting) -> dict[str, Any]:
     """Accuracy of the shipped quick model: float32, bfloat16, and the literal head, on the same novel episodes."""
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
-    model = load_model("quick", setting.device).variant(alignment="rk4")
+    quick: Any = load_model("quick", setting.device)
+    model = quick.variant(alignment="rk4")
     results = {
         "float32": evaluate(model, images, episodes=setting.episodes),
         "bfloat16": evaluate(model, images, episodes=setting.episodes, bfloat16=True),
