@@ -30,9 +30,9 @@ browser: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
-# The explorer alone, without code cells; on this machine only, with a token, like the lab.
+# The explorer alone, as `dmf-lab export-explorer` wrote it; on this machine only, with a token, like the lab.
 app: $(READY)
-	$(BIN)/voila notebooks/08_explorer.ipynb --Voila.ip=127.0.0.1 --Voila.auto_token=True
+	$(BIN)/python labkit/explorer/serve.py figures/explorer.html
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -79,6 +79,7 @@ def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, c
         ValueError: another number of labels, or one without a name.
     """
     found = labels.tolist() if isinstance(labels, torch.Tensor | np.ndarray) else list(labels)
+    found = [each.item() if isinstance(each, torch.Tensor | np.ndarray) and not each.shape else each for each in found]
     if len(found) != count:
         raise ValueError(f"{count} images but {len(found)} labels")
     if found and all(isinstance(label, str) for label in found):
@@ -96,9 +97,7 @@ def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, c
     if isinstance(names, str) or not all(isinstance(name, str) for name in table.values()):
         raise TypeError(f"names must be a list of texts, one a class, got {names!r:.60}")
     if missing := [number for number in distinct if number not in table]:
-        raise ValueError(
-            f"label {missing[0]} has no name; names has {len(table)} of them, {list(table.items())[:3]!r:.80}"
-        )
+        raise ValueError(f"label {missing[0]} has no name; there are {len(table)}: {list(table.items())[:3]!r:.80}")
     chosen = [table[number] for number in distinct]
     if len(set(chosen)) < len(chosen):
         raise ValueError("every class needs a name of its own, names repeats some")
@@ -148,7 +147,7 @@ def read_dataset(
         if pixels is None:  # all of it at once, so that no second copy is made
             pixels = np.empty((count, side, side, 3), np.uint8)
         pixels[i] = _squashed(image, side, resampling)
-        labels.append(label.item() if isinstance(label, torch.Tensor | np.ndarray) and label.size == 1 else label)
+        labels.append(label)
     assert pixels is not None
     return pixels, labels, sizes
 

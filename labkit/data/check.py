@@ -82,18 +82,11 @@ class CheckedData:
         lines = [f"{self.root}: {self.dataset}, layout {self.layout}"]
         for split in self.splits:
             counts = sorted(split.per_class.values())
-            each = (
-                f"{counts[0]}"
-                if counts and counts[0] == counts[-1]
-                else f"{counts[0]} to {counts[-1]}"
-                if counts
-                else "0"
-            )
             sizes = sorted(split.sizes, key=lambda size: size[0] * size[1])
-            size = " .. ".join(f"{w}x{h}" for w, h in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
-            lines.append(
-                f"  {split.split:<6}{split.images:>7} pictures, {len(counts)} classes, {each} a class, {size} px"
-            )
+            each = " to ".join(str(count) for count in dict.fromkeys((*counts[:1], *counts[-1:])))
+            size = " .. ".join(f"{w}x{h}" for w, h in dict.fromkeys((*sizes[:1], *sizes[-1:])))
+            of_each = f", {each} a class, {size} px" if counts else ""
+            lines.append(f"  {split.split:<6}{split.images:>7} pictures of {len(counts)} classes{of_each}")
             lines += [f"        {problem}" for problem in split.problems]
         verdict = {
             True: "the copy that the lab's numbers come from",
@@ -196,9 +189,7 @@ def _checked(
     digest = digest_of_rows(rows) if rows else hashlib.sha256("".join(map(sum_of, files)).encode()).hexdigest()
     known = digest == reference()["digest"] if dataset == "miniimagenet" else None
     if known is False and not said:
-        said.append(
-            "it holds pixels, not the picture files, but they agree in classes, numbers, sizes and mean colours"
-        )
+        said.append("holds other files, but classes, numbers, sizes and mean colours agree where they can be compared")
     return CheckedData(root, dataset, layout, tuple(splits), digest, known, tuple(said), tuple(notes))
 
 

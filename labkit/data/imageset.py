@@ -79,7 +79,7 @@ class ImageSet:
         if int(self.labels.min()) < 0:
             raise ValueError(f"labels must be from 0 to {len(self.class_names) - 1}, got {int(self.labels.min())}")
         if odd := [name for name in self.class_names if name != printable(name)]:
-            raise ValueError(f"class names must be text that UTF-8 can hold, got {printable(odd[0])!r}")
+            raise ValueError(f"class names must be text that UTF-8 can hold, got {odd[0]!r}")
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         if len(counts) > len(self.class_names):
             raise ValueError(f"label {int(self.labels.max())} but only {len(self.class_names)} class names")

@@ -109,7 +109,7 @@ def load(
             raise DataError(f"{where}: expected images, the split is empty")
         for name in source.class_names:
             if name != printable(name):
-                raise DataError(f"{where}: class name {printable(name)!r} is not valid text in UTF-8; rename it")
+                raise DataError(f"{where}: class name {name!r} is not valid text in UTF-8; rename it")
         pixels = folder / "pixels.npy"
         with tqdm(total=len(source.labels), desc=f"{dataset} {split}", unit="image", disable=not progress) as bar:
             sizes, broken = write_pixels(pixels, source, size, resampling, channel_order == "bgr", bar.update)

@@ -232,6 +232,7 @@ export function look(store, s) {
     ...{ task, b, N, hw, q, n, row, column, cell, mode, moves, truth, limits, classes, overlays },
     ...{ learned, places, responses, filterAt, scoreMap, scores, centred, added, addedLimit, ghost, shares },
     t: s.time,
+    key: `${of} ${s.time} ${asked}`, // of all that is drawn as a map
     everywhere: s.everywhere,
     // The channels of the query at the position, as they come and as they have grown.
     channels: () =>

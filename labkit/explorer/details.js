@@ -52,11 +52,12 @@ function filter(view, s) {
   const g = groupOf(view, s);
   const read = view.responses(view.n, view.cell, view.places(view.n, view.cell)).map((r) => r[g]);
   const total = sum(read);
+  const value = view.filterAt(view.n, view.cell)[g];
+  const addends = read.map((v, i) => `<small>${"①②③④⑤⑥⑦⑧⑨"[i]}</small>&#8239;${signed(v)}`);
   return [
     "f<sub>d</sub> = σ(ψ ∗ X<sub>supp</sub> at the nine points) (Eq. 6), one number a group",
-    `Group ${g + 1}: σ(${read.map((v, i) => (i ? ` ${signed(v)}` : fixed(v))).join("")}) = σ(${fixed(total)}) = ` +
-      `<b>${fixed(view.filterAt(view.n, view.cell)[g], 3)}</b>. Each addend is what ψ makes of one point, 1 to 9; ` +
-      "σ maps the sum to 0…1.",
+    `Group ${g + 1}: σ(${addends.join(" ")}) = σ(${fixed(total)}) = <b>${fixed(value, 3)}</b>. ` +
+      "Each addend is what ψ makes of one of the nine points; σ maps the sum to 0…1.",
   ];
 }
 

@@ -1,7 +1,7 @@
 // Pictures of one view as SVG text, a stage each, in the pixels of the screen; and all of them as one, for export.
 
 import { clamp, gain, png, verdict } from "./data.js";
-import { EDGE, centreOf, frame, rowHeight, wrapped } from "./geometry.js";
+import { BARS, EDGE, centreOf, fitted, frame, groupSpan, rowHeight, textLength, wrapped } from "./geometry.js";
 import { STAGES, TITLES } from "./words.js";
 
 export const GREEN = "#009E73";
@@ -36,16 +36,18 @@ const image = (href, x, y, width, height) =>
 
 const channelsOf = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
-// A map of cells as an image.
-function heat(palette, values, b, low, high) {
+// A map of cells as an image, made once for a key.
+function heat(store, key, palette, values, b, low, high) {
   const last = palette.length - 1;
   const share = (v) => clamp(Math.round(((v - low) / (high - low || 1)) * last), 0, last);
-  return png(b.h, b.w, (k) => channelsOf(palette[share(values[k])]));
+  return store.once(`heat ${key}`, () => png(b.h, b.w, (k) => channelsOf(palette[share(values[k])])));
 }
 
 // A colour bar with its two ends; what lies between is said in the caption.
-function scale(palette, x, y, side, low, high, ends) {
-  const strip = png(1, palette.length, (k) => channelsOf(palette[k]));
+function scale(store, palette, x, y, side, low, high, ends) {
+  const strip = store.once(`strip ${palette.length}`, () =>
+    png(1, palette.length, (k) => channelsOf(palette[k])),
+  );
   return (
     image(strip, x, y, side, 6) +
     words(x, y + 19, ends[0], { class: "small" }) +
@@ -58,16 +60,17 @@ function picture(store, view, start, w) {
   return [f, image(store.picture(start, view.task.size), EDGE, EDGE, f.side, f.side)];
 }
 
-function overlaid(store, view, values, f, low, high) {
-  const over = image(heat(store.header.palette, values, view.b, low, high), EDGE, EDGE, f.side, f.side);
-  return tag("g", { opacity: 0.62 }, over);
+function overlaid(store, view, key, values, f, low, high) {
+  const map = heat(store, key, store.header.palette, values, view.b, low, high);
+  return tag("g", { opacity: 0.62 }, image(map, EDGE, EDGE, f.side, f.side));
 }
 
 function drawQuery(store, view, s, w) {
   const [f, shown] = picture(store, view, view.queryStart, w);
   const out = [shown];
   const values = view.overlays[s.overlay]?.();
-  if (values) out.push(overlaid(store, view, values, f, Math.min(...values), Math.max(...values)));
+  const key = `${s.overlay} ${view.n} ${view.key}`;
+  if (values) out.push(overlaid(store, view, key, values, f, Math.min(...values), Math.max(...values)));
   const [x, y] = f.place(centreOf(view.b, view.row, view.column));
   const cw = f.unit * view.b.stride;
   const edge = { fill: "none", "stroke-width": 2, rx: 2 };
@@ -99,7 +102,10 @@ function arrow([x0, y0], [x1, y1], gap) {
 function drawOffsets(store, view, s, w) {
   const [f, shown] = picture(store, view, view.supportStart(view.n, view.shot(view.n)), w);
   const out = [shown];
-  if (s.overlay === "similarity") out.push(overlaid(store, view, view.similarity(), f, -1, 1));
+  if (s.overlay === "similarity")
+    out.push(
+      overlaid(store, view, `similarity ${view.n} ${view.cell} ${view.key}`, view.similarity(), f, -1, 1),
+    );
   const dots = [];
   view.places(view.n, view.cell).forEach((at, tap) => {
     const from = f.hold(f.place(view.ghost(tap)));
@@ -126,29 +132,50 @@ function drawOffsets(store, view, s, w) {
   return [out.join("") + dots.join(""), f.height];
 }
 
-// One bar a group from `low` to `high`, with ticks; `before` marks where moved points found it.
+// One bar a group from `low` to `high`, with ticks; `before` marks where moved points found it. All bars are one path,
+// and those that are not pointed at another: a hundred elements less to parse for every key.
 function bars(view, s, values, before, w, height, low, high, ticks) {
-  const left = 30;
-  const wide = (w - left - 2) / view.b.groups;
+  const { groups } = view.b;
   const y = (v) => 8 + (height - 14) * (1 - (v - low) / (high - low));
   const out = ticks.map(
     ([v, text]) =>
-      words(left - 5, y(v) + 4, text, { class: "small", "text-anchor": "end" }) +
-      box(left, y(v), w - left, 0.7, { fill: "currentColor", opacity: v === low ? 0.8 : 0.2 }),
+      words(BARS - 5, y(v) + 4, text, { class: "small", "text-anchor": "end" }) +
+      box(BARS, y(v), w - BARS, 0.7, { fill: "currentColor", opacity: v === low ? 0.8 : 0.2 }),
   );
-  values.forEach((v, g) => {
-    const dim = s.group !== null && s.group !== g;
-    const x = left + g * wide;
-    const bar = { class: "bar", fill: dim ? GREY : BLUE, "data-value": v.toFixed(4), opacity: dim ? 0.5 : 1 };
-    out.push(box(x + wide * 0.08, y(v), wide * 0.84, Math.max(0.5, y(low) - y(v)), bar));
-    if (before) out.push(box(x, y(before[g]) - 1, wide, 2, { fill: RED }));
-    out.push(box(x, 4, wide, height - 6, { fill: "transparent", "data-group": g, class: "group" }));
-  });
-  return out.join("");
+  const path = (wanted, from, to, gap) =>
+    values
+      .map((_, g) => {
+        if (!wanted(g)) return "";
+        const [left, right] = groupSpan(g, groups, w);
+        const gone = gap * (right - left);
+        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map((v) => v.toFixed(1));
+        return `M${x0} ${y0}V${y1}H${x1}V${y0}Z`;
+      })
+      .join("");
+  const all = (wanted) =>
+    path(
+      wanted,
+      () => y(low),
+      (g) => Math.min(y(values[g]), y(low) - 0.5),
+      0.08,
+    );
+  out.push(tag("path", { d: all((g) => s.group === null || s.group === g), fill: BLUE }));
+  if (s.group !== null) out.push(tag("path", { d: all((g) => s.group !== g), fill: GREY, opacity: 0.5 }));
+  if (before) {
+    const marks = path(
+      () => true,
+      (g) => y(before[g]) + 1,
+      (g) => y(before[g]) - 1,
+      0,
+    );
+    out.push(tag("path", { d: marks, fill: RED }));
+  }
+  out.push(box(0, 0, w, height, { fill: "transparent" }));
+  return tag("g", { class: "bars", "data-values": values.map((v) => v.toFixed(4)).join(" ") }, out.join(""));
 }
 
 function drawFilter(store, view, s, w) {
-  const height = 92;
+  const height = Math.round(clamp(0.45 * w, 88, 112));
   const f = view.filterAt(view.n, view.cell);
   const before = view.moves ? view.filterAt(view.n, view.cell, true) : null;
   const ticks = [
@@ -160,7 +187,7 @@ function drawFilter(store, view, s, w) {
 }
 
 function drawGain(store, view, s, w) {
-  const height = 78;
+  const height = Math.round(clamp(0.36 * w, 76, 92));
   const { b } = view;
   const grown = (f) => Array.from(f, (v) => gain(v, view.t, b.rule, b.steps));
   const before = view.moves ? grown(view.filterAt(view.n, view.cell, true)) : null;
@@ -173,7 +200,7 @@ function drawGain(store, view, s, w) {
   // The channels below, each under the bar of its group.
   const channels = view.channels();
   const top = Math.max(1e-9, ...channels.flat().map(Math.abs)) * (b.rule === "none" || view.t === 1 ? 1 : 1.05);
-  const [left, y0, tall] = [30, height + 6, 34];
+  const [left, y0, tall] = [BARS, height + 6, 34];
   const wide = (w - left - 2) / channels.length;
   const path = (which, only) =>
     channels
@@ -213,12 +240,20 @@ function drawMap(store, view, s, w) {
   const side = w - 2 * EDGE;
   const tall = (side * b.h) / b.w;
   const [cw, ch] = [side / b.w, tall / b.h];
-  const out = [image(heat(colours, values, b, low, high), EDGE, EDGE, side, tall)];
+  const out = [
+    image(
+      heat(store, `${kind} ${s.group} ${view.n} ${view.key}`, colours, values, b, low, high),
+      EDGE,
+      EDGE,
+      side,
+      tall,
+    ),
+  ];
   const mark = { fill: "none", stroke: GREEN, "stroke-width": 3, rx: 2, class: "here" };
   const at = [EDGE + view.column * cw, EDGE + view.row * ch, cw, ch];
   out.push(box(...at, { ...mark, stroke: "#fff", "stroke-width": 5 }), box(...at, mark));
   const ends = kind === "plain" ? [fixed(low, 1), fixed(high, 1)] : [signed(low, 1), signed(high, 1)];
-  out.push(scale(colours, EDGE, EDGE + tall + 7, side, low, high, ends));
+  out.push(scale(store, colours, EDGE, EDGE + tall + 7, side, low, high, ends));
   if (kind !== "plain")
     out.push(words(w / 2, EDGE + tall + 26, "0", { class: "small", "text-anchor": "middle" }));
   return [
@@ -247,9 +282,10 @@ function drawScores(store, view, s, w) {
   task.names.forEach((name, c) => {
     const y = 3 + c * tall;
     const notes = [c === truth ? "true" : "", c === best ? "answer" : ""].filter(Boolean).join(", ");
-    const letters = Math.max(4, Math.floor((right - left - 4) / 6.6) - (notes ? notes.length + 3 : 0));
-    const cut = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
-    const title = cut + (notes ? ` (${notes})` : "");
+    const after = notes ? ` (${notes})` : "";
+    const space = right - left - 4;
+    const bold = c === best;
+    const title = fitted(name, space - textLength(after, bold), bold) + after;
     const change = t > 0 ? ` ${signed(now[c] - bare[c], 1)}` : "";
     const bar = compact ? [y + thumb - 7, 6] : [y + 20, 13];
     const unit = thumb / task.size;
@@ -267,13 +303,8 @@ function drawScores(store, view, s, w) {
           "stroke-width": 0.6,
         });
       });
-    const map = heat(
-      diverging,
-      N === 1 ? Array.from(view.scoreMap(c, t)) : view.centred(c, t),
-      view.b,
-      -most,
-      most,
-    );
+    const values = N === 1 ? Array.from(view.scoreMap(c, t)) : view.centred(c, t);
+    const map = heat(store, `row ${c} ${n} ${view.key}`, diverging, values, view.b, -most, most);
     const parts = [
       box(0, y - 3, w, tall, { rx: 5, fill: c === n ? BLUE : "transparent", "fill-opacity": 0.16 }),
       image(store.picture(view.supportStart(c, view.shot(c)), task.size), 3, y, thumb, thumb),

@@ -3,7 +3,7 @@
 import { Store, clamp, look, verdict } from "./data.js";
 import { details, whatIf } from "./details.js";
 import { STYLE, captions, drawStage, fixed, sheet } from "./drawing.js";
-import { EDGE, cellAt, frame, under } from "./geometry.js";
+import { BARS, EDGE, cellAt, frame, groupAt, under } from "./geometry.js";
 import { STAGES, TITLES, TOUR, WORDS } from "./words.js";
 
 const SHARED = [
@@ -168,9 +168,11 @@ function build(el, header, alone) {
 
 // A select's options, rewritten only where they changed.
 function options(select, texts, value) {
-  const known = [...select.options].map((o) => o.text).join("\n");
-  if (known !== texts.join("\n"))
+  const wanted = texts.join("\n");
+  if (select.shown !== wanted) {
+    select.shown = wanted;
     select.replaceChildren(...texts.map((text, i) => make("option", { value: i }, text)));
+  }
   select.selectedIndex = value;
 }
 
@@ -181,6 +183,13 @@ export function render({ model, el }) {
   let view = null;
   let queued = false;
   const ui = build(el, store.header, alone);
+  const widths = {};
+  const measure = () => {
+    const before = JSON.stringify(widths);
+    for (const stage of STAGES)
+      widths[stage] = Math.max(120, Math.round(ui.stage[stage].drawing.clientWidth || 200));
+    return JSON.stringify(widths) !== before;
+  };
   const state = () => ({ ...Object.fromEntries(SHARED.map((n) => [n, model.get(n)])), group: local.group });
 
   // Changes to the model. Moved points belong to one view of one pair, and to one position unless they are for all.
@@ -207,8 +216,8 @@ export function render({ model, el }) {
     if (s.group !== null && s.group >= view.b.groups) s.group = local.group = null;
     const said = captions(store, view, s);
     for (const stage of STAGES) {
-      const { drawing, svg, group, caption, card, head } = ui.stage[stage];
-      const w = Math.max(120, Math.round(drawing.clientWidth || 200));
+      const { svg, group, caption, card, head } = ui.stage[stage];
+      const w = widths[stage];
       const [drawn, height] = drawStage(stage, store, view, s, w);
       if (ui.stage[stage].drawn !== drawn) {
         ui.stage[stage].drawn = drawn;
@@ -449,10 +458,10 @@ export function render({ model, el }) {
   }
   for (const stage of [ui.stage.filter, ui.stage.gain]) {
     const over = (event) => {
-      const bar = event.target.closest?.("[data-group]");
-      if (bar) light(Number(bar.dataset.group));
+      const [x] = under(stage.svg, event);
+      if (x >= BARS) light(groupAt(x, view.b.groups, stage.svg.viewBox.baseVal.width));
     };
-    stage.drawing.addEventListener("pointerover", over);
+    stage.drawing.addEventListener("pointermove", over);
     stage.drawing.addEventListener("pointerdown", over);
     stage.drawing.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && light(null));
   }
@@ -599,8 +608,10 @@ export function render({ model, el }) {
     draw();
   };
   model.on("change:buffer", renew);
-  const seen = new ResizeObserver(() => draw());
-  seen.observe(el);
+  // Drawn anew when a drawing's width has changed, by the window, a theme or a tab that is shown again.
+  const seen = new ResizeObserver(() => requestAnimationFrame(() => measure() && draw()));
+  for (const stage of STAGES) seen.observe(ui.stage[stage].drawing);
+  measure();
   draw();
   return () => {
     stop();

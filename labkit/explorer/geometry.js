@@ -18,6 +18,12 @@ export function frame(width, size) {
   };
 }
 
+// Bars of the groups: where they begin, where one ends, and which is at x.
+export const BARS = 34;
+export const groupSpan = (g, groups, width) => [g, g + 1].map((k) => BARS + (k * (width - BARS - 2)) / groups);
+export const groupAt = (x, groups, width) =>
+  clamp(Math.floor(((x - BARS) * groups) / (width - BARS - 2)), 0, groups - 1);
+
 // The cell [row, column] at a pixel (y, x).
 export const cellAt = (b, [y, x]) =>
   [y, x].map((v, i) => clamp(Math.round((v - (b.stride - 1) / 2) / b.stride), 0, (i ? b.w : b.h) - 1));
@@ -34,6 +40,24 @@ export function under(svg, event) {
 
 // How high a row of the list of classes is, so that all of them fit beside a picture.
 export const rowHeight = (classes) => clamp(Math.floor(250 / classes), 24, 50);
+
+// A text, cut so that it is at most `room` pixels long as it is drawn.
+const pen = document.createElement("canvas").getContext("2d");
+const lengths = new Map();
+export function textLength(text, bold) {
+  const key = `${bold}${text}`;
+  if (!lengths.has(key)) {
+    pen.font = `${bold ? "700" : "400"} 12px system-ui, sans-serif`;
+    lengths.set(key, pen.measureText(text).width);
+  }
+  return lengths.get(key);
+}
+export function fitted(text, room, bold = false) {
+  if (textLength(text, bold) <= room) return text;
+  const letters = Array.from(text);
+  while (letters.length > 1 && textLength(`${letters.join("")}…`, bold) > room) letters.pop();
+  return `${letters.join("")}…`;
+}
 
 // Lines of a text that are at most `letters` long.
 export function wrapped(text, letters) {

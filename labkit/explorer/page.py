@@ -23,7 +23,7 @@ TEMPLATE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; }}
+:root {{ color-scheme: light dark; scrollbar-gutter: stable; }}
 body {{ margin: 0; padding: 6px 12px; background: Canvas; color: CanvasText; font: 13px/1.4 system-ui, sans-serif; }}
 header {{ max-width: 1640px; margin: 0 auto; padding: 0 4px; }}
 h1 {{ font-size: 17px; margin: 0; display: inline; }}

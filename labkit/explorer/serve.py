@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlunsplit
 
 
 def server(content: bytes, token: str, port: int = 0) -> ThreadingHTTPServer:
@@ -44,7 +45,7 @@ def show(file: Path, browser: bool = True) -> None:
     """
     token = secrets.token_urlsafe(16)
     with server(file.read_bytes(), token) as serving:
-        address = f"http://127.0.0.1:{serving.server_port}/{token}/"
+        address = urlunsplit(("http", f"127.0.0.1:{serving.server_port}", f"/{token}/", "", ""))
         print(f"The explorer is at {address} (Ctrl+C ends it)", flush=True)
         if browser:
             webbrowser.open(address)

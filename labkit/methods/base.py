@@ -128,7 +128,7 @@ class Method(nn.Module):
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
-        """The model that `recipe` describes; where that is older than an option, with what was done before it."""
+        """The model that `recipe` describes; options that came after the recipe mean what was done before."""
         return cls(**{**cls.options_before, **recipe})
 
     def embed(self, images: Tensor) -> Tensor:

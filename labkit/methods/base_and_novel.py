@@ -1,7 +1,7 @@
-"""Episodes in which base classes stand beside the novel ones: what Dynamic Few-shot, wDAE and CC+rot share.
+"""Base classes beside novel ones, and what else methods with cosine classifiers share.
 
-Each of them keeps one weight vector for every base class and makes one for every novel class, so that one cosine
-classifier tells them all apart. C is the number of base classes, B of those that take part in an episode as such.
+Dynamic Few-shot and wDAE keep one weight vector for every base class and make one for every novel class, so that one
+cosine classifier tells them all apart. C is the number of base classes, B of those that stay base in an episode.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from labkit.methods.base import Losses
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,9 @@ def over_shots(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
 def cosines(vectors: Tensor, weights: Tensor) -> Tensor:
     """Of every vector with every weight: [..., Q, d], [..., N, d] to [..., Q, N]."""
     return F.normalize(vectors, dim=-1) @ F.normalize(weights, dim=-1).transpose(-1, -2)
+
+
+def losses_of_classification(logits: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
+    """Cross-entropy of base images, logits [B, C] and labels [B], as `Method.classification_loss` gives it."""
+    auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
+    return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)

@@ -97,10 +97,8 @@ class CAN(Method):
     def _fuse(self, correlation: Tensor) -> Tensor:
         """Eq. 2-3: [..., m, m], a column for each cell of the own map, to attention [..., m] over those cells."""
         pooled = correlation.mean(-1)  # over the own cells
-        if self.fusion_norm:  # one channel for each other cell; episodes, queries and classes are the batch
-            kernel = self.fusion(pooled.flatten(0, -2)).view(pooled.shape)
-        else:
-            kernel = self.fusion(pooled)  # w: one weight for each other cell
+        # w: one weight for each other cell. To batch normalisation, episodes, queries and classes are the batch.
+        kernel = self.fusion(pooled.flatten(0, -2)).view(pooled.shape) if self.fusion_norm else self.fusion(pooled)
         fused = torch.einsum("...o,...oi->...i", kernel, correlation)
         if self.fuse == "mean":
             fused = fused / self.cells

@@ -69,15 +69,17 @@ class CCRot(Method):
         """Of base images [B, 3, H, W]: cross-entropies of base classes and of rotations, over all 4 B copies."""
         maps = self.embed(four_rotations(images))
         with torch.autocast(images.device.type, enabled=False):
-            classification, rotation, logits = self.losses_of(maps, base_labels)
+            classification, rotation, logits = self.losses_of(maps, base_labels, label_smoothing)
             auxiliary = classification + self.rotation_weight * rotation
             return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits[..., 0, :])
 
-    def losses_of(self, maps: Tensor, base_labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def losses_of(
+        self, maps: Tensor, base_labels: Tensor, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Both cross-entropies, and the logits [..., 4, C], of maps [..., 4, c, h, w] with base labels [...]."""
         logits = self.scale * cosines(maps.mean((-2, -1)), self.base_weights)
         target = base_labels.unsqueeze(-1).expand(logits.shape[:-1])
-        classification = F.cross_entropy(logits.flatten(0, -2), target.flatten())
+        classification = F.cross_entropy(logits.flatten(0, -2), target.flatten(), label_smoothing=label_smoothing)
         turns = torch.arange(4, device=maps.device).expand(logits.shape[:-1])
         rotation = F.cross_entropy(self.rotation_head(maps.flatten(0, -4)), turns.flatten())
         return classification, rotation, logits

@@ -3,54 +3,110 @@ Structured Classifiers", CVPR 2020).
 
 Two pictures are two heaps of earth, a cell's feature with its weight each; how alike they are is how cheaply one is
 made of the other. This is the form with the cells of a feature map (its "FCN"), and structured prototypes for K > 1.
+
+Code of the authors: icoz69/DeepEMD. By its default options, with which the defaults here agree, it takes the flow of
+OpenCV's solver for a constant in training too, so that the gradient flows through the costs alone; the paper
+differentiates the linear program, as an option of the code does (`gradient`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common import checks
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 
 FLOOR = 1e-3  # added to every weight of Eq. 6, or a map of weights that are all 0 had nothing to be moved
+FLOOR_OF_CONSTANT = 1e-5  # and once more, relative to a mean of 1, before the solver whose flow is a constant
+MOST_EPOCHS = 1000  # a model's file says how many, and must not make the reader hang
+EMPTY = torch.empty(0, dtype=torch.long)
+
+# The authors' training on miniImageNet, in the fields of a phase: classification of the base classes, 120 epochs of 300
+# batches of 128 of 38,400 pictures; then 100 epochs of 50 episodes, with shots as in the test.
+_BASE: dict[str, Any] = {
+    "batch": "pictures",
+    "size": 128,
+    "steps": 36_000,
+    "learning_rate": 0.1,
+    "selection": "nearest mean",
+}
+_BASE |= {"schedule": "steps", "decay": 0.2, "milestones": (9000, 18_000, 27_000)}
+_EPISODES: dict[str, Any] = {
+    "size": 1,
+    "way": 5,
+    "query": 15,
+    "steps": 5000,
+    "learning_rate": 5e-4,
+    "weight_decay": 5e-4,
+}
+_EPISODES |= {"schedule": "steps", "decay": 0.5, "milestones": tuple(range(500, 5000, 500)), "validate_every": 50}
+AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {shot: (_BASE, _EPISODES | {"shot": shot}) for shot in (1, 5)}
 
 
 class DeepEMD(Method):
     """The optimal transport between the cells of a query and of a class (Eq. 1-6).
 
     A class of several shots is a map of features learned for the episode, the "structured fully connected layer"
-    (section 3.4): from the mean of the shots, by gradient descent on the cross-entropy of the support. In training
-    the mean itself is taken, so that the gradient reaches the support.
+    (section 3.4): from the mean of the shots, by stochastic gradient descent with momentum 0.9 on the cross-entropy of
+    the support. Nothing of it reaches the backbone, whose gradient then comes from the queries alone.
 
     Args:
         backbone, classes, backbone_options: see `Method`.
         temperature: multiplies the similarity; the authors' 12.5.
-        sfc_steps, sfc_rate: of the gradient descent, on all support pictures at once. The authors take some 700 steps
-            on four at a time, at 0.1 and dampened; ten at this rate lead about as far.
-        global_weight: of a classification of all base classes beside it. The authors' backbone is pre-trained by one;
-            here both are learned together, in one loop.
+        gradient: through ``"costs"`` alone, the flow a constant, or through the whole ``"program"``: costs and weights.
+        sfc_epochs: passes over the support; 0 takes the mean of the shots.
+        sfc_batch: pictures in a step, in an order that is drawn once and for all; None takes all at once.
+        sfc_rate, sfc_test_rate: learning rate in training, and in evaluation (the authors' scripts differ).
+        sfc_dampening: of later steps' gradients; the authors' 0.9 leaves a tenth of them.
+        sfc_in_training: learn the map in training too; otherwise the mean is taken there.
+        global_weight: of a classification of all base classes beside it, which the authors have not.
+        pretrain: have a classifier of base classes for `classification_loss`, to start as the authors do.
+
+    Raises:
+        ValueError: an unknown `gradient`.
     """
 
     auxiliary_name = "global classification"
+    options_before: ClassVar = {
+        "gradient": "program",
+        "sfc_epochs": 10,
+        "sfc_batch": None,
+        "sfc_test_rate": 1.7,
+        "sfc_dampening": 0.0,
+        "sfc_in_training": False,
+    }
     temperature: float = 12.5
-    sfc_steps: int = 10
-    sfc_rate: float = 1.7
+    gradient: Literal["costs", "program"] = "costs"
+    sfc_epochs: int = 100
+    sfc_batch: int | None = 4
+    sfc_rate: float = 0.1
+    sfc_test_rate: float = 100.0
+    sfc_dampening: float = 0.9
+    sfc_in_training: bool = True
     global_weight: float = 0.0
+    pretrain: bool = False
 
     def build(self) -> None:
         """See `Method.build`."""
-        self.global_classifier = nn.Linear(self.channels, self.classes) if self.global_weight else None
+        if self.gradient not in ("costs", "program"):
+            raise ValueError(f"gradient must be 'costs' or 'program', got {self.gradient!r}")
+        checks.whole("sfc_epochs", self.sfc_epochs, least=0, most=MOST_EPOCHS)
+        if self.sfc_batch is not None:
+            checks.whole("sfc_batch", self.sfc_batch)
+        classifier = self.global_weight or self.pretrain
+        self.global_classifier = nn.Linear(self.channels, self.classes) if classifier else None
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`. With several shots it takes gradients whatever mode it is called in, but in training."""
+        """See `Method.score`. With several shots it takes gradients whatever mode it is called in."""
         with torch.autocast(support.device.type, enabled=False):
-            if self.training or support.shape[2] == 1:
-                return self.similarity(mean_of_shots(support, support_mask), query)
-            return self.similarity(self.structured_prototypes(support, support_mask), query)
+            learned = support.shape[2] > 1 and (self.sfc_in_training or not self.training)
+            prototypes = self.structured_prototypes if learned else mean_of_shots
+            return self.similarity(prototypes(support, support_mask), query)
 
     def similarity(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
         """Eq. 5 and 7: maps [E, N, c, h, w], [E, Q, c, h, w] to temperature times sum (1 - c_ij) x_ij, [E, Q, N]."""
@@ -62,23 +118,36 @@ class DeepEMD(Method):
         u, v = (F.normalize(x - x.mean(2, keepdim=True), dim=2) for x in (u, v))
         cost = 1 - torch.einsum("eqci,encj->eqnij", u, v)  # Eq. 5
         supply, demand = (w / w.sum(-1, keepdim=True) for w in (supply, demand))
+        if self.gradient == "costs":
+            supply, demand = (w.detach() + FLOOR_OF_CONSTANT / w.shape[-1] for w in (supply, demand))
+            supply, demand = (w / w.sum(-1, keepdim=True) for w in (supply, demand))
         moved: Tensor = transport_cost(cost, supply, demand)
         return self.temperature * (1 - moved)
 
-    def structured_prototypes(self, support: Tensor, mask: Tensor | None = None) -> Tensor:
-        """A map for every class that tells the support apart (section 3.4): [E, N, K, c, h, w] to [E, N, c, h, w]."""
+    def structured_prototypes(self, support: Tensor, mask: Tensor | None = None, order: Tensor | None = None) -> Tensor:
+        """A map for every class that tells the support apart (section 3.4): [E, N, K, c, h, w] to [E, N, c, h, w].
+
+        `order`, [epochs, N K], says in which order pictures are taken, numbered shot by shot, the class fastest; by
+        default it is drawn from a fixed seed, so that the same episode has the same prototypes.
+        """
         e, n, k = support.shape[:3]
+        rate = self.sfc_rate if self.training else self.sfc_test_rate
+        if order is None:
+            drawn = torch.Generator().manual_seed(0)
+            order = torch.stack([torch.randperm(n * k, generator=drawn) for _ in range(self.sfc_epochs)] or [EMPTY])
         with torch.inference_mode(False), torch.enable_grad():
-            pictures = support.detach().clone().flatten(1, 2)
+            pictures = support.detach().clone().transpose(1, 2).flatten(1, 2)
             prototypes = mean_of_shots(support.detach().clone(), mask).requires_grad_()
-            labels = torch.arange(n, device=support.device).repeat_interleave(k).repeat(e)
-            there = torch.ones(e, n * k, device=support.device) if mask is None else mask.clone().flatten(1).float()
-            share = there / there.sum(1, keepdim=True)
-            optimiser = torch.optim.SGD([prototypes], lr=self.sfc_rate, momentum=0.9)
-            for _ in range(self.sfc_steps):
-                scores = self.similarity(prototypes, pictures).flatten(0, 1)
-                loss = (F.cross_entropy(scores, labels, reduction="none") * share.flatten()).sum()
-                (prototypes.grad,) = torch.autograd.grad(loss, prototypes)
+            labels = torch.arange(n, device=support.device).repeat(k)
+            there = (
+                pictures.new_ones(e, n * k) if mask is None else mask.clone().transpose(1, 2).flatten(1).to(pictures)
+            )
+            optimiser = torch.optim.SGD([prototypes], lr=rate, momentum=0.9, dampening=self.sfc_dampening)
+            for batch in (part for epoch in order.to(support.device) for part in epoch.split(self.sfc_batch or n * k)):
+                scores = self.similarity(prototypes, pictures[:, batch]).flatten(0, 1)
+                losses = F.cross_entropy(scores, labels[batch].repeat(e), reduction="none").view(e, -1)
+                share = there[:, batch] / there[:, batch].sum(1, keepdim=True).clamp(min=1)
+                (prototypes.grad,) = torch.autograd.grad((losses * share).sum(), prototypes)
                 optimiser.step()
         return prototypes.detach()
 
@@ -86,9 +155,9 @@ class DeepEMD(Method):
         """Cross-entropy of the queries, and of all base classes where that has a weight."""
         of_support, of_query = self.embed_together(support, query)
         with torch.autocast(query.device.type, enabled=False):
-            scores = self.similarity(mean_of_shots(of_support), of_query)
+            scores = self.score(of_support, of_query)
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-            if self.global_classifier is None:
+            if not self.global_weight or self.global_classifier is None:
                 return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
             return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)

@@ -58,10 +58,11 @@ class DenseClassification(Method):
         weights = F.normalize(self.global_classifier.weight, dim=-1)
         return self.tau * torch.einsum("bchw,yc->byhw", F.normalize(maps, dim=1), weights)
 
-    def dense_loss(self, logits: Tensor, base_labels: Tensor) -> Tensor:
+    def dense_loss(self, logits: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of logits [B, classes, h, w], over a picture's cells together, averaged over pictures [B]."""
         h, w = logits.shape[-2:]
-        each = F.cross_entropy(logits, base_labels[:, None, None].expand(-1, h, w), reduction="none")
+        target = base_labels[:, None, None].expand(-1, h, w)
+        each = F.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
         return each.mean() * (h * w if self.cells == "sum" else 1)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -91,5 +92,5 @@ class DenseClassification(Method):
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.logits(maps)
-            auxiliary = self.dense_loss(logits, base_labels)
+            auxiliary = self.dense_loss(logits, base_labels, label_smoothing)
             return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits.mean((-2, -1)))

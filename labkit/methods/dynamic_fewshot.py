@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.base import Losses, Method
-from labkit.methods.base_and_novel import cosines, over_shots, roles
+from labkit.methods.base_and_novel import cosines, losses_of_classification, over_shots, roles
 
 Kind = Literal["attention", "averaging", "none"]
 
@@ -131,5 +131,4 @@ class DynamicFewShot(Method):
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.scale * cosines(self.read(maps), self.base_weights)
-            auxiliary = F.cross_entropy(logits, base_labels)
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+            return losses_of_classification(logits, base_labels, label_smoothing)

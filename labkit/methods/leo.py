@@ -14,8 +14,7 @@ every dimension; codes and class weights are kept for every shot, and a class's 
 copies. Features are normalised to length 1.
 
 Authors' training (miniImageNet and tieredImageNet):
-    phase 1: random base images; WRN-28-10 by classification, then fixed. Here: any other method's backbone, or
-        `global_weight`, which learns both together.
+    phase 1: random base images, `classification_loss`; a WRN-28-10, of which the authors published the features only.
     phase 2: episodes, `loss`; the backbone frozen and in evaluation mode; 5-way, shots as in the test, 12 episodes a
         step, 100000 steps; Adam 1e-4, constant; gradients clipped at 0.1 by value, then each weight's to norm 0.1;
         penalties as the defaults below, no further weight decay; dropout 0.5 on the features; no label smoothing. Base
@@ -112,7 +111,7 @@ class LEO(Method):
         self.normals = _Normals()
         # One for the encoder, one for each step, one for the queries: a layer draws the same whenever it is asked.
         self.drops = nn.ModuleList(Dropout(self.drop) for _ in range(2 + self.steps + self.fine_steps))
-        self.global_classifier = nn.Linear(c, self.classes) if self.global_weight else None
+        self.global_classifier = nn.Linear(c, self.classes)  # only for the backbone's own training
 
     def matrices(self) -> list[Tensor]:
         """The five matrices of encoder, relation network and decoder."""
@@ -224,7 +223,7 @@ class LEO(Method):
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
             auxiliary = self.penalties(adapted)
             total = few_shot + auxiliary
-            if self.global_classifier is not None:
+            if self.global_weight:
                 total = total + self.global_weight * pooled_global_loss(self.global_classifier, of_query, base_labels)
             return Losses(total, few_shot, auxiliary, scores)
 

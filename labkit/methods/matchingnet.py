@@ -74,7 +74,8 @@ class MatchingNet(Method):
             cosines = self.scale * (cosines.relu() if self.relu else cosines)
             if missing is not None:
                 cosines = cosines.masked_fill(missing.unsqueeze(1), float("-inf"))
-            return (cosines.softmax(-1).unflatten(-1, (n, k)).sum(-1) + 1e-6).log()
+            of_class: Tensor = cosines.softmax(-1).unflatten(-1, (n, k)).sum(-1)
+            return (of_class + 1e-6).log()
 
     def in_context(self, s: Tensor, q: Tensor, missing: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """g(x_i, S) and f(x, S): each support picture in view of the others, each query in view of the support.

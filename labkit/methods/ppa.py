@@ -108,11 +108,3 @@ class PPA(Method):
         step = torch.where(self.seen, self.pace, 1.0) * (count > 0)  # the first time all of the way
         self.means.lerp_(total / count.clamp(min=1).unsqueeze(-1), step.unsqueeze(-1).to(self.means.dtype))
         self.seen |= count > 0
-
-    def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-        """Cross-entropy of base images [B, 3, H, W] among all base classes, which makes the activations."""
-        maps = self.embed(images)
-        with torch.autocast(images.device.type, enabled=False):
-            logits = self.global_classifier(maps.mean((-2, -1)))
-            auxiliary = F.cross_entropy(logits, base_labels)
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)

@@ -7,6 +7,7 @@ depends on the other queries. The published numbers were made so (`statistics`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -90,9 +91,9 @@ class RelationModule(nn.Module):
     def __init__(self, method: RelationNet) -> None:
         super().__init__()
         width, hidden = method.width, method.hidden
-        norm = {"momentum": method.momentum, "by_batch": method.statistics == "batch"}
-        self.conv1, self.norm1 = nn.Conv2d(2 * method.channels, width, 3), EpisodeNorm(width, **norm)
-        self.conv2, self.norm2 = nn.Conv2d(width, width, 3), EpisodeNorm(width, **norm)
+        norm = partial(EpisodeNorm, width, momentum=method.momentum, by_batch=method.statistics == "batch")
+        self.conv1, self.norm1 = nn.Conv2d(2 * method.channels, width, 3), norm()
+        self.conv2, self.norm2 = nn.Conv2d(width, width, 3), norm()
         self.fc1, self.fc2 = nn.Linear(9 * width, hidden), nn.Linear(hidden, 1)
         for conv in (self.conv1, self.conv2):
             nn.init.normal_(conv.weight, 0, (2 / (9 * width)) ** 0.5)

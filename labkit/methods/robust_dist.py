@@ -128,25 +128,34 @@ class RobustDist(Method):
             return Losses(ensemble + auxiliary, few_shot, auxiliary, scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-        """Of base images [B, 3, H, W]: the ensemble's loss and the student's."""
+        """Of base images [B, 3, H, W]: the ensemble's loss and the student's.
+
+        Raises:
+            ValueError: label smoothing, which neither loss has.
+        """
+        if label_smoothing:
+            raise ValueError(f"the losses of Robust dist++ have no label smoothing, got {label_smoothing:g}")
         maps = self._all_maps(images)
         with torch.autocast(images.device.type, enabled=False):
-            ensemble, auxiliary, logits = self.losses_of(maps, base_labels)
+            ensemble, auxiliary, logits = self.losses_of(maps, base_labels, label_smoothing)
             return Losses(ensemble + auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
         """Maps [..., c, h, w] of every member, and last those of the student."""
         return [_maps(network, images) for network in [*self.networks, self.backbone]]
 
-    def losses_of(self, maps: list[Tensor], base_labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def losses_of(
+        self, maps: list[Tensor], base_labels: Tensor, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The ensemble's loss, the student's, and the student's logits, of maps and labels [...]."""
         heads = [*self.network_heads, self.student_head]
         *of_members, student = (head(x.mean((-2, -1))) for head, x in zip(heads, maps, strict=True))
         members = torch.stack(of_members, dim=-2)  # [..., H, C]
-        ensemble = self.ensemble_loss(members, base_labels, self.active(base_labels))
-        return ensemble, self.distillation_loss(student, members.detach(), base_labels), student
+        ensemble = self.ensemble_loss(members, base_labels, self.active(base_labels), label_smoothing)
+        distillation = self.distillation_loss(student, members.detach(), base_labels, label_smoothing)
+        return ensemble, distillation, student
 
-    def ensemble_loss(self, logits: Tensor, labels: Tensor, active: Tensor) -> Tensor:
+    def ensemble_loss(self, logits: Tensor, labels: Tensor, active: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """The sum of the members' cross-entropies, and their relation.
 
         Args:
@@ -154,9 +163,8 @@ class RobustDist(Method):
             labels: [...].
             active: [..., H], 1 for members that take part, 0 for others.
         """
-        each = F.cross_entropy(
-            logits.flatten(0, -2), labels.unsqueeze(-1).expand(active.shape).flatten(), reduction="none"
-        )
+        target = labels.unsqueeze(-1).expand(active.shape).flatten()
+        each = F.cross_entropy(logits.flatten(0, -2), target, reduction="none", label_smoothing=label_smoothing)
         together = (each.view(active.shape) * active).sum(-1).mean()
         return together + self.relation_weight * self.relation_of(logits, labels, active)
 
@@ -176,7 +184,9 @@ class RobustDist(Method):
         both = both - torch.diag_embed(both.diagonal(dim1=-2, dim2=-1))
         return ((pairs * both).sum((-2, -1)) / both.sum((-2, -1)).clamp(min=1)).mean()
 
-    def distillation_loss(self, student: Tensor, members: Tensor, labels: Tensor) -> Tensor:
+    def distillation_loss(
+        self, student: Tensor, members: Tensor, labels: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
         """(1 - gamma) times the cross-entropy + gamma T^2 times that with the members' softened answers.
 
         Args:
@@ -185,7 +195,7 @@ class RobustDist(Method):
         t, gamma = self.distillation_temperature, self.distillation
         target = members if self.targets == "logits" else (members / t).softmax(-1)
         softened = -(target.mean(-2) * (student / t).log_softmax(-1)).sum(-1).mean()
-        plain = F.cross_entropy(student.flatten(0, -2), labels.flatten())
+        plain = F.cross_entropy(student.flatten(0, -2), labels.flatten(), label_smoothing=label_smoothing)
         return (1 - gamma) * plain + gamma * t**2 * softened
 
 

@@ -83,7 +83,10 @@ class TADAM(Method):
         """Maps of images [E, M, 3, H, W], of the conditioned backbone where tasks [E, c] are given."""
         for film in self.films:
             cast(Film, film).prepare(task)
-        return super().embed(images)
+        maps = super().embed(images)
+        for film in self.films:
+            cast(Film, film).prepare(None)  # or a copy of the model would be one of its graph as well
+        return maps
 
     def task(self, support: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """The mean of the class means of maps [E, N, K, c, h, w]: [E, c]."""
@@ -132,7 +135,7 @@ class TADAM(Method):
         maps = self.features(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.global_classifier(maps.mean((-2, -1)))
-            auxiliary = F.cross_entropy(logits, base_labels)
+            auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
         return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method
-from labkit.methods.base_and_novel import Roles, cosines, over_shots, roles
+from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, over_shots, roles
 from labkit.methods.noise import Noise
 
 Neighbours = tuple[Tensor, Tensor]  # which nodes, [E, V, k], and how much of each, [E, V, k]
@@ -131,8 +131,7 @@ class WDAE(Method):
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.scale * cosines(maps.mean((-2, -1)), self.base_weights)
-            auxiliary = F.cross_entropy(logits, base_labels)
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+            return losses_of_classification(logits, base_labels, label_smoothing)
 
 
 class _Messages(nn.Module):

@@ -2,8 +2,8 @@
 
 A new method is one file of `labkit.methods` and one line here:
 
-1. a class that inherits `Method` and calls ``super().__init__(backbone, classes, backbone_options)``;
-2. its own arguments come after those as keywords with defaults, and `recipe` returns them beside the inherited ones;
+1. a class that inherits `Method`; its layers are made in `build`;
+2. its own options are annotated class attributes with defaults, which `recipe` returns;
 3. ``score(support, query, support_mask)``: feature maps [E, N, K, c, h, w], [E, Q, c, h, w] to scores [E, Q, N];
 4. ``loss(support, query, labels, base_labels)``: images to `Losses`, usually by `embed_together` and its own score;
 5. no query and no episode may change the score of another; random numbers come from `labkit.methods.noise`.
@@ -23,6 +23,7 @@ from labkit.methods.deepemd import DeepEMD
 from labkit.methods.dense_classification import DenseClassification
 from labkit.methods.dsn import DSN
 from labkit.methods.dynamic_fewshot import DynamicFewShot
+from labkit.methods.e3bm import E3BM
 from labkit.methods.feat import FEAT
 from labkit.methods.leo import LEO
 from labkit.methods.maml import MAML
@@ -36,6 +37,7 @@ from labkit.methods.robust_dist import RobustDist
 from labkit.methods.snail import SNAIL
 from labkit.methods.tadam import TADAM
 from labkit.methods.tapnet import TapNet
+from labkit.methods.vfsl import VFSL
 from labkit.methods.wdae import WDAE
 
 METHODS: dict[str, type[Method]] = {
@@ -47,6 +49,7 @@ METHODS: dict[str, type[Method]] = {
     "dense_classification": DenseClassification,
     "dsn": DSN,
     "dynamic_fewshot": DynamicFewShot,
+    "e3bm": E3BM,
     "feat": FEAT,
     "leo": LEO,
     "maml": MAML,
@@ -61,6 +64,7 @@ METHODS: dict[str, type[Method]] = {
     "tapnet": TapNet,
     "robust_dist": RobustDist,
     "wdae": WDAE,
+    "vfsl": VFSL,
 }
 
 

@@ -44,7 +44,7 @@ def use_style() -> None:
 
 
 def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
-    """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; then it may still be shown."""
+    """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; it stays open."""
     folder = Path(runs) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")

@@ -213,7 +213,7 @@ def measure(
 
 
 def table(rows: Sequence[Mapping[str, Any]], entries: Sequence[str] = ("ink", "minus grid")) -> pd.DataFrame:
-    """Rows of `measure` to be read: points downwards, query positions across, cells of "27.4 ± 0.9"."""
+    """Rows of `measure` as a table: points downwards, query positions across, cells of "27.4 ± 0.9"."""
     lines: dict[str, dict[tuple[str, str], str]] = {}
     for row in rows:
         for entry in entries:

@@ -57,7 +57,7 @@ BEFORE, AFTER, OTHER, CHANCE, BEST = "before", "aligned", "another's mask", "cha
 
 @torch.inference_mode()
 def aligned_maps(model: DMF | CAN, support: Tensor, x_q: Tensor, labels: Tensor) -> dict[str, dict[str, Tensor]]:
-    """What becomes of the queries of an episode when each meets the support of its own class.
+    """The maps of an episode's queries before and after alignment with the support of their own class.
 
     Args:
         support, x_q: features [1, N, K, c, h, w] and [1, Q, c, h, w].
@@ -116,7 +116,7 @@ def hottest_on_object(heats: Tensor, masks: Tensor) -> Tensor:
 
 
 def judge(maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor) -> dict[tuple[str, str, str], NDArray[np.float64]]:
-    """What is measured of every query of an episode, in percent.
+    """The measurements of every query of an episode, in percent.
 
     Args:
         maps: of `aligned_maps`.
@@ -145,7 +145,7 @@ def judge(maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor) -> dict[tuple
 def play(
     model: DMF | CAN, images: ImageSet, episodes: Iterable[int], seed: int = 0, query: int = 15, title: str = ""
 ) -> pd.DataFrame:
-    """`judge` of the named 5-way 1-shot episodes, a line for every query, a column for everything measured."""
+    """`judge` for some 5-way 1-shot episodes: a line for every query, a column for every measurement."""
     sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
     drawn = {i: sampler.indices(i) for i in episodes}
     used = pictures_of(list(drawn.values()))
@@ -233,7 +233,7 @@ def line(
 
 
 def table(rows: Sequence[Mapping[str, Any]], what: str, kind: str = "feature") -> pd.DataFrame:
-    """``"inside"`` or ``"hottest"`` of `summarise` to be read: networks downwards, cells of "27.4 ± 0.9"."""
+    """``"inside"`` or ``"hottest"`` of `summarise` as a table: networks downwards, cells of "27.4 ± 0.9"."""
     lines, digits = {}, 2 if what == "inside" else 1
     for row in rows:
         if row["heat"] == kind:

@@ -57,7 +57,7 @@ def sampled_pairs(lines: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[
 
 
 def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Of `figure3_sampling.measure`: points on the object, a line a network, a column a kind of positions."""
+    """Bars of the shares that `figure3_sampling.measure` gives: a row of panels for each network."""
     names, positions = list(COLOURS), ("on the object", "off it")
     figure, axes = plt.subplots(
         len(measured), 2, figsize=(8, 1.25 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
@@ -121,7 +121,7 @@ def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale
 
 
 def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature") -> Figure:
-    """Of `figure4_heat.summarise`: each network's map before and after its alignment, and judged by another's mask."""
+    """Heat on the object before and after alignment, and with another query's mask, from `figure4_heat.summarise`."""
     part = [row for row in rows if row["heat"] == kind]
     places = np.arange(len(part))
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.36 * len(part) + 1), sharey=True)

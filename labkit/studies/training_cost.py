@@ -1,4 +1,4 @@
-"""What a training will cost, before one has been done.
+"""Forecast what a training will cost, before any has been run.
 
 Work is counted, not guessed: floating-point operations, and the bytes that autograd keeps, of the backbone on torch's
 "meta" device, where nothing is computed. (The head adds 5 % to a step of DMF: `results/speed_cpu.json`.) How fast a
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.common import places
-from labkit.methods.backbones import Conv4, ResNet12
+from labkit.methods.backbones import BACKBONES
 from labkit.sweeps.forecast import Cost, forecast
 from labkit.training.settings import Experiment, experiment
 
@@ -42,7 +42,7 @@ ASSUMED = Rate(
 
 
 def training_cost(e: Experiment, rate: Rate | None = None, device: str = "cpu") -> Cost:
-    """A training with its validations and one look at the novel classes.
+    """The cost of a training with its validations and one test on the novel classes.
 
     Memory is weights, gradient, momentum and what autograd keeps; a process takes about a quarter more (7.4 GB were
     seen where 5.9 are counted, a step of mini-1shot in float32). A thin backbone does less work a second than the
@@ -65,7 +65,7 @@ def training_cost(e: Experiment, rate: Rate | None = None, device: str = "cpu") 
 
 
 def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
-    """The rate of the kind of device on which the speed was measured for these results; else what is assumed."""
+    """The rate measured on a device of this kind (`results/speed_*.json`), or `ASSUMED` if none was measured."""
     file = RESULTS / f"speed_{'gpu' if device == 'cuda' else device}.json"  # as notebook 10 calls them
     if not file.exists():
         return ASSUMED
@@ -81,10 +81,9 @@ def measured(device: str = "cpu", bfloat16: bool = False) -> Rate:
 
 @lru_cache
 def work_of_an_image(backbone: str, options: tuple[tuple[str, Any], ...], size: int) -> tuple[float, float, int]:
-    """Operations of a training step and bytes that autograd keeps in float32, both for one image; and weights."""
+    """Operations of a training step and bytes that autograd keeps (float32), for one image; and the weights' number."""
     with torch.device("meta"):
-        kinds: dict[str, Any] = {"resnet12": ResNet12, "conv4": Conv4}
-        network = kinds[backbone](**dict(options))
+        network = BACKBONES[backbone](**dict(options))
         images = torch.empty(2, 3, size, size)
     kept: dict[int, int] = {}
     alive: list[Tensor] = []
@@ -103,7 +102,7 @@ def work_of_an_image(backbone: str, options: tuple[tuple[str, Any], ...], size: 
 
 
 def announce(e: Experiment, device: str, devices: int = 1) -> None:
-    """Print what a training will cost, if it is a long one: more than an hour."""
+    """Print the forecast of a training that will take more than an hour."""
     cost = training_cost(e, device=device)
     if cost.seconds / devices > 3600:
         print(forecast([replace(cost, seconds=cost.seconds / devices)], 1), flush=True)

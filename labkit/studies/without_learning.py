@@ -170,7 +170,7 @@ def data_sheet(
 
 
 def as_table(sheet: pd.DataFrame) -> pd.DataFrame:
-    """A `data_sheet` to be read: methods and displacements downwards, what is seen across, cells of "27.4 ± 0.9"."""
+    """A `data_sheet` as a table: methods and displacements downwards, what is seen across, cells of "27.4 ± 0.9"."""
     text = [f"{accuracy:.1f} ± {ci95:.1f}" for accuracy, ci95 in zip(sheet["accuracy"], sheet["ci95"], strict=True)]
     table = sheet.assign(text=text).pivot(index=["method", "displacement"], columns="sees", values="text")
     return table.reindex(index=sheet["method"].unique(), level="method").reindex(columns=sheet["sees"].unique())

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are done: in processes of this machine, or on a Ray cluster.
+"""Where the runs of a sweep are executed: in processes on this machine, or on a Ray cluster.
 
 An engine is a context that starts what it needs and gives how many runs fit at once, and a function: tasks in, pairs of
 task and record out as they come, with None for a record where another process has the run. All bookkeeping is
@@ -85,7 +85,7 @@ def local_places(cpus: int, gpus: float | None) -> list[str]:
 
 
 class _Worker:
-    """A process that does runs, and the pipe to it; started when it is first needed."""
+    """A process that executes runs, and the pipe to it; it is started when it is first needed."""
 
     def __init__(
         self, run: bytes, cpus: int, environment: dict[str, str], hidden: Callable[[], AbstractContextManager[None]]
@@ -110,7 +110,7 @@ class _Worker:
         self.pipe.send(task)
 
     def take(self, task: Task) -> Record | None:
-        """What came of the task; the error, and a process less, if it died of it."""
+        """The record of the finished task; an error record if the process died; then the next run gets a new one."""
         try:
             record: Record | None = self.pipe.recv()
         except (EOFError, OSError):  # nothing came, or half of it
@@ -160,7 +160,7 @@ def _dealt_out(tasks: list[Task], pool: Sequence[_Worker]) -> Iterator[tuple[Tas
 
 
 def _serve(pipe: connection.Connection, run: bytes, cpus: int, environment: dict[str, str]) -> None:
-    """The life of a worker."""
+    """The loop of a worker process: receive a task, execute it, send its record back."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= environment
     torch.set_num_threads(cpus)
@@ -173,7 +173,7 @@ def _serve(pipe: connection.Connection, run: bytes, cpus: int, environment: dict
 
 
 def _end_with_parent() -> None:
-    """A killed sweep takes its workers along: they must not train on, unseen."""
+    """End this worker when the sweep's process is killed, so that it does not go on training unnoticed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -257,7 +257,7 @@ def _submitted(
 
 
 def died(task: Task, error: str) -> Record:
-    """The record of a run whose process could not write it, kept; unless it had finished and only then died."""
+    """Write and return an error record for a run whose process died, unless it had finished before."""
     if (known := task.finished()) is not None:
         return known
     record = task.record(error=error, traceback=f"{error}; its own words, if any, are in the output of that process\n")

@@ -1,4 +1,4 @@
-"""What runs will cost, said before they start: time, memory, disk."""
+"""Forecasts of what runs will cost: time, memory, disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cost:
 
 
 def forecast(costs: Sequence[Cost], at_once: int) -> str:
-    """What runs of these costs take, `at_once` at a time, in one line."""
+    """One line that says what runs of these costs will take, `at_once` at a time."""
     each = sum(c.seconds for c in costs) / len(costs)
     memory = sum(sorted((c.memory for c in costs), reverse=True)[:at_once])
     sources = "; ".join(dict.fromkeys(c.source for c in costs))
@@ -49,7 +49,7 @@ def forecast(costs: Sequence[Cost], at_once: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the unit that suits it."""
+    """A length of time in days, hours, minutes or seconds."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.{1 if seconds < 20 * length else 0}f} {unit}"

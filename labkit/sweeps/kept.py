@@ -25,7 +25,10 @@ def write_result(file: Path, what: str | None, command: str, content: Mapping[st
         content: in JSON types.
     """
     paragraphs = (what or "").split("\n\n")
-    about: dict[str, Any] = {"what": paragraphs[1 if len(paragraphs) > 1 else 0].replace("\n", " "), "command": command}
+    about: dict[str, Any] = {
+        "what": paragraphs[1 if len(paragraphs) > 1 else 0].strip().replace("\n", " "),
+        "command": command,
+    }
     about |= {"date": str(date.today()), "versions": versions()}
     write_atomically(file, (json.dumps(about | dict(content), indent=1) + "\n").encode())
 

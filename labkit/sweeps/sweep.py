@@ -43,12 +43,12 @@ if TYPE_CHECKING:  # slow to import
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep has come to.
+    """The outcome of a sweep.
 
     Attributes:
         rows: finished runs in the grid's order: key, parameters, version, result, commit, stale, seconds, and more.
         failed: the same of runs whose last attempt failed, with `error` (one line) and `traceback` for the result.
-        unfinished: parameters of runs that neither finished nor failed: another process has them.
+        unfinished: parameters of runs that neither finished nor failed: another process is working on them.
     """
 
     rows: list[Record]
@@ -78,7 +78,7 @@ def sweep(
     expected: Callable[[dict[str, Any]], Cost] | None = None,
     progress: bool = True,
 ) -> Sweep:
-    """Do every run of a grid that is not finished yet, several at once, and return all there is.
+    """Do every run of a grid that is not finished yet, several at a time, and return the results of all.
 
     A run that raises is reported with its traceback, and so is one whose process dies; the others go on. It is tried
     again at the next call, in the same folder, because most failures are a full disk or a full memory; what fails for
@@ -154,7 +154,7 @@ def sweep(
 def _forecast(
     tasks: list[Task], left: list[Task], at_once: int, expected: Callable[[dict[str, Any]], Cost] | None
 ) -> str:
-    """What is left to pay, by what is best known: this sweep's finished runs, or what the caller expects."""
+    """A forecast of the remaining runs: from finished ones if there are any, else from what the caller expects."""
     finished = Cost.of_records([record for task in tasks if (record := task.finished())])
     if finished is None and expected is None:
         return f"{len(left)} runs, {at_once} at a time; how long they take is known when the first has finished."
@@ -163,7 +163,7 @@ def _forecast(
 
 
 def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
-    """What lies in the folder of some tasks."""
+    """Collect the records of some tasks from the sweep's folder."""
     rows = [record for task in tasks if (record := task.finished())]
     changed = {commit: changed_since(commit, code) for commit in {r["commit"] for r in rows}}
     rows = [r | {"stale": changed[r["commit"]]} for r in rows]
@@ -178,7 +178,7 @@ def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
 
 
 def finished(folder: Path | str, version: str | int | None = None) -> list[Record]:
-    """What lies finished in a sweep's folder, of one version or of all, while it goes on or later; oldest first."""
+    """The finished runs in a sweep's folder, of one version or of all, oldest first; usable while it runs."""
     files = [file for file in checks.path("folder", folder).glob("*.json") if not file.name.endswith(".error.json")]
     records = [json.loads(file.read_text()) for file in files]
     return sorted((r for r in records if version in (None, r["version"])), key=lambda r: (r["made"], r["key"]))
@@ -233,14 +233,14 @@ def commit_of(code: Path) -> str | None:
 
 
 def changed_since(commit: str | None, code: Path) -> bool:
-    """Whether the Python files of a folder may be others than at a commit; outside a checkout nothing can be said."""
+    """Whether the Python files of a folder may differ from those at a commit; False outside a checkout."""
     if commit is None or commit_of(code) is None:
         return False
     return commit.endswith("+") or _git(code, "diff", "--quiet", commit, "--", "*.py") is None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says, or None if it fails or is not there."""
+    """The output of a git command, or None if it fails or git is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:

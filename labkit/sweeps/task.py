@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """One run to be done: all that a process on any machine needs besides the function.
+    """One run of a sweep: everything that a process on any machine needs besides the function.
 
     Attributes:
         key: of the run; names its files.
@@ -45,7 +45,7 @@ class Task:
         return self.folder / f"{self.key}{ending}"
 
     def record(self, **more: Any) -> Record:
-        """What is kept of the run, with `more`."""
+        """The record of the run, with `more` entries."""
         own = {k: v for k, v in asdict(self).items() if k != "folder"}
         return own | more | {"made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": socket.gethostname()}
 
@@ -54,7 +54,7 @@ class Task:
         return read_record(self.file(".json"))
 
     def held(self) -> bool:
-        """Whether a process is at work on the run, and has not finished it."""
+        """Whether a process is working on the run and has not finished it."""
         try:
             with FileLock(self.file(".lock"), timeout=0):
                 return False
@@ -77,7 +77,7 @@ class Task:
 
 
 def attempt(run: Run, task: Task) -> Record | None:
-    """Do a run here and now, unless it is finished, and keep what came of it; None if another process is at it.
+    """Execute a run in this process, unless it is finished, and write its record; None if another process has it.
 
     Every engine ends here, in whatever process it has started. `memory` in the record is the peak of the process in
     bytes, `disk` what the run's own folder holds.
@@ -109,7 +109,7 @@ def attempt(run: Run, task: Task) -> Record | None:
 
 
 def as_json(value: Any, what: str) -> Any:
-    """`value` as JSON gives it back: tuples are lists, keys are strings."""
+    """`value` after a round trip through JSON: tuples become lists, keys become strings."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -19,7 +20,8 @@ import pytest
 import torch
 
 import labkit
-from labkit.common.files import write_atomically
+from labkit.common.errors import DataError
+from labkit.common.files import alone_in, append, expanded, write_atomically
 from labkit.data.cache import build_once
 from labkit.data.glyphs import load as glyphs
 from labkit.training.checkpoints import load_state
@@ -247,3 +249,26 @@ def test_two_processes_that_render_the_same_images_render_them_once(
     for process in both:
         process.join()
     assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_atomically("~/sub/a.txt", b"a")
+    append("~/sub/a.txt", b"b")
+    with alone_in("~/sub", []):
+        pass
+    assert (tmp_path / "sub" / "a.txt").read_bytes() == b"ab"
+    assert not (tmp_path / "~").exists()
+    assert expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+
+
+def test_names_that_are_not_utf8_are_written_and_named(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    write_atomically(path, b"a")
+    assert path.read_bytes() == b"a"
+    with pytest.raises(OSError, match=r"caf\\udce9/x cannot be written: a file is where a folder should be") as refused:
+        write_atomically(path / "x", b"")
+    str(refused.value).encode()
+    error = DataError(f"{path}: wrong")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == f"{tmp_path}/caf\\udce9: wrong"

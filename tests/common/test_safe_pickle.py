@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import collections
 import contextlib
+import gzip
+import lzma
 import pickle
 import resource
 import time
@@ -96,6 +99,23 @@ def test_an_unguarded_read_would_have_run_them(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     pickle.loads(hostile(canary)["deep inside"][0])
     assert canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(pickle.dumps(SAMPLE)), r"packed with gzip; unpack it \(gunzip\)"),
+        (bz2.compress(pickle.dumps(SAMPLE)), "packed with bzip2"),
+        (lzma.compress(pickle.dumps(SAMPLE)), "packed with xz"),
+        (b"PK\x03\x04" + bytes(30), "a zip archive"),
+        (b"<!DOCTYPE html><html><title>Quota exceeded", "a web page, not the file; the download failed"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS, not the file"),
+    ],
+)
+def test_what_is_something_else_says_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "data.pkl").write_bytes(content)
+    with pytest.raises(DataError, match=rf"data\.pkl: expected a pickle, this file is {said}"):
+        load_pickle(tmp_path / "data.pkl")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,8 +1,11 @@
-"""Images of one's own: every kind of picture, folders and tables, splits that never share a class."""
+"""Images of one's own: folders and tables, what is left out, splits that never share a class."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from labkit.common.errors import DataError
-from labkit.data.decode import MAX_PIXELS, decode
+from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.data.own_folder import load_folder, share_out
-from tests.helpers.real_files import encoded, some_pixels, write_folders
+from tests.helpers.real_files import some_pixels, write_folders
 
 NAMES = [f"class {letter}" for letter in "abcdefghij"]
 
@@ -131,72 +133,116 @@ def test_links(root: Path, tmp_path: Path) -> None:
         (root / name).unlink()
 
 
-def red(mode: str, size: tuple[int, int] = (4, 2)) -> Image.Image:
-    return Image.new("RGB", size, (255, 0, 0)).convert(mode)
+SPLITS = (
+    ("train", "val", "test"),
+    ("Train", "validation", "TEST"),
+    ("meta_train", "meta_val", "meta_test"),
+    ("base", "valid", "novel"),
+)
 
 
-def decoded(tmp_path: Path, image: Image.Image, kind: str, **options: Any) -> list[int]:
-    """The first pixel of an image written as `kind` and decoded."""
-    file = tmp_path / f"x.{kind}"
-    image.save(file, kind, **options)
-    pixels, _ = decode(file, 2, "nearest")
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == (2, 2, 3)
-    return [int(value) for value in pixels[0, 0]]
+@pytest.mark.parametrize("names", SPLITS)
+def test_folders_that_are_split_already(root: Path, names: tuple[str, str, str]) -> None:
+    for i, name in enumerate(names):
+        write_folders(root / name, {f"c{i}": some_pixels(2, 8, i), f"d{i}": some_pixels(1, 8, i)})
+    (root / "__MACOSX").mkdir()
+    (root / "labels.csv").touch()
+    for i, split in enumerate(("train", "val", "test")):
+        images = load(root, split)
+        assert images.class_names == (f"c{i}", f"d{i}")
+        assert np.array_equal(images.pixels[:2], some_pixels(2, 8, i))
+        assert images.provenance.layout == "split folders"
+    for options in ({"shares": (1, 0, 0)}, {"classes": {"train": ["c0"]}}):
+        with pytest.raises(ValueError, match=r"is split already, .* pass neither classes= nor shares="):
+            load(root, **options)
 
 
-def test_every_kind_of_picture_becomes_rgb(tmp_path: Path) -> None:
-    assert decoded(tmp_path, red("RGB"), "png") == [255, 0, 0]
-    assert decoded(tmp_path, red("P"), "gif")[0] > 250
-    assert decoded(tmp_path, red("L"), "png") == [76, 76, 76]
-    assert decoded(tmp_path, red("1"), "bmp") in ([0, 0, 0], [255, 255, 255])
-    assert decoded(tmp_path, red("CMYK"), "jpeg", quality=100)[0] > 240
-    assert decoded(tmp_path, red("RGB"), "webp", lossless=True) == [255, 0, 0]
-    assert decoded(tmp_path, red("RGB"), "tiff") == [255, 0, 0]
-    assert decoded(tmp_path, red("RGB"), "ppm") == [255, 0, 0]
-    assert decoded(tmp_path, Image.fromarray(np.full((2, 4), 0x8055, np.uint16)), "png") == [128, 128, 128]
+def test_a_split_that_is_not_there(root: Path) -> None:
+    write_folders(root / "train", {"a": some_pixels(1, 8)})
+    write_folders(root / "test", {"b": some_pixels(1, 8)})
+    with pytest.raises(DataError, match=r"the val split is not there; there are train/ \(train\), test/ \(test\)"):
+        load(root, "val")
+    write_folders(root / "novel", {"c": some_pixels(1, 8)})
+    with pytest.raises(DataError, match="novel and test are both the test split"):
+        load(root, "test")
 
 
-def test_transparency_lies_over_white(tmp_path: Path) -> None:
-    hidden = Image.new("RGBA", (4, 2), (255, 0, 0, 0))
-    assert decoded(tmp_path, hidden, "png") == [255, 255, 255]
-    assert decoded(tmp_path, Image.new("LA", (4, 2), (0, 0)), "png") == [255, 255, 255]
-    assert decoded(tmp_path, Image.new("P", (4, 2)), "png", transparency=0) == [255, 255, 255]
+def test_a_class_may_be_called_as_a_split_is(root: Path) -> None:
+    write_folders(root, {name: some_pixels(2, 8) for name in ("train", "bus", "test")})
+    assert load(root, shares=(1, 0, 0)).class_names == ("bus", "test", "train")
+    write_folders(root / "val", {"a": some_pixels(1, 8)})
+    with pytest.raises(DataError, match="val look like splits, bus, test, train like classes"):
+        load(root)
 
 
-def test_exif_turns_the_picture() -> None:
-    pixels = np.zeros((4, 8, 3), np.uint8)
-    pixels[:, 4:] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
-    turned, size = decode(encoded(pixels, "JPEG", exif=exif, quality=100), 4, "nearest")
-    assert size == (4, 8)
-    assert turned[:2].max() < 60
-    assert turned[2:].min() > 200
+def test_a_class_in_two_splits_is_said(root: Path) -> None:
+    for split in ("train", "test"):
+        write_folders(root / split, {"a": some_pixels(1, 8), split: some_pixels(1, 8)})
+    with pytest.warns(UserWarning, match=r"a in test/ and in train/: a class that was trained on is not new"):
+        assert load(root, "test").class_names == ("a", "test")
 
 
-def test_a_wide_picture_is_squashed_not_cropped() -> None:
-    pixels = np.zeros((10, 30, 3), np.uint8)
-    pixels[:, :3] = 255  # a tenth at the left border
-    squashed, size = decode(pixels, 10, "box")
-    assert size == (30, 10)
-    assert squashed[:, 0].min() == 255
-    assert squashed[:, 1:].max() == 0
+@pytest.mark.parametrize("place", ["class", "file", "root", "split"])
+def test_names_that_are_not_utf8(root: Path, place: str) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    if place == "class":
+        write_folders(root, {"a": some_pixels(1, 8), odd: some_pixels(1, 8)})
+        with pytest.raises(DataError, match=r"caf\\udce9.* is not valid text in UTF-8; rename it") as raised:
+            load(root, shares=(1, 0, 0))
+        str(raised.value).encode()  # whoever prints or keeps it can
+        return
+    if place == "root":
+        root = root / odd
+    write_folders(root / odd if place == "split" else root, {"a": some_pixels(1, 8)})
+    if place == "split":
+        write_folders(root / "train", {"a": some_pixels(1, 8)})
+        shutil.rmtree(root / odd)
+    if place == "file":
+        (root / "a" / "a_0.png").rename(root / "a" / f"{odd}.png")
+    images = load(root, shares=None if place == "split" else (1, 0, 0))
+    assert np.array_equal(images.pixels, some_pixels(1, 8))
+    json.dumps(vars(images.provenance), ensure_ascii=False).encode()
+
+
+def test_a_broken_picture_whose_name_is_not_utf8_is_named(root: Path) -> None:
+    (root / "a").mkdir()
+    (root / "a" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"caf\\udce9\.png \(none of JPEG") as raised:
+        load(root, shares=(1, 0, 0))
+    str(raised.value).encode()
+
+
+def test_accents_may_be_written_in_either_way(root: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    write_folders(root, {decomposed: some_pixels(1, 8), "b": some_pixels(1, 8)})
+    assert load(root, classes={"train": [composed]}).class_names == (decomposed,)
+    (root / "t.csv").write_text(f"path,class\n{composed}/{composed}_0.png,x\n")
+    assert len(load(root, csv="t.csv", shares=(1, 0, 0))) == 1
+
+
+def test_numbers_of_numpy_and_a_home_folder(ten: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(ten.parent))
+    monkeypatch.setenv("LABKIT_CACHE", "~/own cache")
+    images = load_images("folder", "train", root=f"~/{ten.name}", size=np.int64(8), seed=np.int32(0), progress=False)
+    assert images.class_names == load(ten).class_names
+    assert list((ten.parent / "own cache").glob("*/pixels.npy"))
+    assert load(ten, size=np.int16(8), seed=np.uint8(3), shares=np.float32([0.5, 0.25, 0.25])).size == 8
 
 
 @pytest.mark.parametrize(
-    ("picture", "reason"),
+    ("options", "said"),
     [
-        (encoded(np.zeros((8200, 8200), np.uint8)), f"8200 x 8200 pixels, more than the {MAX_PIXELS} allowed"),
-        (encoded(np.ones((4, 4), np.int32) * 70000, "TIFF"), "32-bit pixels have no agreed range"),
-        (encoded(np.ones((4, 4), np.float32), "TIFF"), "32-bit pixels have no agreed range"),
-        (encoded(some_pixels(1)[0], "JPEG")[:-900], "truncated"),
-        (encoded(some_pixels(1)[0])[:-900], "truncated"),
-        (b"", "cannot identify"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "cannot identify"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot identify"),
+        ({"classes": ["a"]}, "classes must be the class names of each split"),
+        ({"classes": {"train": "cat"}}, "classes must be .* got 'cat' for 'train'"),
+        ({"classes": {"train": [1, 2]}}, r"classes must be .* got \[1, 2\] for 'train'; quote the names"),
+        ({"classes": {"train": 5}}, "classes must be .* got 5 for 'train'"),
+        ({"shares": "abc"}, "shares must be three numbers"),
+        ({"shares": 5}, "shares must be three numbers"),
+        ({"shares": ("a", 0, 1)}, "a share must be a number"),
+        ({"csv": 5}, "csv must be the path of a CSV table"),
+        ({"seed": "x"}, "seed must be a whole number"),
     ],
 )
-def test_undecodable_pictures(picture: bytes, reason: str) -> None:
-    with pytest.raises((ValueError, OSError), match=reason):
-        decode(picture, 4, "bilinear")
+def test_arguments_of_another_kind(ten: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        load(ten, **options)

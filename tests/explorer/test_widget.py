@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labkit.dmf.model import DMF
+from labkit.dmf.sampling import sample
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.explorer.precompute import MODES, Task, points_of
 from labkit.explorer.widget import Explorer, explore
 from labkit.methods.can import CAN
+from labkit.models.checkpoints import load_model
 
 SIZE, WAY, SHOT, QUERIES = 24, 3, 2, 4
 CHOICES = [
@@ -61,29 +63,33 @@ def prepared(model: DMF, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch.
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=str)
-def test_the_buffer_holds_the_trace(choices: dict[str, object], task: Task) -> None:
+def test_the_buffer_holds_what_the_trace_is_made_of(choices: dict[str, object], task: Task) -> None:
     model = network(**choices)
     explorer = Explorer({"x": model}, [task])
     block = explorer.header["blocks"][0][0]
     trace = model.trace(*prepared(model, task))
-    h, w, g = block["h"], block["w"], block["groups"]
+    h, w, g, c = block["h"], block["w"], block["groups"], block["channels"]
     points = read(explorer, block["points"][0], QUERIES, WAY, 9, 2, h, w)
     torch.testing.assert_close(points, trace.points_px[0].expand_as(points), atol=1e-4, rtol=0)
-    filters = read(explorer, block["filters"][0], QUERIES, WAY, g, h, w)
-    torch.testing.assert_close(filters, trace.filters[0, :, :, :, 0], atol=1e-5, rtol=0)
-    dots, rest = read(explorer, block["dots"], QUERIES, WAY, g, h, w), read(explorer, block["rest"], QUERIES, WAY, h, w)
-    before = (dots.sum(2) + rest) * block["scale"]
+    query, weights = read(explorer, block["query"], QUERIES, c, h, w), read(explorer, block["weights"], WAY, c)
+    torch.testing.assert_close(query, trace.query[0])
+    before = torch.einsum("qchw,nc->qnhw", query, weights) * block["scale"]
     inner = trace.score_maps_before[0, :, :, 1:-1, 1:-1] if model.choices.border else trace.score_maps_before[0]
     torch.testing.assert_close(before, inner, atol=1e-4, rtol=1e-4)
-    if model.rule.name == "closed":
-        maps = ((dots * filters.exp()).sum(2) + rest) * block["scale"]
-        torch.testing.assert_close(maps.sum((-2, -1)) / block["cells"], trace.scores[0], atol=1e-4, rtol=1e-4)
-    energy = read(explorer, block["energy"], QUERIES, g, h, w).sum(1)
-    energy = energy + read(explorer, block["restEnergy"], QUERIES, h, w)
-    torch.testing.assert_close(energy.sqrt(), trace.query[0].norm(dim=1), atol=1e-4, rtol=1e-4)
-    similarity = read(explorer, block["similarity"], QUERIES, WAY, h, w, h, w)
+    # A filter is the sum of the nine projections, each sampled at its own point.
+    projected = read(explorer, block["projected"], WAY, 9, h, w, g).movedim(-1, 2)
+    cells = (points - (block["stride"] - 1) / 2) / block["stride"]
+    filters = sample(projected, cells.transpose(0, 1)).transpose(0, 1).sigmoid()
+    torch.testing.assert_close(filters, trace.filters[0, :, :, :, 0].expand_as(filters), atol=1e-5, rtol=0)
+    low, high = block["range"]
+    assert low <= 0 < high
+    assert float(trace.scores.max()) <= high + 1e-5
+    start = block["similarity"]
+    alike = np.frombuffer(explorer.buffer, np.int8, QUERIES * WAY * (h * w) ** 2, start).reshape(
+        QUERIES, WAY, h, w, h, w
+    )
     literal = torch.cosine_similarity(trace.query[0, 1, :, 1, 2], trace.support[0, 2, :, 0, 1], dim=0)
-    torch.testing.assert_close(similarity[1, 2, 1, 2, 0, 1], literal, atol=1e-5, rtol=0)
+    assert alike[1, 2, 1, 2, 0, 1] / 127 == pytest.approx(float(literal), abs=0.005)
 
 
 def test_pictures_are_in_the_buffer_as_they_are(task: Task) -> None:
@@ -150,17 +156,55 @@ def test_a_request_that_makes_no_sense_is_refused(changes: dict[str, object], sa
         explorer.what_if(ask(**changes))
 
 
-def test_errors_are_answered_not_raised(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    explorer = Explorer({"x": network()}, [task])
+def test_errors_are_answered_not_raised(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = Explorer({"x": network()}, [task], tmp_path)
     sent: list[dict[str, object]] = []
     monkeypatch.setattr(explorer, "send", sent.append)
-    explorer._answer(None, ask(row=99) | {"kind": "what-if", "serial": 7}, [])
-    explorer._answer(None, {"kind": "export"}, [])
-    explorer._answer(None, ask() | {"kind": "what-if", "serial": 8}, [])
-    explorer._answer(None, {"kind": "?"}, [])
-    assert [a["kind"] for a in sent] == ["error", "error", "what-if"]
-    assert "row must be" in str(sent[0]["text"])
-    assert sent[2]["serial"] == 8
+    for message in (
+        {"kind": "export"},
+        {"kind": "page", "view": "depth=1"},
+        {"kind": "page", "view": "row=1"},
+        {"kind": "?"},
+    ):
+        explorer._handle_custom_msg(message, [])
+    assert [a["kind"] for a in sent] == ["error", "error", "written"]
+    assert "a view has no depth" in str(sent[1]["text"])
+    assert (tmp_path / "figures" / str(sent[2]["file"])).read_text().startswith("<!doctype html>")
+
+
+def test_a_view_is_a_text_that_can_be_restored(task: Task) -> None:
+    explorer = Explorer({"x": network()}, [task])
+    explorer.restore({"row": 2, "time": 0.25, "overlay": "offset length", "moves": {"3": [1.5, -2], "4": None}})
+    explorer.locked = True
+    text = explorer.view()
+    other = Explorer({"x": network()}, [task])
+    other.restore("#" + text)
+    assert other.view() == text
+    assert (other.row, other.time, other.overlay, other.locked) == (2, 0.25, "offset length", True)
+    assert other.moves == {"3": [1.5, -2], "4": None}
+    assert explore({"x": network()}, tasks=[task], view=text).children[-1].row == 2
+
+
+@pytest.mark.parametrize("view", ["depth=1", "row=many", "row=1.5", "row", {"time": "soon"}, {"header": {}}])
+def test_a_text_that_is_no_view_is_refused(view: str | dict[str, object], task: Task) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # from three places
+        Explorer({"x": network()}, [task]).restore(view)
+
+
+def test_the_widget_is_a_few_hundred_kilobytes(task: Task) -> None:
+    """What JupyterLab keeps in a notebook, if it is told to keep widgets: of one episode and the shipped network."""
+    model = load_model("quick")
+    pictures = np.zeros((5, 1, 40, 40, 3), np.uint8)
+    tasks = [Task("zeros", tuple("abcde"), pictures, pictures[:, 0], (1,) * 5)]
+    assert len(Explorer({"quick": model}, tasks).buffer) < 400_000
+
+
+def test_any_size_of_map_can_be_shown() -> None:
+    model = DMF("resnet12", 4, backbone_options={"width": 0.05}, alignment="closed").eval()
+    model.preprocessing = Preprocessing(84, "none")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 1, 84, 84, 3), dtype=np.uint8)
+    box = explore({"x": model}, tasks=[Task("random", ("a", "b"), pictures, pictures[:, 0], (1, 1))])
+    assert [s.max for s in box.children[0].children] == [10, 10]
 
 
 def test_an_export_is_three_files(task: Task, tmp_path: Path) -> None:

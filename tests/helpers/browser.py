@@ -6,7 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 FLAGS = [
     "--no-sandbox",
@@ -54,6 +60,19 @@ def ensure() -> str:
             return found
         said.append(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-300:]}")
     raise SystemExit("The widget's tests need a Chromium, and none can be had:\n" + "\n".join(said))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium, open while the block runs."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=ensure(), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 if __name__ == "__main__":

@@ -43,8 +43,9 @@ class Defence:
 
 
 PICKLE, TORCH, OURS = "labkit/common/safe_pickle.py", "labkit/common/torch_files.py", "labkit/models/checkpoints.py"
-HDF5, NPZ, DECODE = "labkit/data/miniimagenet.py", "labkit/data/tieredimagenet.py", "labkit/data/decode.py"
+HDF5, NPZ, DECODE = "labkit/data/hdf5.py", "labkit/data/tieredimagenet.py", "labkit/data/decode.py"
 FOLDERS, FIELDS, SUMS = "labkit/data/folders.py", "labkit/data/fields.py", "labkit/data/sums.py"
+TABLES = "labkit/data/csv_table.py"
 
 DEFENCES = [
     # Data pickles
@@ -130,11 +131,13 @@ DEFENCES = [
     Defence("HDF5: the data is there", HDF5, "    if not complete:", "    if False:", "without"),
     Defence("HDF5: chunks are small", HDF5, "        if math.prod(dataset.chunks) > MAX_HDF5_CHUNK:",
             "        if False:", "chunks"),
+    Defence("HDF5: pictures that rows share are not copied without end", HDF5, "if allowance < 0:", "if False:",
+            "share", "tests/data/test_tieredimagenet.py"),
     Defence("HDF5: a class is a dataset", HDF5, "    if not isinstance(member, kind):", "    if False:", "group"),
     Defence("JSON: deep lists are an error like others", HDF5, "(OSError, ValueError, RecursionError)",
             "(OSError, ValueError)", "JSON"),
     # Pictures
-    Defence("pictures: formats that decode in-process", DECODE, ", formats=FORMATS) as opened", ") as opened",
+    Defence("pictures: formats that decode in-process", DECODE, "else file, formats=FORMATS)", "else file)",
             "PostScript"),
     Defence("pictures: a largest number of pixels", DECODE, "        if pixels > MAX_PIXELS:", "        if False:",
             "picture"),
@@ -148,13 +151,13 @@ DEFENCES = [
             "    if False:", "CSV or link"),
     Defence("paths: links in a circle", FOLDERS, "    except (OSError, RuntimeError) as error:  # RuntimeError",
             "    except ZeroDivisionError as error:  # RuntimeError", "circle"),
-    Defence("paths: a table names files", FOLDERS, "        if not _is_file(path):\n            missing",
-            "        if not path.exists():\n            missing", "CSV and pipe or letters or zero"),
-    Defence("paths: the table is a file", FOLDERS, "    if not _is_file(table):", "    if False:", "itself"),
-    Defence("paths: lines have an end", FOLDERS, "    except (OSError, UnicodeDecodeError, csv.Error)",
-            "    except (OSError, UnicodeDecodeError)", "line"),
-    Defence("paths: images are files", FOLDERS, "                if entry.is_file():\n",
-            "                if True:\n", "no_image", "tests/data/test_folders.py"),
+    Defence("paths: a table names files", TABLES, "        if is_file(folder / spelling):",
+            "        if (folder / spelling).exists():", "CSV and pipe or letters or zero"),
+    Defence("paths: the table is a file", TABLES, "    if not is_file(table):", "    if False:", "itself"),
+    Defence("paths: lines have an end", TABLES, "    except csv.Error as error:",
+            "    except ZeroDivisionError as error:", "line"),
+    Defence("paths: images are files", FOLDERS, "            if entry.is_file():\n",
+            "            if True:\n", "no_image", "tests/data/test_folders.py"),
     # Checksums
     Defence("caches carry checksums", SUMS, "    if recorded != found:", "    if False:", "caches", BROKEN),
     Defence("files are compared with their first reading", "labkit/data/source.py", "    if changed:",

@@ -18,10 +18,7 @@ def golden(name: str) -> dict[str, Tensor]:
 
 
 def put_weights(model: nn.Module, arrays: dict[str, Tensor], prefix: str, names: dict[str, str]) -> None:
-    """Give the model the file's weights: `names` maps the model's names to the file's, behind `prefix`.
-
-    A linear layer of the file's that multiplies from the right is turned where its shape asks for it.
-    """
+    """Give the model the file's weights: `names` maps the model's names to the file's, behind `prefix`."""
     state = model.state_dict()
     with torch.no_grad():
         for own, theirs in names.items():

@@ -1,4 +1,4 @@
-"""CAN against its authors' numbers; and its form of the first edition, against formulas written naively."""
+"""CAN against its authors' numbers; and its older form, against formulas written naively."""
 
 import math
 

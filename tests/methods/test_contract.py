@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.noise import set_keys
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.registry import METHODS, Method, name_of
 
@@ -15,12 +16,11 @@ E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 6, 7, 24
 OPTIONS: dict[str, dict[str, Any]] = {
     "dmf": {"groups": 4, "alignment": "closed"},
     "can": {"cells": 9, "reduction": 2},
-    "dsn": {"dimensions": 1},
     "feat": {"global_weight": 0.5},
-    "relationnet": {"global_weight": 0.5},
-    "matchingnet": {"steps": 2},
-    "deepemd": {"global_weight": 0.5, "sfc_steps": 2},
-    "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1},
+    "relationnet": {"global_weight": 0.5, "statistics": "running"},
+    "matchingnet": {"context": True, "steps": 2, "cells": 9},
+    "deepemd": {"global_weight": 0.5, "sfc_epochs": 2, "sfc_in_training": False},
+    "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1, "cells": 9, "statistics": "support"},
     "ppa": {"global_weight": 0.5},
     "tapnet": {"references": N},
     "tadam": {"start": 0.1, "global_weight": 0.5},
@@ -28,13 +28,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "wdae": {"global_weight": 0.5},
     "robust_dist": {"members": 2},
     "leo": {"latents": 4, "global_weight": 0.5},
+    "e3bm": {"steps": 3, "global_weight": 0.5},
     "cc_rot": {"head_blocks": 2},
 }
+# Methods whose scores depend on the order of classes, and why.
 ORDERED = {
     "matchingnet": "its LSTM reads the classes in their order",
-    "maml": "each of its outputs has its own start",
+    "maml": "each of its outputs has a start of its own",
+    "negmargin": "each row of the classifier trained in the test has a start of its own",
+    "deepemd": "the pictures that prototypes are fitted to come in an order, some at a time",
     "snail": "it reads a sequence",
     "tapnet": "its classes choose their references one after another",
+}
+# Losses that are not one graph, and why.
+NOT_ONE_GRAPH = {
+    "maml": "derivatives of derivatives, which torch.compile does not trace",
+    "deepemd": "the network simplex method of POT runs on the processor, which a GPU waits for",
+    "matchingnet": "the LSTM of its context (the plain form is one graph)",
+    "metaoptnet": "how often the machine's bounds are repaired depends on the data (the regressions are one graph)",
 }
 
 
@@ -88,15 +99,70 @@ def test_missing_shots_do_not_count(model: Method) -> None:
 
 
 def test_every_weight_that_training_may_move_gets_a_gradient(model: Method) -> None:
-    torch.manual_seed(2)
-    support, query = torch.randn(E, N, K, 3, SIZE, SIZE), torch.randn(E, Q, 3, SIZE, SIZE)
-    labels, base = torch.tensor([[0, 1, 2, 0, 2, 1]] * E), torch.tensor([[3, 4, 5, 3, 5, 4]] * E)
-    losses = model.train().loss(support, query, labels, base)
+    losses = model.train().loss(*batch())
     losses.total.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not without
     assert losses.scores.shape == (E, Q, N)
     assert torch.isfinite(losses.total)
+
+
+def batch() -> tuple[Tensor, ...]:
+    torch.manual_seed(2)
+    labels, base = torch.tensor([[0, 1, 2, 0, 2, 1]] * E), torch.tensor([[3, 4, 5, 3, 5, 4]] * E)
+    return torch.randn(E, N, K, 3, SIZE, SIZE), torch.randn(E, Q, 3, SIZE, SIZE), labels, base
+
+
+def test_the_loss_is_one_graph(model: Method) -> None:
+    """So nothing in it makes the host wait for a GPU: `item`, `bool` of a tensor and `nonzero` break a graph."""
+    if name_of(model) in NOT_ONE_GRAPH:
+        pytest.skip(NOT_ONE_GRAPH[name_of(model)])
+    one_graph(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("can", {"cells": 9, "fuse": "sum", "fusion_norm": False, "transductive": [2]}),
+        ("dsn", {"form": "conv4"}),
+        ("matchingnet", {}),
+        ("metaoptnet", {"head": "ridge"}),
+        ("relationnet", {"statistics": "batch"}),
+    ],
+)
+def test_the_loss_of_other_forms_is_one_graph(name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    kind: Any = METHODS[name]
+    one_graph(kind("conv4", classes=CLASSES, backbone_options={"width": 8}, **options))
+
+
+def one_graph(model: Method) -> None:
+    set_keys(model.train(), [(e,) for e in range(E)])
+    model.backbone.eval()
+    torch.compiler.reset()
+    compiled = torch.compile(model.loss, fullgraph=True, backend="eager")
+    found, expected = compiled(*batch()), model.loss(*batch())
+    torch.testing.assert_close((found.total, found.scores), (expected.total, expected.scores))
+
+
+def test_single_base_images_are_classified(model: Method) -> None:
+    images, labels = torch.randn(4, 3, SIZE, SIZE), torch.tensor([3, 0, 6, 3])
+    own = type(model).classification_loss is not Method.classification_loss
+    if not own and getattr(model, "global_classifier", None) is None:
+        with pytest.raises(TypeError, match="no classifier of base classes"):
+            model.classification_loss(images, labels)
+        return
+    losses = model.train().classification_loss(images, labels)
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    assert list(losses.scores.shape) == [4, CLASSES]
+    assert losses.few_shot.item() == 0
+    assert all(p.grad is not None for p in model.backbone.parameters())
+    if name_of(model) == "robust_dist":
+        with pytest.raises(ValueError, match="no label smoothing"):
+            model.classification_loss(images, labels, 0.5)
+        return
+    smoothed = model.eval().classification_loss(images, labels, label_smoothing=0.5)
+    assert not torch.equal(smoothed.total, model.classification_loss(images, labels).total)
 
 
 def test_it_comes_back_from_its_file(model: Method, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.dsn import DSN
 from tests.helpers.features import Features
@@ -84,9 +86,8 @@ def test_evaluation_on_features_embeds_the_mirror_images_too() -> None:
             torch.testing.assert_close(asked[0][0, :, i], model.embed(model.preprocessing.normalise(unit)))
 
 
-def evaluated_support(images) -> np.ndarray:  # type: ignore[no-untyped-def]
-    from labkit.episodes.sampler import EpisodeSampler
-
+def evaluated_support(images: ImageSet) -> np.ndarray:
+    """The pictures that the first episode of that evaluation shows."""
     return EpisodeSampler(images, 3, 1, 2, 1).indices(0)[1][:, 0]
 
 
@@ -99,7 +100,8 @@ def test_equal_pictures_span_nothing_and_break_nothing() -> None:
     losses.total.backward()
     distance = (query.flatten(2).unsqueeze(2) - support[:, :, 0].flatten(2).unsqueeze(1)).norm(dim=-1)
     torch.testing.assert_close(losses.scores, -distance)
-    assert torch.isfinite(support.grad).all() and losses.auxiliary.item() == pytest.approx(0, abs=1e-6)
+    assert torch.isfinite(support.grad).all()
+    assert losses.auxiliary.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_another_form_is_refused() -> None:

@@ -1,5 +1,7 @@
 """LEO against the numbers of the authors' formulas, its written-out gradients against autograd's."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -27,17 +29,14 @@ def as_ours(array: torch.Tensor) -> torch.Tensor:
 
 
 def small() -> LEO:
-    weights = {
-        f"{w}_weight": float(ARRAYS[f"hyper/{t}"])
-        for w, t in (
-            ("divergence", "kl_weight"),
-            ("encoder", "encoder_penalty_weight"),
-            ("l2", "l2_penalty_weight"),
-            ("orthogonality", "orthogonality_penalty_weight"),
-        )
+    penalties = {
+        "divergence_weight": "kl_weight",
+        "encoder_weight": "encoder_penalty_weight",
+        "l2_weight": "l2_penalty_weight",
+        "orthogonality_weight": "orthogonality_penalty_weight",
     }
-    weights |= {"latents": 8, "drop": 0.0}
-    made = LEO(Features(24), **weights).double()
+    options: dict[str, Any] = {own: float(ARRAYS[f"hyper/{theirs}"]) for own, theirs in penalties.items()}
+    made = LEO(Features(24), latents=8, drop=0.0, **options).double()
     with torch.no_grad():
         for own, theirs in WEIGHTS.items():
             made.get_parameter(own).copy_(as_ours(ARRAYS[f"weights/{theirs}"]))
@@ -120,7 +119,7 @@ def test_loss_is_cross_entropy_and_penalties() -> None:
     losses = model.loss(support, query, labels, base_labels)
     few_shot = F.cross_entropy(model.score(support, query).flatten(0, 1), labels.flatten())
     shots = F.normalize(support[..., 0, 0], dim=-1)
-    assert model.global_classifier is not None
     plain = F.cross_entropy(model.global_classifier(query[..., 0, 0]).flatten(0, 1), base_labels.flatten())
     torch.testing.assert_close(losses.total, few_shot + model.penalties(model.adapt(shots)) + 0.5 * plain)
     torch.testing.assert_close(losses.few_shot, few_shot)
+    torch.testing.assert_close(model.classification_loss(query.flatten(0, 1), base_labels.flatten()).total, plain)

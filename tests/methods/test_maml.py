@@ -1,4 +1,4 @@
-"""MAML: a re-implementation's numbers, its meta-gradient against finite differences, its steps against autograd's, and what it refuses."""
+"""MAML: a re-implementation's numbers, finite differences of its meta-gradient, and what it refuses."""
 
 from pathlib import Path
 

@@ -34,7 +34,8 @@ def test_it_is_the_released_code(arrays: dict[str, Tensor], shots: int) -> None:
     losses.total.backward()
     check("scores in training", losses.scores[0].sigmoid(), arrays[k + "scores"], SCORES)
     check("loss", losses.total, arrays[k + "loss"], SCORES)
-    assert query.grad is not None and support.grad is not None
+    assert query.grad is not None
+    assert support.grad is not None
     check("gradient of query", query.grad[0], arrays[k + "grad_query"], GRADIENTS)
     first = support.grad[:, :1, :1]
     check("gradient of support", first[0], arrays[k + "grad_support_of_first_class"], GRADIENTS)

@@ -119,10 +119,11 @@ def test_from_its_start_it_is_unconditioned_and_learns_not_to_be() -> None:
 
 def test_a_copy_is_conditioned_by_its_own_networks() -> None:
     model = conditioned(start=0.5)
-    support, query, _ = images()
+    support, query, labels = images()
+    model.loss(support, query, labels, labels).total.backward()
+    other = copy.deepcopy(model)
     with torch.no_grad():
         before = model.score(support, query)
-        other = copy.deepcopy(model)
         for film in other.films:
             film.beta_weight.fill_(3.0)
         assert not torch.allclose(other.score(support, query), before)

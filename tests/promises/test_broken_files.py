@@ -110,7 +110,7 @@ def test_other_peoples_files(layout: str, root: Path) -> None:
     whole, intact = file.read_bytes(), load(layout, root).pixels
     outcomes: collections.Counter[str] = collections.Counter()
     for broken in mutations(whole, seed=0):
-        shutil.rmtree(root.parent / "cache")  # so that this is the first reading
+        shutil.rmtree(root.parent / "cache", ignore_errors=True)  # so that this is the first reading
         file.write_bytes(broken)
         images, error = attempt(lambda: load(layout, root))
         if images is None:
@@ -126,7 +126,10 @@ def test_other_peoples_files(layout: str, root: Path) -> None:
     assert outcomes["refused"]
 
 
-@pytest.mark.parametrize("layout", [*MINI, *TIERED])
+TEXTS = ("hdf5, names", "images+csv, table")  # lists that people correct: read anew, never called damaged
+
+
+@pytest.mark.parametrize("layout", [layout for layout in (*MINI, *TIERED) if layout not in TEXTS])
 def test_a_flipped_bit_is_found_from_the_second_reading_on(layout: str, root: Path) -> None:
     file = (MINI | TIERED)[layout](root)
     whole = file.read_bytes()

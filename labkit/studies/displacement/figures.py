@@ -29,7 +29,7 @@ AXES = {
 
 
 def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy") -> pd.DataFrame:
-    """An entry of `compare` to be read: methods downwards, levels across, cells of "27.4 ± 0.9"."""
+    """An entry of `compare` as a table: methods downwards, levels across, cells of "27.4 ± 0.9"."""
     lines: dict[str, dict[float, str]] = {}
     for row in rows:
         if row["study"] == study:

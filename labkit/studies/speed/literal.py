@@ -1,8 +1,8 @@
 """DMF as the released code computes it: every pair of query and class by itself, all pairs in one batch.
 
-The baseline in every comparison of speed, and an honest one: whole tensors, no loops over pairs, the
-kernels of torch and torchvision, float32, NCHW. What it does not do is use that convolution and sampling are linear, or
-that at kernel size 1 the differential equation has a solution one can write down.
+The baseline of every comparison of speed. It works on whole tensors, without loops over pairs, with the kernels of
+torch and torchvision, in float32 and NCHW. It does not use that convolution and sampling are linear, or that the
+differential equation has a closed solution at kernel size 1.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LiteralDMF(nn.Module):
         self.model = model  # shared, not copied: both forms compute with the same weights
 
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
-        """Scores [E, Q, N] of images, as `DMF.forward`; shots are averaged, and nothing is remembered."""
+        """Scores [E, Q, N] of images, as `DMF.forward`; shots are averaged."""
         return self.head(*self.embed(support, query)).mean((-2, -1))
 
     def embed(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,8 +69,8 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
 
 
 def shown(lines: pd.DataFrame, by: str = "glyphs-mini, %") -> pd.DataFrame:
-    """A table to be printed: measured systems first, by one of their numbers, the others as the paper has them; blanks
-    where there is no number."""
+    """The table as text: measured systems first, ordered by the number `by`, then the others as in the paper; missing
+    numbers are blank."""
     ordered = lines.sort_values((MEASURED, by), ascending=False, kind="stable")
     text = {name: [_text(v) for v in ordered[name]] for name in ordered}
     return pd.DataFrame(text, index=ordered.index)
@@ -129,8 +129,8 @@ def per_episode(rows: Sequence[dict[str, Any]], shot: int) -> dict[str, NDArray[
 
 
 def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
-    """Every two systems on the episodes they share: difference in points, half width of its 95 % interval, and that of
-    two separate intervals; the rows are ordered by the difference's size."""
+    """Every pair of systems on the same episodes: difference in points, half width of its 95 % interval, and the half
+    width if the two were not paired; ordered by the size of the difference."""
     names, lines = sorted(episodes, key=lambda s: -episodes[s].mean()), []
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
@@ -224,7 +224,7 @@ def latex(lines: pd.DataFrame) -> str:
 
 
 def _cells(lines: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells as text; what does not exist is empty."""
+    """Heads and cells as text; missing values are empty."""
     flat = lines.reset_index()
     names = [c if isinstance(c, tuple) else (c,) for c in flat]
     heads = [": ".join(str(p).split(",")[0] if p in (PUBLISHED, MEASURED) else str(p) for p in c if p) for c in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -49,6 +50,18 @@ def test_images_lie_in_order_of_class_and_index():
         assert images.labels[place] == place // 3
         np.testing.assert_array_equal(images.pixels[place], pixels)
         np.testing.assert_array_equal(images.masks(place).numpy(), mask)
+
+
+def test_integers_of_numpy_are_integers():
+    images = load(np.int64(2), size=np.int32(24), seed=np.uint8(0))
+    assert images.provenance == load(2).provenance
+
+
+def test_a_system_without_posix_fallocate_renders_the_same(monkeypatch, own_cache):
+    pixels = np.array(load(1).pixels)
+    shutil.rmtree(own_cache)
+    monkeypatch.delattr(glyphs.os, "posix_fallocate")
+    np.testing.assert_array_equal(load(1).pixels, pixels)
 
 
 def test_more_images_a_class_keep_the_first_ones():

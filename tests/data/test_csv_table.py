@@ -1,0 +1,57 @@
+"""Tables of pictures: quotes, lines, encodings."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from labkit.common.errors import DataError
+from labkit.data.imageset import ImageSet
+from labkit.data.own_folder import load_folder
+from tests.helpers.real_files import some_pixels, write_folders
+
+
+def load(root: Path, **options: object) -> ImageSet:
+    return load_folder(root, "train", size=8, progress=False, shares=(1, 0, 0), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (['a/1.png,"a', "a/2.png,a"], 2),
+        (["a/1.png,a", '"a/2.png,a'], 3),
+        (["a/1.png,a", 'a/2.png,"a', 'a/3.png,"b', "a/4.png,b"], 3),
+        (['a/1.png,a,"a note', "a/2.png,a"], 2),
+        (["a/1.png,a", 'a/2.png,"a'], 3),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quote_that_is_not_closed(root: Path, rows: list[str], line: int, end: str) -> None:
+    write_folders(root, {"a": some_pixels(4, 8)})
+    for i in range(4):
+        (root / "a" / f"a_{i}.png").rename(root / "a" / f"{i + 1}.png")
+    (root / "t.csv").write_text(end.join(["path,class,note", *rows]), newline="")
+    with pytest.raises(DataError, match=rf"t\.csv, line {line}: a double quote opens and is not closed"):
+        load(root, csv="t.csv")
+
+
+def test_quotes_that_are_closed(root: Path) -> None:
+    write_folders(root, {"a": some_pixels(2, 8)})
+    (root / "a" / "a_1.png").rename(root / "a" / 'a "b", c.png')
+    (root / "t.csv").write_text('path,class\n"a/a_0.png" , "x, y"\n\n"a/a ""b"", c.png","5"" z"')
+    assert load(root, csv="t.csv").class_names == ('5" z', "x, y")
+
+
+def test_other_faults_of_tables(root: Path) -> None:
+    write_folders(root, {"a": some_pixels(2, 8)})
+    (root / "t.csv").write_text("path,class\na/a_0.png,x, y\n")
+    with pytest.raises(DataError, match=r"line 2: expected 2 entries as in the first line, got 3; put"):
+        load(root, csv="t.csv")
+    (root / "t.csv").write_bytes(b"path,class\na/a_0.png,x\na/a_1.png,\xe9\n")
+    with pytest.raises(DataError, match=r"not a readable CSV table in UTF-8 \(line 3"):
+        load(root, csv="t.csv")
+    (root / "t.csv").write_bytes(gzip.compress(b"path,class\na/a_0.png,x\n"))
+    with pytest.raises(DataError, match="expected a CSV table, this file is packed with gzip"):
+        load(root, csv="t.csv")

@@ -1,0 +1,75 @@
+"""Presets are the strongest views of an effect, and the search over episodes finds them."""
+
+import numpy as np
+import pytest
+import torch
+
+import labkit
+from labkit.explorer.precompute import embed, points_of, score, tasks_of
+from labkit.explorer.presets import find, margins, search, views_of
+
+
+@pytest.fixture(scope="module")
+def images() -> labkit.ImageSet:
+    return labkit.load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
+
+
+@pytest.fixture(scope="module")
+def model() -> labkit.DMF:
+    found: labkit.DMF = labkit.load_model("quick")
+    return found
+
+
+def test_a_margin_is_the_lead_over_the_best_other_class() -> None:
+    lead, rival = margins(torch.tensor([[3.0, 1.0, 2.5], [0.0, 4.0, 1.0]]), torch.tensor([0, 2]))
+    assert lead.tolist() == [0.5, -3.0]
+    assert rival.tolist() == [2, 1]
+
+
+@torch.inference_mode()
+def test_views_are_what_they_are_called(images: labkit.ImageSet, model: labkit.DMF) -> None:
+    seen = set()
+    for task in tasks_of(images, range(12)):
+        features = embed(model, task)
+        x_supp, x_q = features.x_supp, features.x_q
+        labels = torch.tensor(task.labels)
+        now, _ = margins(score(model, x_supp, x_q, points_of(model, "trained", x_supp, x_q)), labels)
+        bare, _ = margins(score(model, x_supp, x_q), labels)
+        for name, view in views_of(model, task, features).items():
+            seen.add(name)
+            q = view.state["query"]
+            assert view.state["support_class"] == labels[q]
+            assert view.strength > 0
+            if name == "sure":
+                assert now[q] == now.max()
+            if name == "helped":
+                assert bare[q] < 0 < now[q]
+            if name == "harmed":
+                assert now[q] < 0 < bare[q]
+            if name == "hopeless":
+                assert max(now[q], bare[q]) < 0
+            if name == "far":
+                cell = points_of(model, "trained", x_supp, x_q)[
+                    0, q, labels[q], :, :, view.state["row"], view.state["column"]
+                ]
+                outside = ((cell < -0.5) | (cell > 4.5)).any(1).sum()
+                assert f"{outside} of the 9 points" in view.why
+    assert {"sure", "helped", "hopeless", "far", "another class"} <= seen
+
+
+def test_the_search_keeps_the_tasks_of_the_strongest_views(images: labkit.ImageSet, model: labkit.DMF) -> None:
+    tasks = tasks_of(images, range(8))
+    strongest = find(model, tasks, {n: embed(model, task) for n, task in enumerate(tasks)})
+    kept = search(model, images, range(8))
+    assert {t.title for t in kept} == {tasks[p["state"]["task"]].title for p in strongest}
+    again = find(model, kept, {n: embed(model, task) for n, task in enumerate(kept)})
+    assert [(p["title"], p["why"]) for p in again] == [(p["title"], p["why"]) for p in strongest]
+
+
+def test_without_labels_or_rivals_there_is_none(images: labkit.ImageSet, model: labkit.DMF) -> None:
+    (task,) = tasks_of(images, [0], way=1)
+    assert views_of(model, task, embed(model, task)) == {}
+    (task,) = tasks_of(images, [0])
+    nobody_knows = task.__class__(task.title, task.names, task.support, task.query, task.shots)
+    assert views_of(model, nobody_knows, embed(model, nobody_knows)) == {}
+    assert np.isfinite(embed(model, task).x_q.numpy()).all()

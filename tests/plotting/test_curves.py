@@ -1,0 +1,17 @@
+"""Curves and histograms are of the numbers that were given."""
+
+import numpy as np
+
+from labkit import plotting
+from labkit.evaluation.protocol import Result
+
+
+def test_histograms_are_of_the_method_and_of_its_lead_over_the_same_episodes() -> None:
+    settings = {"way": 5, "shot": 1, "episodes": 3, "seed": 0}
+    own, other = np.array([50.0, 70.0, 90.0]), np.array([40.0, 70.0, 70.0])
+    results = {name: Result(0.0, 0.0, (0.0, 0.0), values, settings) for name, values in (("A", own), ("B", other))}
+    first, second = plotting.episode_histograms(results, "A", "B").axes
+    assert sum(bar.get_height() for bar in first.patches) == 3
+    assert sum(bar.get_height() for bar in second.patches if bar.get_x() >= 9) == 2  # the leads 10 and 20
+    assert "A - B" in second.get_xlabel()
+    assert "mean 10.00 ± 11.32" in second.get_xlabel()  # 1.96 x 10 / sqrt(3)
