@@ -1,1 +1,1 @@
-"""Settings, the training loop, several devices, divergence."""
+"""Phases and settings, the training loop and its state, several devices, divergence, heads on one backbone."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from labkit.data.imageset import ImageSet, read_arrays, write_arrays
 from labkit.training import distributed
 from labkit.training.checkpoints import load_state
 from labkit.training.loop import build_model, train
+from labkit.training.phases import Phase
 from labkit.training.settings import Experiment
 from tests.helpers.toys import toy_images
 
@@ -64,6 +66,22 @@ def test_two_processes_train_what_one_trains(alignment: str, tmp_path: Path) -> 
     for a, b in zip(alone.metrics, together.metrics, strict=True):
         assert b == pytest.approx(a, abs=1e-4)
     assert together.validation == alone.validation
+
+
+def test_two_processes_train_two_phases_as_one_does(tmp_path: Path) -> None:
+    """Random pictures are shared like episodes: each has its own augmentation and its own noise."""
+    pictures = Phase(3, "pre", batch="pictures", size=8, learning_rate=0.01, warmup=3, selection="nearest mean")
+    episodes = Phase(2, "meta", learning_rate=0.01, warmup=10, rates={"filter_conv": 0.0})
+    setting = replace(TINY, phases=(pictures, episodes))
+    alone = train(setting, BASE, VALIDATION, tmp_path / "one", progress=False)
+    told: list[int] = []
+    options: dict[str, Any] = {"devices": 2, "progress": False, "log": lambda step, line: told.append(step)}
+    together = train(setting, BASE, VALIDATION, tmp_path / "two", **options)
+    same(tmp_path / "one", tmp_path / "two")
+    assert told == [m["step"] for m in together.metrics] == [m["step"] for m in alone.metrics] == [3, 3, 5, 5]
+    for a, b in zip(alone.metrics, together.metrics, strict=True):
+        assert a.pop("phase") == b.pop("phase")
+        assert b == pytest.approx(a, abs=1e-4)
 
 
 def test_a_stop_between_two_processes_is_resumed(tmp_path: Path) -> None:
