@@ -178,7 +178,11 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: dmf(sampling="no"), TypeError, "sampling must be True or False, got 'no'"),
     (lambda: dmf(start="match", sampling=False), ValueError, "'match' moves the sampled points, and sampling is off"),
     (lambda: dmf(classes=-1), ValueError, "classes must be at least 1, got -1"),
-    (lambda: dmf(backbone="vgg"), ValueError, r"one of \['conv4', 'features', 'resnet12', 'wrn28'\] or a module, got 'vgg'"),
+    (
+        lambda: dmf(backbone="vgg"),
+        ValueError,
+        r"one of \['conv4', 'features', 'resnet12', 'wrn28'\] or a module, got 'vgg'",
+    ),
     (
         lambda: dmf(backbone=nn.Flatten(), backbone_options={}),
         ValueError,
