@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: run test browser lab app lint types clean
 
 run: $(READY)
-	$(BIN)/python -m labkit run
+	$(BIN)/dmf-lab run
 
 test: $(READY) lint types browser
 	$(BIN)/python -m pytest tests
@@ -26,9 +26,9 @@ types: $(READY)
 browser: $(READY)
 	$(BIN)/python tests/helpers/browser.py
 
-# Listens on this machine only, and asks for the token it prints.
+# Opens notebook 0, with the repository for its root; on this machine only, and it asks for the token it prints.
 lab: $(READY)
-	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start.ipynb
 
 # The explorer alone, as `dmf-lab export-explorer` wrote it; on this machine only, with a token, like the lab.
 app: $(READY)

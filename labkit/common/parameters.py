@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -76,3 +77,33 @@ def _read(text: str) -> Any:
         return yaml.safe_load(text)
     except Exception:  # not installed, or no YAML: then it is refused as the text it is
         return text
+
+
+def refuse_unknown() -> None:
+    """Stop a notebook that papermill gave a parameter it does not have, which would be ignored without a word.
+
+    papermill writes what it was given into a cell of its own, behind the notebook's cell of parameters. Outside a
+    notebook nothing happens.
+
+    Raises:
+        TypeError: names a parameter that is not there, and those that are.
+    """
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return
+    shell = get_ipython()
+    run = [cell for cell in shell.user_ns.get("In", []) if cell] if shell else []
+    if len(run) < 2 or not run[1].startswith("# Parameters"):
+        return
+    known, given = (_assigned(cell) for cell in run[:2])
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        named = ", ".join(map(repr, unknown))
+        raise TypeError(f"this notebook has no parameter {named}; there are {', '.join(sorted(known))}")
+
+
+def _assigned(cell: str) -> list[str]:
+    """Names that the lines of a cell assign."""
+    lines = ast.parse(cell).body
+    return [t.id for line in lines if isinstance(line, ast.Assign) for t in line.targets if isinstance(t, ast.Name)]
