@@ -281,7 +281,7 @@ function drawScores(store, view, s, w) {
   const out = [];
   task.names.forEach((name, c) => {
     const y = 3 + c * tall;
-    const notes = [c === truth ? "true" : "", c === best ? "answer" : ""].filter(Boolean).join(", ");
+    const notes = c === best ? (c === truth ? "right" : "answer") : c === truth ? "true class" : "";
     const after = notes ? ` (${notes})` : "";
     const space = right - left - 4;
     const bold = c === best;
@@ -373,7 +373,9 @@ export function captions(store, view, s) {
     query: `${what}. Cell in row ${view.row}, column ${view.column}${s.locked ? ", locked" : ""}${over}`,
     offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,
     filter:
-      s.group === null ? `${b.groups} groups of ${b.channels / b.groups} channels` : `group ${s.group + 1}`,
+      s.group === null
+        ? `${b.groups} groups of ${b.channels / b.groups} channels; point at one`
+        : `group ${s.group + 1}`,
     gain: `${b.rule === "none" ? "no alignment" : "of each group, and its channels"}${rule}`,
     map: means[shown.kind],
     scores:

@@ -179,7 +179,7 @@ function options(select, texts, value) {
 export function render({ model, el }) {
   const alone = Boolean(model.alone);
   let store = new Store(model.get("header"), model.get("buffer"));
-  const local = { open: "offsets", group: null, chosen: null, tour: null, said: "" };
+  const local = { open: "offsets", group: null, chosen: null, tour: null, said: "", preset: -1 };
   let view = null;
   let queued = false;
   const ui = build(el, store.header, alone);
@@ -269,10 +269,13 @@ export function render({ model, el }) {
     ui.plain.disabled = N === 1;
     if (document.activeElement !== ui.view) ui.view.value = written(model);
     if (alone) model.remember(written(model));
-    const same = (p) => Object.entries(p.state).every(([name, value]) => model.get(name) === value);
-    const preset = (header.presets || []).findIndex((p) => s.mode === 0 && same(p));
-    ui.preset.value = preset < 0 ? "" : preset;
-    const why = preset < 0 ? "" : header.presets[preset].why;
+    // A preset stays named while its query is looked at, whatever the time, class and position.
+    const presets = header.presets || [];
+    const same = (p, names) => names.every((name) => model.get(name) === p.state[name]);
+    if (!presets[local.preset] || !same(presets[local.preset], ["task", "checkpoint", "query"]))
+      local.preset = presets.findIndex((p) => same(p, Object.keys(p.state)));
+    ui.preset.value = local.preset < 0 ? "" : local.preset;
+    const why = presets[local.preset]?.why ?? "";
     if (ui.why.textContent !== why) ui.why.textContent = why;
     const slider = ui.stage.query.drawing;
     slider.setAttribute("aria-valuemax", b.h * b.w - 1);
@@ -359,6 +362,7 @@ export function render({ model, el }) {
   ui.tour.addEventListener("click", () => tour(0));
   ui.preset.addEventListener("change", () => {
     const chosen = (store.header.presets || [])[ui.preset.value];
+    local.preset = chosen ? Number(ui.preset.value) : -1;
     if (chosen) put({ mode: 0, picture: 0, moves: {}, everywhere: false, locked: true, ...chosen.state });
   });
   const every = (value) => Object.fromEntries(Array.from({ length: 9 }, (_, tap) => [tap, value(tap)]));
