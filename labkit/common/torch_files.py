@@ -138,7 +138,9 @@ class _TorchReader(Reader):
         return self.storages[key]
 
     def find_class(self, module: str, name: str) -> Any:
-        return super().find_class({"__builtin__": "builtins", "pathlib._local": "pathlib"}.get(module, module), name)
+        if module == "__builtin__":  # protocol 2 writes Python 2's names
+            module, name = "builtins", {"long": "int", "unicode": "str"}.get(name, name)
+        return super().find_class("pathlib" if module == "pathlib._local" else module, name)
 
     def load_newobj(self) -> None:
         arguments, kind = self.stack.pop(), self.stack.pop()

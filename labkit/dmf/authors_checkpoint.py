@@ -66,7 +66,10 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
     file = checks.path("path", path, "the path of a checkpoint")
     if not file.is_file():
         raise FileNotFoundError(f"there is no checkpoint {file}")
-    theirs = _state_of(read_torch(file.read_bytes(), file), file)
+    content = file.read_bytes()
+    if content[8:10] == b'{"' or content.startswith(b"labkit sha256 "):
+        raise ValueError(f"{file} is a file of this lab's, not of the authors': labkit.load_model reads models")
+    theirs = _state_of(read_torch(content, file), file)
     for method, pattern in OTHERS.items():
         if any(re.match(pattern, key) for key in theirs) and "dw_gen.off_conv.weight" not in theirs:
             raise ValueError(f"{file} is a checkpoint of {method}, not of DMF")

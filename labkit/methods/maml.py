@@ -139,6 +139,7 @@ class MAML(Method):
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """Cross-entropy of the queries after adaptation; its gradient is that of the first weights."""
+        support, query = self.embed(support), self.embed(query)
         scores = self.score(support, query)
         few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
         return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import labkit
 from labkit.dmf.authors_checkpoint import load_released, save_released
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -337,14 +336,14 @@ def test_other_nestings_and_prefixes_are_read(where: str, prefix: str, tmp_path:
         content = {key: content, "epoch": 3, "scheduler": schedule.state_dict(), **beside}
     torch.save(content, tmp_path / "other.pth.tar")
     torch.save({"state_dict": their_state()}, tmp_path / "plain.pth.tar")
-    found, expected = (labkit.load_released(tmp_path / f"{n}.pth.tar").state_dict() for n in ("other", "plain"))
+    found, expected = (load_released(tmp_path / f"{n}.pth.tar").state_dict() for n in ("other", "plain"))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_what_is_in_another_file_is_said(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "args": argparse.Namespace(lr=0.1)}, tmp_path / "empty.pth.tar")
     with pytest.raises(ValueError, match=r"there is 'epoch' .*'args'"):
-        labkit.load_released(tmp_path / "empty.pth.tar")
+        load_released(tmp_path / "empty.pth.tar")
     torch.save({"a": their_state(), "b": their_state()}, tmp_path / "two.pth.tar")
     with pytest.raises(ValueError, match="holds several networks, 'a', 'b'"):
-        labkit.load_released(tmp_path / "two.pth.tar")
+        load_released(tmp_path / "two.pth.tar")
