@@ -17,6 +17,7 @@ COMMANDS = {
     "speed": "measure the fast form against the literal one",
     "export-explorer": "write the explorer as one page that needs no Python",
     "check-data": "say which data set lies in a folder, and whether it is whole",
+    "calibrate": 'fit the probabilities of shipped models, and "none of these"',
     "ship": "add a trained model to those that come with the lab",
 }
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 
-def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+def check_int(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """A whole number from `least` to `most`."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}")

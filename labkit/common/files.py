@@ -118,7 +118,7 @@ def first_bytes(file: Path, count: int = 64) -> bytes:
 
 
 @contextmanager
-def alone_in(folder: Path | str, names: Iterable[str]) -> Iterator[None]:
+def exclusive(folder: Path | str, names: Iterable[str]) -> Iterator[None]:
     """One process at a time writes `names` in `folder`; what an earlier one that was killed left half-written goes.
 
     Raises:

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextmanager
-def held_back() -> Iterator[threading.Event]:
+def deferred_interrupt() -> Iterator[threading.Event]:
     """The first interrupt inside the block only sets the event, which the block looks at; the second one interrupts.
 
     Outside the main thread, where no interrupt arrives, and where interrupts are ignored, the event stays unset.

@@ -40,8 +40,8 @@ def load_images(
         DataError: files that are missing, damaged or not what they should be, named.
     """
     name, split, options = checks.text("name", name), checks.text("split", split), checks.plain(options)
-    side = (32 if name == "cifar-fs" else SIZE) if size is None else checks.whole("size", size, most=MAX_SIZE)
-    seed = checks.whole("seed", seed, least=0, most=2**64 - 1)
+    side = (32 if name == "cifar-fs" else SIZE) if size is None else checks.check_int("size", size, most=MAX_SIZE)
+    seed = checks.check_int("seed", seed, least=0, most=2**64 - 1)
     if name in glyphs.DATASETS:
         if root is not None:
             raise ValueError(f"{name} is rendered here and read from no folder, got root={str(root)!r}")

@@ -112,7 +112,7 @@ def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0
         ValueError: the released code could not compute what the model computes; says why.
     """
     checks.kind("model", model, DMF, "a labkit.DMF")
-    acc, epoch = checks.finite("acc", acc), checks.whole("epoch", epoch, least=0)
+    acc, epoch = checks.finite("acc", acc), checks.check_int("epoch", epoch, least=0)
     released = PRESETS["released"]
     reasons = [
         f"{name} is {value!r} (released: {getattr(released, name)!r})"

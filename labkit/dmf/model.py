@@ -68,7 +68,7 @@ class DMF(Method):
         self.choices, self.preset = choices, preset
         self.rule = alignment.parse_rule(self.choices.alignment, self.choices.rtol, self.choices.atol)
         c = self.channels
-        groups = checks.whole("groups", groups)
+        groups = checks.check_int("groups", groups)
         if c % groups:
             divisors = [d for d in range(1, c + 1) if c % d == 0]
             raise ValueError(f"groups must divide the backbone's {c} channels: one of {divisors}, got {groups}")

@@ -58,7 +58,7 @@ class Choices:
             "loss_weights": tuple(checks.finite("a loss weight", v, least=0) for v in self.loss_weights),
             "score_scale": checks.finite("score_scale", self.score_scale, above=0),
             "offset_scale": checks.finite("offset_scale", self.offset_scale, least=0),
-            "kernel": checks.whole("kernel", self.kernel),
+            "kernel": checks.check_int("kernel", self.kernel),
         }
         checked |= {name: checks.flag(name, getattr(self, name)) for name in ("sampling", "relu", "border")}
         rule = alignment.parse_rule(self.alignment, self.rtol, self.atol)

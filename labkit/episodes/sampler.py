@@ -78,8 +78,12 @@ class EpisodeSampler:
         checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
         checks.kind("preprocessing", preprocessing, (Preprocessing, type(None)), "a Preprocessing or None")
         checks.kind("augment", augment, (Augment, type(None)), "an Augment or None")
-        way, shot, query = checks.whole("way", way), checks.whole("shot", shot), checks.whole("query", query)
-        seed, self.episodes = checks.whole("seed", seed, least=0), checks.whole("episodes", episodes)
+        way, shot, query = (
+            checks.check_int("way", way),
+            checks.check_int("shot", shot),
+            checks.check_int("query", query),
+        )
+        seed, self.episodes = checks.check_int("seed", seed, least=0), checks.check_int("episodes", episodes)
         if way > len(images.class_names):
             raise ValueError(f"way={way}, but {images!r} has only {len(images.class_names)} classes")
         smallest = min(range(len(images.class_names)), key=lambda c: len(images.class_indices[c]))
@@ -95,7 +99,7 @@ class EpisodeSampler:
 
     def indices(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Classes [N], support_index [N, K], query_index [Q] and query_labels [Q] of episode i, without its images."""
-        i = checks.whole("the number of an episode", i, -(2**63))
+        i = checks.check_int("the number of an episode", i, -(2**63))
         if i < 0:
             raise IndexError(f"episodes are numbered from 0, got {i}")
         rng = np.random.default_rng((self.seed, i))
@@ -119,7 +123,7 @@ class EpisodeSampler:
 
     def batch(self, episodes: Iterable[int]) -> Episode:
         """Several episodes at once, gathered by index where the pixels are; every field gains a leading E."""
-        numbers = [checks.whole("the number of an episode", i, -(2**63)) for i in episodes]
+        numbers = [checks.check_int("the number of an episode", i, -(2**63)) for i in episodes]
         if not numbers:
             raise ValueError("a batch must hold at least one episode, got none")
         drawn = [self.indices(i) for i in numbers]

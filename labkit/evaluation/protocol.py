@@ -95,8 +95,8 @@ def evaluate(
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "embed") and hasattr(model, "score")):
         raise TypeError(f"model must be a module with embed and score, as labkit.DMF is, got a {type(model).__name__}")
     checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
-    episodes = checks.whole("episodes, for an interval,", episodes, least=2)
-    chunk = None if chunk is None else checks.whole("chunk", chunk)
+    episodes = checks.check_int("episodes, for an interval,", episodes, least=2)
+    chunk = None if chunk is None else checks.check_int("chunk", chunk)
     bfloat16, strict, progress = (
         checks.flag(name, value) for name, value in (("bfloat16", bfloat16), ("strict", strict), ("progress", progress))
     )

@@ -70,10 +70,10 @@ def tasks_of(
 ) -> list[Task]:
     """Episodes of an `ImageSet`, once for every number of shots; `query` pictures a class, in the order of classes."""
     tasks = []
-    way, query = checks.whole("way", way), checks.whole("query", query)
+    way, query = checks.check_int("way", way), checks.check_int("query", query)
     for number in checks.several("episodes", episodes, "a list of whole numbers"):
         for shot in checks.several("shots", shots, "a list of whole numbers"):
-            shot = checks.whole("a number of shots", shot)
+            shot = checks.check_int("a number of shots", shot)
             classes, support, queries, labels = EpisodeSampler(images, way, shot, query, seed).indices(number)
             order = np.argsort(labels, kind="stable")
             tasks.append(

@@ -6,6 +6,8 @@ which it finds by passing one image through.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -116,7 +118,7 @@ class ResNet12(nn.Module):
         super().__init__()
         width, drop = checks.finite("width", width, above=0), checks.finite("drop", drop, least=0, below=1)
         last_pool = checks.flag("last_pool", last_pool)
-        block, ramp = checks.whole("block", block), checks.whole("ramp", ramp)
+        block, ramp = checks.check_int("block", block), checks.check_int("ramp", ramp)
         sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
         self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
         self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
@@ -142,7 +144,7 @@ class Conv4(nn.Module):
 
     def __init__(self, width: int = 64, last_pool: bool = False) -> None:
         super().__init__()
-        width, last_pool = checks.whole("width", width), checks.flag("last_pool", last_pool)
+        width, last_pool = checks.check_int("width", width), checks.flag("last_pool", last_pool)
         layers: list[nn.Module] = []
         for i in range(4):
             layers += [nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
@@ -171,7 +173,7 @@ class CachedFeatures(nn.Module):
 
     def __init__(self, channels: int, stride: int = 8, digest: str = "") -> None:
         super().__init__()
-        self.channels = self.inputs = checks.whole("channels", channels)
+        self.channels = self.inputs = checks.check_int("channels", channels)
         self.stride, self.digest = stride, digest
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -215,8 +217,8 @@ class WideResNet(nn.Module):
 
     def __init__(self, depth: int = 28, width: int = 10, drop: float = 0.0) -> None:
         super().__init__()
-        checks.whole("width", width)
-        if checks.whole("depth", depth, least=10) % 6 != 4:
+        checks.check_int("width", width)
+        if checks.check_int("depth", depth, least=10) % 6 != 4:
             raise ValueError(f"the depth of a wide residual network must be 6 n + 4, such as 16, 22 or 28, got {depth}")
         sizes = (16, 16 * width, 32 * width, 64 * width)
         self.conv = nn.Conv2d(3, sizes[0], 3, padding=1, bias=False)
@@ -243,3 +245,20 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "wrn28": WideResNet,
     "features": CachedFeatures,
 }
+
+
+def make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
+    """A backbone by name, made with its options, or the module that was given.
+
+    Raises:
+        ValueError: an unknown name, or options beside a module.
+        TypeError: an option that the backbone does not have.
+    """
+    if isinstance(backbone, nn.Module):
+        if options:
+            raise ValueError("backbone_options go with a backbone given by name")
+        return backbone
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)} or a module, got {backbone!r}")
+    checks.options(f"the backbone {backbone!r}", BACKBONES[backbone], options)
+    return BACKBONES[backbone](**options)

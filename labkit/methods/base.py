@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.methods.backbones import BACKBONES
+from labkit.methods.backbones import make_backbone
 from labkit.methods.probe import channels_of, check_maps, stride_of
 
 
@@ -77,8 +77,8 @@ class Method(nn.Module):
         self.backbone_name = backbone if isinstance(backbone, str) else None
         checks.kind("backbone_options", backbone_options or {}, Mapping, "a dict of options")
         self.backbone_options: dict[str, Any] = checks.plain(backbone_options or {})
-        self.backbone = _make_backbone(backbone, self.backbone_options)
-        self.channels, self.classes = channels_of(self.backbone), checks.whole("classes", classes)
+        self.backbone = make_backbone(backbone, self.backbone_options)
+        self.channels, self.classes = channels_of(self.backbone), checks.check_int("classes", classes)
         self._stride: float | None = None
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
@@ -292,17 +292,6 @@ def weights_dtype(model: nn.Module) -> torch.dtype | None:
             "float64: call model.float(); bfloat16=True of evaluate and of an Experiment is mixed precision"
         )
     return dtype
-
-
-def _make_backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
-    if isinstance(backbone, nn.Module):
-        if options:
-            raise ValueError("backbone_options go with a backbone given by name")
-        return backbone
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone must be one of {sorted(BACKBONES)} or a module, got {backbone!r}")
-    checks.options(f"the backbone {backbone!r}", BACKBONES[backbone], options)
-    return BACKBONES[backbone](**options)
 
 
 def _annotations(kind: type) -> Iterable[str]:

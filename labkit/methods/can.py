@@ -69,7 +69,7 @@ class CAN(Method):
         if self.fuse not in ("mean", "sum"):
             raise ValueError(f"fuse must be 'mean' or 'sum', got {self.fuse!r}")
         for count in self.transductive or ():
-            checks.whole("the queries that join the support", count)
+            checks.check_int("the queries that join the support", count)
         m, hidden = self.cells, max(1, self.cells // self.reduction)
         norm = [nn.BatchNorm1d(hidden)] if self.fusion_norm else []
         self.fusion = nn.Sequential(nn.Linear(m, hidden), *norm, nn.ReLU(), nn.Linear(hidden, m))  # W1, W2

@@ -95,9 +95,9 @@ class DeepEMD(Method):
         """See `Method.build`."""
         if self.gradient not in ("costs", "program"):
             raise ValueError(f"gradient must be 'costs' or 'program', got {self.gradient!r}")
-        checks.whole("sfc_epochs", self.sfc_epochs, least=0, most=MOST_EPOCHS)
+        checks.check_int("sfc_epochs", self.sfc_epochs, least=0, most=MOST_EPOCHS)
         if self.sfc_batch is not None:
-            checks.whole("sfc_batch", self.sfc_batch)
+            checks.check_int("sfc_batch", self.sfc_batch)
         classifier = self.global_weight or self.pretrain
         self.global_classifier = nn.Linear(self.channels, self.classes) if classifier else None
 

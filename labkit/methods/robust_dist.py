@@ -77,7 +77,7 @@ class RobustDist(Method):
         _one_of("targets", self.targets, "probabilities", "logits")
         _one_of("read", self.read, "student", "ensemble")
         _one_of("distance", self.distance, "cosine", "squared")
-        count = checks.whole("members", self.members)
+        count = checks.check_int("members", self.members)
         self.networks = nn.ModuleList(self._another_backbone() for _ in range(count))
         self.network_heads = nn.ModuleList(nn.Linear(self.channels, self.classes) for _ in range(count))
         self.student_head = nn.Linear(self.channels, self.classes)

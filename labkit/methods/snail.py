@@ -53,7 +53,7 @@ class SNAIL(Method):
     def build(self) -> None:
         """See `Method.build`."""
         for name in ("way", "shot", "filters"):
-            checks.whole(name, getattr(self, name))
+            checks.check_int(name, getattr(self, name))
         if self.softmax not in ("keys", "queries"):
             raise ValueError(f"softmax must be 'keys' or 'queries', got {self.softmax!r}")
         self.options |= {"keys": list(self.keys), "values": list(self.values)}  # as a file of a model has them

@@ -44,7 +44,7 @@ class TapNet(Method):
 
     def build(self) -> None:
         """See `Method.build`."""
-        checks.whole("references", self.references)
+        checks.check_int("references", self.references)
         self.reference = nn.Linear(self.channels, self.references)  # phi, and b
         nn.init.zeros_(self.reference.bias)
 

@@ -50,7 +50,7 @@ class VFSL(Method):
 
     def build(self) -> None:
         """See `Method.build`."""
-        checks.whole("draws", self.draws)
+        checks.check_int("draws", self.draws)
         start = math.log(checks.finite("spread", self.spread, above=0))
         c = self.channels
         last = nn.Linear(c, c)

@@ -12,17 +12,14 @@ Both move with the number of shots, since a mean of several maps is shorter and 
 with the number of classes too, being a maximum over them. So they are fitted on a grid and interpolated, in 1/shots
 and in the logarithm of the number of classes.
 
-``python -m labkit.own_images.calibration quick`` fits and measures a shipped model
-and writes ``results/calibration.json``.
+``dmf-lab calibrate quick`` fits and measures a shipped model and writes ``results/calibration.json``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,16 +29,12 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from labkit.common import checks, places
-from labkit.common.files import write_atomically
-from labkit.common.versions import versions
-from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
 from labkit.evaluation.play import Features, on_features
 from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
-from labkit.models.checkpoints import load_model, read_header
 
 RESULTS = places.RESULTS / "calibration.json"
 REFUSE = 0.1  # false refusals among the queries that belong, unless asked otherwise
@@ -231,7 +224,7 @@ def fit_temperature(
     checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
     checks.kind("validation_images", validation_images, ImageSet, "an ImageSet, as labkit.load_images gives")
     way, shot, episodes, seed = (
-        checks.whole(name, value, least)
+        checks.check_int(name, value, least)
         for name, value, least in (("way", way, 2), ("shot", shot, 1), ("episodes", episodes, 1), ("seed", seed, 0))
     )
     preprocessing_of(model).check(validation_images)
@@ -255,7 +248,10 @@ def calibrate(
     """`fit_temperature` for every number of classes and shots of a grid; every image is embedded once."""
     ways, shots = (
         sorted(
-            {checks.whole(f"a number in {name}", v) for v in checks.several(name, values, "a list of whole numbers")}
+            {
+                checks.check_int(f"a number in {name}", v)
+                for v in checks.several(name, values, "a list of whole numbers")
+            }
         )
         for name, values in (("ways", ways), ("shots", shots))
     )
@@ -294,60 +290,3 @@ def fingerprint(model: Method) -> list[float]:
     support, query = embed_pictures(model, pixels).split(3)
     scores, _ = compare(model, support[:, None], torch.ones(3, 1, dtype=torch.bool, device=support.device), query)
     return [round(float(v), 5) for v in scores.flatten()]
-
-
-def report(name: str, episodes: int, seed: int) -> dict[str, Any]:
-    """Fit a shipped model on validation classes and measure it on novel ones, in JSON types."""
-    model = load_model(name)
-    about = read_header(name)["about"]["experiment"]
-    options = {"size": about["size"], "per_class": about["per_class"], "progress": False}
-    images = {split: load_images(about["dataset"], split, **options) for split in ("val", "test")}
-    fitted = calibrate(model, images["val"], episodes=episodes, seed=seed)
-    only = Calibration(tuple(f for f in fitted.fits if (f.way, f.shot) == (5, 1)))
-    features = embed_pictures(model, images["test"].pixels)
-    rows, bins = [], {}
-    cells: list[tuple[int, Shots]] = [(way, shot) for way in WAYS for shot in SHOTS]
-    for way, shot in [*cells, *UNSEEN]:
-        played = play(model, images["test"], features, way, shot, episodes, seed)
-        shots = [shot] * way if isinstance(shot, int) else list(shot)
-        found = measure(played, fitted.temperature(shots), fitted.threshold(shots))
-        single = measure(played, only.temperature(shots), only.threshold(shots))
-        kept = ("ece_after", "false_refusals", "outsiders_refused")
-        rows.append({"way": way, "shot": shot} | found | {f"single_{k}": single[k] for k in kept})
-        print(rows[-1])
-        if (way, shot) in ((5, 1), (5, 5)):
-            own = played.labels < way
-            for when, t in (("before", 1.0), ("after", fitted.temperature(shots))):
-                found_bins = reliability(softmax(played.scores[own] / t, axis=1), played.labels[own])
-                bins[f"{way}-way {shot}-shot, {when}"] = np.round(found_bins, 4).tolist()
-    fits = [asdict(fit) for fit in fitted.fits]
-    return {"fingerprint": fingerprint(model), "fits": fits, "novel": rows, "novel_reliability": bins}
-
-
-def main() -> None:
-    """Fit, measure and write `RESULTS`."""
-    parser = argparse.ArgumentParser(description="Calibrate shipped models.")
-    parser.add_argument("names", nargs="+")
-    parser.add_argument("--episodes", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    found = {
-        "what": "Temperature and likeness thresholds of shipped models, fitted on validation classes (`fits`), and "
-        "what they do on novel classes, on which nothing is fitted (`novel`). An episode has `way` classes, 5 queries "
-        "of each, and 5 of a class that is not among them. `single_`: the 5-way 1-shot fit used for all. "
-        "`novel_reliability`: share of the queries, mean probability of the answer, share of right answers.",
-        "command": f"python -m labkit.own_images.calibration {' '.join(asked.names)} --episodes {asked.episodes} "
-        f"--seed {asked.seed}",
-        "date": f"{date.today():%Y-%m-%d}",
-        "versions": versions(),
-        "episodes": asked.episodes,
-        "seed": asked.seed,
-        "refuse": REFUSE,
-        "refusals": REFUSALS,
-        "models": {name: report(name, asked.episodes, asked.seed) for name in asked.names},
-    }
-    write_atomically(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -111,8 +111,8 @@ def sweep(
         raise ValueError(f"there is no engine {engine!r}; there are {sorted(ENGINES)}")
     version = checks.plain(version)
     checks.kind("version", version, (str, int), "a number or a text that names the experiment")
-    cpus = checks.whole("cpus", cpus)
-    workers = None if workers is None else checks.whole("workers", workers)
+    cpus = checks.check_int("cpus", cpus)
+    workers = None if workers is None else checks.check_int("workers", workers)
     gpus = checks.plain(gpus)
     checks.finite("gpus", 0 if gpus is None else gpus, least=0)
     for name, value in (("retry_failed", retry_failed), ("wait", wait), ("progress", progress)):

@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.common.devices import available
-from labkit.common.files import alone_in
-from labkit.common.interrupts import held_back
+from labkit.common.files import exclusive
+from labkit.common.interrupts import deferred_interrupt
 from labkit.data import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.feature_set import FeatureSet
@@ -73,7 +73,7 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> Method:
     """
     e = experiment
     checks.kind("experiment", e, Experiment, "a labkit.Experiment, as labkit.experiment gives")
-    seed, classes = checks.whole("seed", seed, least=0), checks.whole("classes", classes)
+    seed, classes = checks.check_int("seed", seed, least=0), checks.check_int("classes", classes)
     if e.method not in METHODS:
         raise ValueError(f"there is no method {e.method!r}; there are {sorted(METHODS)}")
     own = e.choices | ({"groups": e.groups, "preset": e.preset} if e.method == "dmf" else {})
@@ -129,9 +129,9 @@ def train(
     checks.kind("experiment", experiment, Experiment, "a labkit.Experiment, as labkit.experiment gives")
     for name, images in (("base", base), ("validation", validation)):
         checks.kind(name, images, ImageSet, "an ImageSet, as labkit.load_images gives")
-    seed, progress = checks.whole("seed", seed, least=0), checks.flag("progress", progress)
-    until = None if until is None else checks.whole("until", until)
-    devices, nodes = checks.whole("devices", devices), checks.whole("nodes", nodes)
+    seed, progress = checks.check_int("seed", seed, least=0), checks.flag("progress", progress)
+    until = None if until is None else checks.check_int("until", until)
+    devices, nodes = checks.check_int("devices", devices), checks.check_int("nodes", nodes)
     together = devices * nodes
     for size, what in ((phase.size, phase.batch) for phase in experiment.plan):
         if size % together:
@@ -151,7 +151,7 @@ def train(
     else:
         with joined(device, devices, nodes) as device:
             run = Run(experiment, model, base, seed, device, folder, log)
-            with entered_first(partial(alone_in, folder, FILES)):
+            with entered_first(partial(exclusive, folder, FILES)):
                 _loop(run, base, validation, compiler, until, progress)
     file = folder / "best.safetensors"
     best = load_model(file, run.device) if file.exists() else run.model.eval()
@@ -173,7 +173,7 @@ def _loop(
     last = experiment.steps if until is None else min(until, experiment.steps)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        held_back() if world() == 1 else nullcontext(Event()) as interrupted,
+        deferred_interrupt() if world() == 1 else nullcontext(Event()) as interrupted,
     ):
         while run.step < last:
             _phase(run, base, validation, compiler, last, interrupted, progress)

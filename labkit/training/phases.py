@@ -88,13 +88,13 @@ class Phase:
 
     def __post_init__(self) -> None:
         for name in ("steps", "size", "validate_every"):
-            checks.whole(name, getattr(self, name))
+            checks.check_int(name, getattr(self, name))
         for name in ("way", "shot", "query", "save_every"):  # None is the experiment's, or never
-            checks.whole(name, 1 if getattr(self, name) is None else getattr(self, name))
+            checks.check_int(name, 1 if getattr(self, name) is None else getattr(self, name))
         for name, kinds in CHOICES.items():
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {sorted(get_args(kinds))}, got {getattr(self, name)!r}")
-        checks.whole("warmup", self.warmup, least=0)
+        checks.check_int("warmup", self.warmup, least=0)
         checks.finite("learning_rate", self.learning_rate, above=0)
         checks.finite("weight_decay", self.weight_decay, least=0)
         checks.finite("momentum", self.momentum, least=0, below=1)

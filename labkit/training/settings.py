@@ -64,16 +64,16 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for name in ("size", "way", "shot", "query", "groups", "steps", "batch", "validate_every", "test_query"):
-            self._keep(name, checks.whole(name, getattr(self, name)))
-        self._keep("warmup", checks.whole("warmup", self.warmup, least=0))
-        self._keep("validation_episodes", checks.whole("validation_episodes", self.validation_episodes, least=2))
+            self._keep(name, checks.check_int(name, getattr(self, name)))
+        self._keep("warmup", checks.check_int("warmup", self.warmup, least=0))
+        self._keep("validation_episodes", checks.check_int("validation_episodes", self.validation_episodes, least=2))
         self._keep("learning_rate", checks.finite("learning_rate", self.learning_rate, above=0))
         self._keep("momentum", checks.finite("momentum", self.momentum, above=0, below=1))
         self._keep("weight_decay", checks.finite("weight_decay", self.weight_decay, least=0))
         if self.clip is not None:  # None is without
             self._keep("clip", checks.finite("clip", self.clip, above=0))
         if self.per_class is not None:
-            self._keep("per_class", checks.whole("per_class", self.per_class))
+            self._keep("per_class", checks.check_int("per_class", self.per_class))
         for name in ("choices", "backbone_options"):
             checks.kind(name, getattr(self, name), dict, "a dict of options")
             self._keep(name, checks.plain(getattr(self, name)))

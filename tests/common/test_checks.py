@@ -11,7 +11,7 @@ from labkit.common import checks
 
 
 def test_numbers_come_back_as_pythons_own() -> None:
-    assert type(checks.whole("n", np.int64(5))) is int
+    assert type(checks.check_int("n", np.int64(5))) is int
     assert type(checks.finite("x", np.float32(0.5))) is float
     assert checks.flag("b", np.True_) is True
     found = checks.plain({"a": np.float32(0.5), "b": [np.int64(1), (np.bool_(True),)], "c": np.arange(2)})

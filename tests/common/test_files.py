@@ -21,7 +21,7 @@ import torch
 
 import labkit
 from labkit.common.errors import DataError
-from labkit.common.files import alone_in, append, expanded, write_atomically
+from labkit.common.files import append, exclusive, expanded, write_atomically
 from labkit.data.cache import build_once
 from labkit.data.glyphs import load as glyphs
 from labkit.training.checkpoints import load_state
@@ -256,7 +256,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     write_atomically("~/sub/a.txt", b"a")
     append("~/sub/a.txt", b"b")
-    with alone_in("~/sub", []):
+    with exclusive("~/sub", []):
         pass
     assert (tmp_path / "sub" / "a.txt").read_bytes() == b"ab"
     assert not (tmp_path / "~").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labkit.common.interrupts import held_back
+from labkit.common.interrupts import deferred_interrupt
 from labkit.training import run
 from labkit.training.checkpoints import load_state
 from labkit.training.loop import train
@@ -64,7 +64,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
     reached = []
 
     def twice() -> None:
-        with held_back() as asked:
+        with deferred_interrupt() as asked:
             signal.raise_signal(signal.SIGINT)
             reached.append(asked.is_set())
             signal.raise_signal(signal.SIGINT)

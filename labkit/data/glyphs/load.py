@@ -78,12 +78,12 @@ def load_glyphs(
         ValueError: unknown name or split, or a size, seed or number of images that cannot be.
     """
     classes = classes_of(name, split)
-    size = checks.whole("size", size, least=16, most=MAX_SIZE)
-    seed = checks.whole("seed", seed, least=0, most=2**64 - 1)
+    size = checks.check_int("size", size, least=16, most=MAX_SIZE)
+    seed = checks.check_int("seed", seed, least=0, most=2**64 - 1)
     checks.kind("difficulty", difficulty, Difficulty, "a labkit.data.glyphs.load.Difficulty")
     if per_class is None:
         per_class = 600 if name == "glyphs-mini" else _tiered_per_class(size)
-    per_class = checks.whole("per_class", per_class)
+    per_class = checks.check_int("per_class", per_class)
     drawn = check_release()
     details = {"seed": seed, "per_class": per_class, "difficulty": asdict(difficulty), "sample": drawn}
 
