@@ -14,6 +14,7 @@ from PIL import Image
 
 from labkit.common import checks
 from labkit.data.decode import RESAMPLINGS, explain, read_rgb, to_rgb
+from labkit.data.left_out import is_litter
 from labkit.episodes.preprocessing import Preprocessing
 
 Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
@@ -130,4 +131,6 @@ def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
 
 
 def _visible(folder: Path | str) -> list[Path]:
-    return sorted(p for p in Path(folder).iterdir() if not p.name.startswith("."))
+    """What lies in a folder, but for hidden files and the litter that archives and file managers leave."""
+    there = Path(folder).iterdir()
+    return sorted(p for p in there if not p.name.startswith(".") and not is_litter(p.name))
