@@ -10,6 +10,8 @@ import pytest
 from labkit.__main__ import main
 from labkit.explorer.page import module
 
+pytestmark = pytest.mark.integration
+
 
 def test_it_writes_one_page_that_holds_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "mine.html"

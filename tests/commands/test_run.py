@@ -11,6 +11,8 @@ from labkit.commands import run
 from labkit.evaluation.protocol import Result
 from tests.helpers.notebooks import write_notebook
 
+pytestmark = pytest.mark.integration
+
 
 def test_runs_all_reports_the_failed_and_prints_the_accuracy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

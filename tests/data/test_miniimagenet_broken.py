@@ -27,6 +27,8 @@ from tests.helpers.real_files import (
 )
 from tests.helpers.small_mini import PIXELS, load, write
 
+pytestmark = pytest.mark.integration
+
 
 def broken_pickle(value: Any) -> Callable[[Path], object]:
     name = "miniImageNet_category_split_val.pickle"

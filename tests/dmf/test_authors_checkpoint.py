@@ -290,6 +290,7 @@ def test_how_a_model_was_trained_does_not_keep_it_from_being_written(tmp_path: P
         assert torch.equal(back(*x), model.eval()(*x))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("layout", ["pickle", "folders"])
 def test_the_training_notebook_evaluates_one(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))

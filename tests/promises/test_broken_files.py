@@ -34,6 +34,8 @@ from tests.helpers.real_files import (
     write_tiered_png,
 )
 
+pytestmark = pytest.mark.integration
+
 SIZE = 20
 PIXELS = some_pixels(6, SIZE)
 BY_CLASS = by_class(PIXELS)

@@ -26,6 +26,8 @@ from tests.helpers.notebooks import write_notebook
 from tests.helpers.places import ROOT
 from tests.helpers.servers import free_port, server
 
+pytestmark = pytest.mark.integration
+
 TRAIN = ROOT / "notebooks" / "03_train.ipynb"
 SMALL = {"per_class": 10, "test_query": 5, "size": 24, "backbone_options": {"width": 0.0625}, "groups": 4}
 

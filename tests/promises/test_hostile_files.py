@@ -22,6 +22,8 @@ from tests.helpers.hostile.run import CASES, SPARE
 from tests.helpers.hostile_pickles import hostile
 from tests.helpers.real_files import encoded, some_pixels
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="session")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:

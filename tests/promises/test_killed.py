@@ -19,6 +19,8 @@ from tests.helpers.places import ROOT
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toys import toy_images
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("kills", [6, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_ends_with_the_same_bits(kills: int, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import labkit
 from labkit.explorer.widget import Explorer
 from labkit.models.checkpoints import WEIGHTS, read_header
 
+pytestmark = pytest.mark.integration
+
 # What can move a number, at least; later releases of the lab record more.
 PACKAGES = {"python", "labkit", "torch", "torchvision", "torchdiffeq", "numpy", "pillow", "matplotlib"}
 PACKAGE = Path(labkit.__file__).parent

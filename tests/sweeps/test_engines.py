@@ -21,7 +21,7 @@ os.environ |= {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }  # see `labkit.sweeps.engines.on_ray`
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.filterwarnings("ignore:cluster mode")
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:cluster mode")]
 
 
 @pytest.fixture(scope="module")

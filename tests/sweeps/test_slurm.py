@@ -8,6 +8,8 @@ import pytest
 
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = ROOT / "labkit" / "sweeps" / "slurm.sh"
 FAKES = {
     "scontrol": 'printf "node%s\\n" 1 2 3',

@@ -25,6 +25,8 @@ from labkit.training.phases import Phase
 from labkit.training.settings import Experiment
 from tests.helpers.toys import toy_images
 
+pytestmark = pytest.mark.integration
+
 TINY = Experiment(
     "tiny",
     "toy",
