@@ -59,11 +59,11 @@ class Head:
 
 def _two(system: str, method: str, first: dict[str, Any], second: dict[str, Any], **both: Any) -> tuple[Head, Head]:
     """Two settings of a system that differ in their options; a rate among them is Adam's."""
-    made = []
-    for options in (first, second):
-        own = dict(options)
-        rate = own.pop("rate of Adam", RATE)
-        said = ", ".join(f"{k} {v}" for k, v in options.items()) or "as published"
+    made, kept = [], {"rate of Adam": RATE}
+    for options, other in ((first, second), (second, first)):
+        own = kept | options
+        said = ", ".join(f"{name} {own[name]}" for name in own if own[name] != (kept | other).get(name))
+        rate = own.pop("rate of Adam")
         made.append(Head(f"{system}: {said}", system, method, own, rate, **both))
     return made[0], made[1]
 
