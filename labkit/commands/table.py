@@ -4,6 +4,8 @@ dmf-lab table 2 ../runs/tables --shots 1        every cell with three seeds; sta
 dmf-lab table 2 ../runs/tables --cells dmf "align 0" --shots 1 --seeds 3 4      more seeds where a claim is undecided
 dmf-lab table 1 ../runs/tables --shots 5 --seeds 0 --settings-of 1              only what was chosen at one shot
 dmf-lab table 1 ../runs/tables --gather         what is finished, into the lab's results
+dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
+    --data-root /data/x          only what a system adds to one backbone is trained, on cached feature maps
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labkit.studies.tables import train_cells
+from labkit.studies.tables import one_backbone, train_cells
 from labkit.studies.tables.cells import CELLS
 
 
@@ -23,6 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(train_cells.SEEDS))
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), metavar="CELL", help="of Table 2, instead of all")
     parser.add_argument("--settings-of", type=int, metavar="K", help="of Table 1: only what was chosen at K shots")
+    parser.add_argument("--protocol", choices=("end-to-end", "one-backbone"), default="end-to-end")
+    parser.add_argument("--backbone", help="on one backbone: the file of a model, or a shipped one's name")
+    parser.add_argument("--dataset", default="glyphs-mini", help="on one backbone: of the pictures")
+    parser.add_argument("--data-root", type=Path, help="on one backbone: where the pictures lie")
+    parser.add_argument("--systems", nargs="+", metavar="NAME", help="on one backbone: of Table 1, or cells of Table 2")
     parser.add_argument("--engine", default="local", help="local or ray")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--workers", type=int, help="runs at once")
@@ -33,10 +40,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace) -> int:
     """Train, or gather."""
+    if given.protocol == "one-backbone":
+        return _on_one_backbone(given)
     if given.gather:
         train_cells.gather(given.folder)
         return 0
     cells = None if given.cells is None else [CELLS[name] for name in given.cells]
     how = {"address": given.address, "workers": given.workers}
     train_cells.fill(given.folder, given.table, given.shots, given.seeds, given.engine, cells, given.settings_of, **how)
+    return 0
+
+
+def _on_one_backbone(given: argparse.Namespace) -> int:
+    """Raises:
+    ValueError: no backbone, or an option of the other protocol.
+    """
+    if given.gather:
+        one_backbone.gather(given.folder)
+        return 0
+    if given.cells is not None or given.settings_of is not None:
+        raise ValueError("--cells and --settings-of belong to the end-to-end protocol; use --systems here")
+    if given.backbone is None:
+        raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
+    how = {"address": given.address, "workers": given.workers, "systems": given.systems}
+    where = given.backbone, given.dataset, given.data_root
+    one_backbone.fill(given.folder, given.table, *where, given.shots, given.seeds, given.engine, **how)
     return 0

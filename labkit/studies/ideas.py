@@ -1,0 +1,211 @@
+"""Ideas in the spirit of DMF, each a head of a few lines that `labkit.studies.your_method.try_head` trains.
+
+Each changes one step of `labkit.dmf.model.DMF` and leaves the others as they are. Shapes as there: E episodes, N
+classes, Q queries, c channels in g groups, maps of h x w cells.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.dmf.model import DMF
+from labkit.dmf.sampling import TAPS, regular_grid
+
+SETTING: dict[str, Any] = {"alignment": "closed", "score_scale": 0.08}
+
+
+class Idea(DMF):
+    """DMF in the setting that the tables have on one backbone, and what `own` adds to it.
+
+    Groups of 16, or of the largest number below it that divides the channels.
+    """
+
+    setting: ClassVar[dict[str, Any]] = SETTING
+
+    def __init__(self, backbone: str | nn.Module = "resnet12", groups: int | None = None, **more: Any) -> None:
+        super().__init__(backbone, 1, **SETTING | self.setting | more)
+        self.groups = math.gcd(16, self.channels) if groups is None else groups
+        if self.channels % self.groups:
+            raise ValueError(f"groups must divide the backbone's {self.channels} channels, got {self.groups}")
+        self.filter_conv = nn.Conv2d(self.channels, self.groups, 3, padding=1, bias=False)
+        self.own()
+
+    def own(self) -> None:
+        """Make the layers that the idea adds."""
+
+
+class NormalisedWeights(Idea):
+    """Class weights of length 1 with a learned scale: a class must not win because its features are large.
+
+    After cosine classifiers; the query keeps its length, so bright cells count more."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def class_weights(self, x_supp: Tensor) -> Tensor:
+        """Of length 1 times the scale, [E, N, c]."""
+        return self.log_scale.exp() * F.normalize(super().class_weights(x_supp), dim=-1)
+
+
+class SoftBestMatch(Idea):
+    """Sampling starts at the best match, softly: at the mean place of the support's cells, weighed by likeness.
+
+    A hard choice (`start="match"`) jumps between cells; this one has a gradient and a learned sharpness."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def starts(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
+        """[E, Q, N, 9, 2, h, w]."""
+        h, w = x_q.shape[-2:]
+        grid = regular_grid(h, w, x_q)  # [9, 2, h, w], tap 4 in the middle
+        share = (self.log_sharpness.exp() * _alike(x_supp, x_q)).softmax(-1)
+        place = torch.einsum("eqnrp,dp->eqndr", share, grid[4].flatten(1)).unflatten(-1, (h, w))
+        return place.unsqueeze(3) + (grid - grid[4])
+
+
+class SeveralOffsets(Idea):
+    """Two sets of offsets, and the filter is the mean of what both find: an object has more than one part.
+
+    The second set has an offset convolution of its own."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.second = nn.Conv2d(2 * self.channels, 2 * TAPS, 5, padding=2, bias=False)
+
+    def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
+        """[E, Q, N, g, 1, h, w]."""
+        found = super().filters(x_supp, x_q, points)
+        if points is not None:
+            return found
+        moved = _of_pairs(self.second, x_supp, x_q).unflatten(3, (TAPS, 2))
+        return (found + super().filters(x_supp, x_q, self.starts(x_supp, x_q) + moved)) / 2
+
+
+class FiltersOfBoth(Idea):
+    """Filters from query and support together: what is important depends on what is asked.
+
+    A 1 x 1 convolution of the query is added before the sigmoid; it starts at zero, as DMF."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.of_query = nn.Conv2d(self.channels, self.groups, 1)
+        nn.init.zeros_(self.of_query.weight)
+        nn.init.zeros_(self.of_query.bias)  # type: ignore[arg-type]
+
+    def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
+        """[E, Q, N, g, 1, h, w]."""
+        of_query = self.of_query(x_q.flatten(0, 1)).unflatten(0, x_q.shape[:2])
+        return (super().filters(x_supp, x_q, points).logit(1e-6) + of_query[:, :, None, :, None]).sigmoid()
+
+
+class BothSides(Idea):
+    """Alignment of both sides: the query with every class, and every class with the query, in equal shares.
+
+    The roles are exchanged and the two score maps are averaged; no weights are added."""
+
+    def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
+        """[E, Q, N, h, w]."""
+        there = super().score_maps(x_supp, x_q, filters)
+        back = super().score_maps(x_q, x_supp, self.filters(x_q, x_supp)).transpose(1, 2)
+        return (there + back) / 2
+
+
+class SignedGain(Idea):
+    """A gain with negative values: a filter may turn a group of channels round, where DMF can only let it grow.
+
+    One step with filters between -a and a, a learned and 2 at first; the gain is 1 - a to 1 + a."""
+
+    setting: ClassVar[dict[str, Any]] = {"alignment": "euler(1)"}
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.amplitude = nn.Parameter(torch.tensor(2.0))
+
+    def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
+        """[E, Q, N, g, 1, h, w]."""
+        return self.amplitude * (2 * super().filters(x_supp, x_q, points) - 1)
+
+
+class SupportAgreement(Idea):
+    """Positions of the support weighed by their own agreement: cells like the class's mean make its weights.
+
+    Background differs from cell to cell and counts less; the sharpness is learned."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.log_sharpness = nn.Parameter(torch.tensor(0.0))
+
+    def class_weights(self, x_supp: Tensor) -> Tensor:
+        """[E, N, c]."""
+        mean = x_supp.mean((-2, -1), keepdim=True)
+        agree = self.log_sharpness.exp() * F.cosine_similarity(x_supp, mean, dim=2).flatten(-2)
+        return torch.einsum("encp,enp->enc", x_supp.flatten(-2), agree.softmax(-1))
+
+
+class QueryAttention(Idea):
+    """Positions of the query weighed by how well the class knows them: cells without a match count less.
+
+    The weight is the likeness of the best matching cell of the support, and its mean over cells is one."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.log_sharpness = nn.Parameter(torch.tensor(0.0))
+
+    def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
+        """[E, Q, N, h, w]."""
+        maps = super().score_maps(x_supp, x_q, filters)
+        best = _alike(x_supp, x_q).amax(-1)
+        share = (self.log_sharpness.exp() * best).softmax(-1) * best.shape[-1]
+        return maps * share.view(maps.shape)
+
+
+class Contrast(Idea):
+    """Class weights minus a learned share of their mean over the episode: what all classes have tells none apart.
+
+    The share starts at a half."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.share = nn.Parameter(torch.tensor(0.5))
+
+    def class_weights(self, x_supp: Tensor) -> Tensor:
+        """[E, N, c]."""
+        weights = super().class_weights(x_supp)
+        return weights - self.share * weights.mean(1, keepdim=True)
+
+
+IDEAS: tuple[type[Idea], ...] = (
+    NormalisedWeights,
+    SoftBestMatch,
+    SeveralOffsets,
+    FiltersOfBoth,
+    BothSides,
+    SignedGain,
+    SupportAgreement,
+    QueryAttention,
+    Contrast,
+)
+
+
+def _alike(x_supp: Tensor, x_q: Tensor) -> Tensor:
+    """Cosines of every cell r of a query with every cell p of a class: [E, Q, N, r, p]."""
+    p, q = (F.normalize(x, dim=2).flatten(-2) for x in (x_supp, x_q))
+    return torch.einsum("encp,eqcr->eqnrp", p, q)
+
+
+def _of_pairs(conv: nn.Conv2d, x_supp: Tensor, x_q: Tensor) -> Tensor:
+    """A convolution of X_supp || X_q without making the pairs, since it is linear: [E, Q, N, outputs, h, w]."""
+    halves = zip((x_supp, x_q), conv.weight.chunk(2, dim=1), strict=True)
+    of_supp, of_q = (
+        F.conv2d(x.flatten(0, 1), w, padding=conv.padding).unflatten(0, x.shape[:2])  # type: ignore[arg-type]
+        for x, w in halves
+    )
+    return of_supp.unsqueeze(1) + of_q.unsqueeze(2)

@@ -1,0 +1,154 @@
+"""A head of somebody's own: a module as a method, known to the lab meanwhile, and checked before it is trained."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.feature_set import FeatureSet
+from labkit.methods.base import Losses, Method
+from labkit.methods.noise import set_keys
+from labkit.models.registry import METHODS
+from labkit.training.feeds import EpisodeFeed
+from labkit.training.heads import head_experiment
+from labkit.training.loop import build_model
+from labkit.training.phases import Phase
+
+LOSS = "loss(support, query, labels, base_labels)"
+
+
+class OfModule(Method):
+    """A module with ``score(support, query)`` as a method, trained by the cross-entropy of its scores.
+
+    The module is made with the number of channels, or with nothing where its constructor takes nothing.
+
+    Raises:
+        ValueError: a class has fewer shots than others, which a module is not told of.
+    """
+
+    kind: ClassVar[type[nn.Module]]
+
+    def build(self) -> None:
+        """See `Method.build`."""
+        wanted = inspect.signature(self.kind).parameters
+        self.head = self.kind(self.channels) if wanted else self.kind()
+
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        """See `Method.score`."""
+        if support_mask is not None and not support_mask.all():
+            raise ValueError("a head without support_mask needs as many shots of every class")
+        with torch.autocast(support.device.type, enabled=False):
+            found: Tensor = self.head.score(support, query)  # type: ignore[operator]
+            return found
+
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        """The cross-entropy of the queries."""
+        scores = self.score(*self.embed_together(support, query))
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+
+
+@contextmanager
+def registered(head: type[nn.Module]) -> Iterator[str]:
+    """A head among the lab's methods meanwhile, under the name that is given: `load_model` reads its files then.
+
+    Raises:
+        TypeError: it is no class of a module, or has no `score`.
+    """
+    if not (isinstance(head, type) and issubclass(head, nn.Module)):
+        raise TypeError(f"head must be a class, a Method or an nn.Module with score(support, query), got {head!r:.80}")
+    if not callable(getattr(head, "score", None)):
+        raise TypeError(f"{head.__name__} has no score(support, query), which says how like every query is to a class")
+    method = head if issubclass(head, Method) else type(head.__name__, (OfModule,), {"kind": head})
+    name = f"yours: {head.__name__}"
+    before = METHODS.get(name)
+    METHODS[name] = method
+    try:
+        yield name
+    finally:
+        if before is None:
+            del METHODS[name]
+        else:
+            METHODS[name] = before
+
+
+def check_head(
+    name: str, options: Mapping[str, Any], maps: FeatureSet, phases: tuple[Phase, ...], way: int = 5, shot: int = 1
+) -> None:
+    """Show a head one training episode, so that what is wrong with it is said at once and in a sentence.
+
+    Args:
+        name: of `labkit.models.registry.METHODS`, as `registered` gives.
+        options: of the method.
+        maps: of base classes.
+        phases: of the training it is meant for.
+        way, shot: of the episode.
+
+    Raises:
+        TypeError: the loss wants other things than it is given, or gives something else than `Losses`; the score is
+            no tensor.
+        ValueError: scores of another shape, or a loss that does not depend on the weights.
+        FloatingPointError: scores or a loss that are not finite.
+    """
+    own = name.partition(": ")[2] or name
+    experiment = head_experiment(name, options, maps, phases, way=way, shot=shot)
+    model: Method = build_model(experiment, len(maps.class_names), 0)
+    feed = EpisodeFeed(EpisodeSampler(maps, way, shot, experiment.query, 0))
+    batch = feed.batch([0])
+    support, query = batch.inputs[:2]
+    set_keys(model, batch.keys)
+    model.train()
+    try:
+        scores = model.score(*model.embed_together(support, query))
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        raise type(error)(
+            f"{own}.score failed on support [E, N, K, c, h, w] = {list(support.shape)} and query [E, Q, c, h, w] = "
+            f"{list(query.shape)}: {error}"
+        ) from error
+    wanted = [*query.shape[:2], support.shape[1]]
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"{own}.score must give a tensor [E, Q, N] = {wanted}, got a {type(scores).__name__}")
+    if list(scores.shape) != wanted:
+        raise ValueError(
+            f"{own}.score must give scores [E, Q, N] = {wanted}, a score of every query for every class, got "
+            f"{list(scores.shape)}"
+        )
+    if not scores.isfinite().all():
+        raise FloatingPointError(
+            f"{own}.score gives {int((~scores.isfinite()).sum())} of {scores.numel()} scores that are not finite "
+            "before anything is trained: look for a division by zero, a logarithm of zero or a root of it"
+        )
+    _check_loss(own, model, batch.inputs)
+
+
+def _check_loss(own: str, model: Method, inputs: tuple[Tensor, ...]) -> None:
+    try:
+        inspect.signature(model.loss).bind(*inputs)
+    except TypeError as error:
+        raise TypeError(
+            f"a loss is called as {LOSS}: the images, which of the N classes every query belongs to and which base "
+            f"class that is; {own}.loss{inspect.signature(model.loss)} wants other things ({error}). What else it "
+            "needs must be computed from these"
+        ) from None
+    try:
+        losses = model.loss(*inputs)
+    except NotImplementedError:
+        raise TypeError(f"{own} is a Method and has no {LOSS}; a plain nn.Module needs none") from None
+    if not isinstance(losses, Losses):
+        raise TypeError(
+            f"{own}.loss must give labkit.methods.base.Losses(total, few_shot, auxiliary, scores), got a "
+            f"{type(losses).__name__}"
+        )
+    if not losses.total.isfinite().all():
+        raise FloatingPointError(f"{own}.loss is {float(losses.total.detach()):g} before anything is trained")
+    if any(p.requires_grad for p in model.parameters()) and not losses.total.requires_grad:
+        raise ValueError(
+            f"{own}.loss does not depend on any of the head's weights: is something detached, or in no_grad?"
+        )

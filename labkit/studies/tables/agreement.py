@@ -1,0 +1,106 @@
+"""Systems compared: differences paired by seed, and whether measured ranks agree with published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from labkit.evaluation import intervals
+from labkit.studies.tables.head_runs import HeadRun
+from labkit.studies.tables.table1 import PAPER
+
+# Which published row, (model, backbone), a system stands beside; those of Table 1 whose row has another name.
+ROW = {"MetaOptNet": ("MetaOptNet", "Res-12"), "DMF": ("DMF (ours)", "Res-12"), "DSN": ("DSN-MR", "Res-12")}
+ROW |= {"FEAT": ("FEAT", "Res-12")}
+
+
+def published(shot: int) -> dict[str, float]:
+    """The paper's Table 1 on miniImageNet in percent, by our names of the systems."""
+    paper = pd.read_csv(PAPER).set_index(["model", "backbone"])[f"mini_{shot}shot"].dropna()
+    named = {row: name for name, row in ROW.items()}
+    found = {named.get(row, row[0] if row[0] not in ROW else ""): float(value) for row, value in paper.items()}
+    return {name: value for name, value in found.items() if name}
+
+
+def paired(runs: Sequence[HeadRun], others: Sequence[HeadRun], on: str = "novel") -> tuple[float, float, list[float]]:
+    """`runs` minus `others` in points, paired by seed: mean, half width of the 95 % t-interval, single differences.
+
+    Args:
+        runs, others: of one setting each, of the same shot, dataset and backbone.
+        on: ``"novel"`` or ``"validation"`` classes. Runs without such a number do not count.
+
+    Raises:
+        ValueError: they were tested on different episodes.
+    """
+    first, second = (_by_seed(rows, on) for rows in (runs, others))
+    seeds = sorted(first.keys() & second.keys())
+    if on == "novel" and len(where := {_episodes(r) for r in (*runs, *others) if r.novel}) > 1:
+        raise ValueError(f"they were not tested on the same episodes: {sorted(where)}")
+    single = [first[seed] - second[seed] for seed in seeds]
+    return *intervals.over_seeds(single), single
+
+
+def compared(runs: Sequence[HeadRun], others: Mapping[str, Sequence[HeadRun]], on: str = "novel") -> pd.DataFrame:
+    """`runs` minus every other system: points, half width of the seed-paired 95 % t-interval, seeds, what it says.
+
+    The systems that `runs` is furthest ahead of come first; one without a seed in common is left out.
+    """
+    lines = {}
+    for name, rows in others.items():
+        mean, half, single = paired(runs, rows, on)
+        if single:
+            lines[name] = {"points": mean, "±": half, "seeds": len(single), "verdict": intervals.verdict(mean, half)}
+    columns = ["points", "±", "seeds", "verdict"]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns).sort_values("points", ascending=False)
+
+
+def differences(runs: Mapping[str, Sequence[HeadRun]], against: str, on: str = "novel") -> pd.DataFrame:
+    """Every system minus `against`, otherwise as `compared`.
+
+    Raises:
+        KeyError: `against` has no runs.
+    """
+    table = compared(runs[against], {name: rows for name, rows in runs.items() if name != against}, on)
+    words = {"better": "worse", "worse": "better"}
+    table["points"] = -table["points"]
+    table["verdict"] = [words.get(word, word) for word in table["verdict"]]
+    return table[::-1]
+
+
+def kendall(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Kendall's tau of two rankings, over the systems that are in both; NaN for fewer than two."""
+    from scipy.stats import kendalltau  # slow to import
+
+    names = sorted(first.keys() & second.keys())
+    if len(names) < 2:
+        return float("nan")
+    return float(kendalltau([first[n] for n in names], [second[n] for n in names]).statistic)
+
+
+def agreement(runs: Mapping[str, Sequence[HeadRun]], wanted: Mapping[str, float]) -> tuple[float, float, int]:
+    """Kendall's tau between measured and published ranks: mean over seeds, half width of its t-interval, systems.
+
+    The tau of a seed is taken over the systems that have a run of every seed that counts: of the seeds that the first
+    of them has. Half the width is NaN for one seed.
+
+    Args:
+        runs: of every system, as `labkit.studies.tables.one_backbone.by_system` gives.
+        wanted: the published accuracy of every system (`published`).
+    """
+    reached = {name: _by_seed(rows, "novel") for name, rows in runs.items() if name in wanted}
+    if not reached:
+        return float("nan"), float("nan"), 0
+    seeds = sorted(set.intersection(*(set(found) for found in reached.values())))
+    taus = [kendall({name: found[seed] for name, found in reached.items()}, wanted) for seed in seeds]
+    return *intervals.over_seeds(taus), len(reached)
+
+
+def _by_seed(runs: Sequence[HeadRun], on: str) -> dict[int, float]:
+    values = {run.seed: run.accuracy if on == "novel" else run.validation for run in runs}
+    return {seed: value for seed, value in values.items() if np.isfinite(value)}
+
+
+def _episodes(run: HeadRun) -> tuple[str, ...]:
+    return tuple(f"{run.novel[name]}" for name in ("dataset", "way", "shot", "query", "episodes", "seed", "digest"))

@@ -1,0 +1,161 @@
+"""A training on one backbone and what came of it: feature maps, the record of a run, and how it is measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labkit.common.versions import versions
+from labkit.data import load_images
+from labkit.evaluation.feature_set import FeatureSet, embed_all
+from labkit.evaluation.features import preprocessing_of
+from labkit.evaluation.protocol import evaluate
+from labkit.models.checkpoints import load_model
+from labkit.training.heads import train_head
+from labkit.training.phases import Phase
+from labkit.training.settings import QUICK
+
+WAY, QUERY, EPISODES, VALIDATION_EPISODES = 5, 15, 2000, 300
+FEWER = {QUICK.dataset: {"per_class": QUICK.per_class}}  # pictures of glyphs, as the quick setting takes
+
+
+class Maps(NamedTuple):
+    """Feature maps of base, validation and novel classes, of one backbone."""
+
+    base: FeatureSet
+    validation: FeatureSet
+    novel: FeatureSet
+
+
+@dataclass(frozen=True)
+class HeadRun:
+    """One training and what came of it.
+
+    Attributes:
+        dataset: of the pictures.
+        system: of Table 1, or the part that Table 2 ablates; of one's own method, its name.
+        name: of the setting of a system, or of the cell.
+        shot, seed: of the training and of the test.
+        backbone: digest of the weights that made the maps.
+        options: of the method, as it was built.
+        validation: accuracy on validation classes in percent, of the best step.
+        novel: of `Result.summary`: accuracy, ci95 (over episodes), class_interval, and where; empty if not looked at.
+        correct: right answers of every test episode, in one string.
+        weights: how many numbers the head has, those of a classifier of base classes included.
+        steps: that it was trained for; 0 where it has nothing that its score would read.
+        seconds: of the training, None where it was resumed.
+        threads: of the processor.
+        versions: of Python and libraries.
+        command: that makes it again, without what is the machine's own.
+        protocol: ``"on one backbone"`` or ``"end to end"``.
+        diverged: when the loss was not finite any more, if so.
+        commit: of the code, where it is known.
+    """
+
+    dataset: str
+    system: str
+    name: str
+    shot: int
+    seed: int
+    backbone: str
+    options: dict[str, Any] = field(default_factory=dict)
+    validation: float = float("nan")
+    novel: dict[str, Any] = field(default_factory=dict)
+    correct: str = ""
+    weights: int = 0
+    steps: int = 0
+    seconds: float | None = None
+    threads: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    protocol: Literal["on one backbone", "end to end"] = "on one backbone"
+    diverged: str = ""
+    commit: str | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """On novel classes in percent; NaN where nobody looked."""
+        return float(self.novel.get("accuracy", np.nan))
+
+    @property
+    def per_episode(self) -> NDArray[np.float64]:
+        """Accuracy of every test episode in percent."""
+        right = np.array(self.correct.split(), float)
+        return 100 * right / (self.novel["way"] * self.novel["query"]) if len(right) else right
+
+    def to_json(self) -> dict[str, Any]:
+        """In JSON types; a training that diverged has no validation."""
+        plain = asdict(self)
+        return plain | {"validation": None if np.isnan(self.validation) else self.validation}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> HeadRun:
+        """What `to_json` gave."""
+        return cls(**row | {"validation": float("nan") if row["validation"] is None else row["validation"]})
+
+
+def maps_of(backbone: str | Path, dataset: str, data_root: Path | str | None = None, progress: bool = False) -> Maps:
+    """The maps of all three splits, from the lab's cache where they were computed before.
+
+    Args:
+        backbone: a model's file or the name of a shipped one; only its backbone is used.
+        dataset, data_root: of `labkit.load_images`; the size is the backbone's own, of glyphs 200 pictures a class.
+        progress: show bars.
+    """
+    model = load_model(backbone)
+    size = preprocessing_of(model).size
+    own = {"size": size} | FEWER.get(dataset, {})
+    splits = (load_images(dataset, s, root=data_root, **own) for s in ("train", "val", "test"))
+    return Maps(*(embed_all(model, images, progress=progress) for images in splits))
+
+
+def train_and_measure(
+    method: str,
+    options: dict[str, Any],
+    maps: Maps,
+    folder: Path,
+    of: HeadRun,
+    phases: tuple[Phase, ...],
+    *,
+    look: bool = True,
+    validation_episodes: int = VALIDATION_EPISODES,
+    episodes: int = EPISODES,
+) -> HeadRun:
+    """Train a head, or go on with it, and look once at the novel classes.
+
+    Args:
+        method, options: of `labkit.training.heads.train_head`.
+        maps: of one backbone.
+        folder: of this training alone.
+        of: what is known of the run: what it is, its shot, seed and command.
+        phases: of its training.
+        look: at the novel classes; False while something is still being chosen.
+        validation_episodes, episodes: of validation classes and of novel ones.
+
+    Returns:
+        `of` with what was measured. A loss that is not finite is a result too: `diverged` says when.
+    """
+    resumed, known = (folder / "last.pt").exists(), asdict(of)
+    known |= {"options": options, "versions": versions(), "threads": torch.get_num_threads()}
+    started = time.perf_counter()
+    common: dict[str, Any] = {"way": WAY, "shot": of.shot, "test_query": QUERY, "progress": False}
+    common["validation_episodes"] = validation_episodes
+    try:
+        trained = train_head(method, options, maps.base, maps.validation, folder, of.seed, phases=phases, **common)
+    except FloatingPointError as error:
+        return HeadRun(**known | {"diverged": str(error)})
+    known["seconds"] = None if resumed else round(time.perf_counter() - started, 1)
+    known["validation"] = round(trained.validation, 3)
+    known["weights"] = sum(p.numel() for p in trained.model.parameters())
+    known["steps"] = max((m["step"] for m in trained.metrics), default=0)
+    if look:
+        result = evaluate(trained.model, maps.novel, WAY, of.shot, QUERY, episodes)
+        known["novel"] = result.summary()
+        known["correct"] = " ".join(map(str, np.rint(result.per_episode * WAY * QUERY / 100).astype(int)))
+    return HeadRun(**known)

@@ -1,0 +1,159 @@
+"""What is trained on one backbone: the systems of Table 1 in two settings each, and the cells of Table 2.
+
+A backbone is trained once and its feature maps are kept; a system then trains only what it adds to them. Validation
+classes choose one of a system's two settings, so that all have had the same care. Whoever changes what an entry stands
+for raises `VERSION` in `labkit.studies.tables.one_backbone`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from labkit.evaluation.feature_set import FeatureSet
+from labkit.studies.tables.cells import BASE_GROUPS, CELLS, TABLE2, Cell, cells_of_table2
+from labkit.training.phases import Phase
+
+STEPS, RATE = 1500, 1e-3
+OF_DMF: dict[str, Any] = {"alignment": "closed", "score_scale": 0.08}
+
+
+@dataclass(frozen=True)
+class Head:
+    """One training on one backbone.
+
+    Attributes:
+        name: by which stored runs know it.
+        system: of Table 1; or of Table 2 the part that is ablated.
+        method, options: of `labkit.models.registry.METHODS`.
+        rate: of Adam.
+        pictures: steps on random base pictures before the episodes, for methods that keep weights of base classes.
+        trained: False where nothing that training changes is read by the score: it is then measured as it is.
+        pooled: on maps pooled once more (`pooled_once_more`).
+    """
+
+    name: str
+    system: str
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    rate: float = RATE
+    pictures: int = 0
+    trained: bool = True
+    pooled: bool = False
+
+    def phases(self, steps: int = STEPS) -> tuple[Phase, ...]:
+        """`steps` steps of Adam altogether, on pictures first where there are such."""
+        adam = Phase(steps, "head", optimiser="adam", learning_rate=self.rate, weight_decay=0.0)
+        if not self.trained:
+            return (replace(adam, steps=1, validate_every=1),)
+        first = round(steps * self.pictures / STEPS)
+        episodes = replace(adam, steps=steps - first, validate_every=min(500, steps - first))
+        if not first:
+            return (episodes,)
+        before = replace(adam, name="base classes", steps=first, batch="pictures", size=256, validate_every=first)
+        return (before, episodes)
+
+
+def _two(system: str, method: str, first: dict[str, Any], second: dict[str, Any], **both: Any) -> tuple[Head, Head]:
+    """Two settings of a system that differ in their options; a rate among them is Adam's."""
+    made, kept = [], {"rate of Adam": RATE}
+    for options, other in ((first, second), (second, first)):
+        own = kept | options
+        said = ", ".join(f"{name} {own[name]}" for name in own if own[name] != (kept | other).get(name))
+        rate = own.pop("rate of Adam")
+        made.append(Head(f"{system}: {said}", system, method, own, rate, **both))
+    return made[0], made[1]
+
+
+SLOW = {"rate of Adam": 1e-4}
+TABLE1_HEADS: tuple[Head, ...] = (
+    *_two("DMF", "dmf", OF_DMF, OF_DMF | SLOW),
+    # Without alignment the score reads nothing that is learned.
+    *_two(
+        "No alignment",
+        "dmf",
+        OF_DMF | {"alignment": "none"},
+        OF_DMF | {"alignment": "none", "class_weight": "normalised"},
+        trained=False,
+    ),
+    *_two("ProtoNet", "protonet", {"read": "map"}, {"read": "mean"}),
+    *_two("MatchingNet", "matchingnet", {"read": "map"}, {"read": "mean"}),
+    *_two("RelationNet", "relationnet", {}, SLOW),
+    *_two("Dynamic Few-shot", "dynamic_fewshot", {"kind": "attention"}, {"kind": "averaging"}, pictures=500),
+    *_two("LEO", "leo", {}, SLOW),
+    *_two("PPA", "ppa", {}, SLOW),
+    *_two("wDAE", "wdae", {"noise": 0.08}, {"noise": 0.03, "drop": 0.3}, pictures=500),
+    *_two("FEAT", "feat", {"temperature": 64.0}, {"temperature": 16.0}),
+    *_two("TapNet", "tapnet", {}, SLOW),
+    *_two("SNAIL", "snail", {}, SLOW),
+    *_two("MetaOptNet", "metaoptnet", {"head": "svm"}, {"head": "ridge"}),
+    *_two("DC", "dense_classification", {"query_pooling": "max"}, {"query_pooling": "mean"}, trained=False),
+    *_two("VFSL", "vfsl", {}, SLOW),
+    *_two("CAN", "can", {}, SLOW),
+    # A hundred passes over the support of each of 2000 episodes would take hours.
+    *_two("DeepEMD", "deepemd", {"sfc_epochs": 0}, {"sfc_epochs": 5}),
+    *_two("E3BM", "e3bm", {"combination": "last"}, {"combination": "equal"}),
+    *_two("DSN", "dsn", {"form": "resnet12"}, {"form": "conv4"}),
+)
+SYSTEMS = tuple(dict.fromkeys(head.system for head in TABLE1_HEADS))
+
+# Which systems of Table 1 are not there, and why.
+LEFT_OUT: dict[str, str] = {
+    "MAML": "it adapts all layers to an episode: no picture has features without the episode it is in",
+    "TADAM": "the task scales and shifts the backbone's own layers; without that it is ProtoNet with a scale",
+    "CC+rot": "it is a training of the backbone, by rotations of the pictures; frozen, the means of shots are left",
+    "Robust dist++": "it is an ensemble of backbones and the student distilled from it",
+    "Net-Cosine": "its negative margin shapes the backbone; frozen, only a classifier fitted to the support is left",
+    "FEAT, WRN-28": "the same head as FEAT's row on a ResNet-12; another backbone is another table",
+}
+
+
+def _of_table2(cell: Cell) -> Head:
+    options = OF_DMF | cell.changes.get("choices", {})
+    if "groups" in cell.changes:
+        options["groups"] = cell.changes["groups"]
+    trained = options["alignment"] != "none"
+    pooled = bool(cell.changes.get("backbone_options", {}).get("last_pool"))
+    return Head(cell.name, cell.factor, "dmf", options, trained=trained, pooled=pooled)
+
+
+TABLE2_HEADS = {cell.name: _of_table2(cell) for cell in (CELLS["dmf"], *TABLE2)}
+HEADS: dict[str, Head] = {head.name: head for head in TABLE1_HEADS} | TABLE2_HEADS
+
+
+def heads_of_table2(shot: int) -> list[Head]:
+    """The eleven different cells of Table 2, the base first."""
+    return [TABLE2_HEADS[cell.name] for cell in cells_of_table2(shot)]
+
+
+def options_on(head: Head, maps: FeatureSet, way: int, shot: int) -> dict[str, Any]:
+    """A head's options, with what maps and episodes decide: cells of a map, groups of DMF, lengths of a sequence."""
+    own = dict(head.options)
+    h, w = maps.pixels.shape[1:3]
+    if head.method in ("can", "matchingnet"):
+        own["cells"] = h * w
+    if head.method == "snail":
+        own |= {"way": way, "shot": shot}
+    if head.method == "dmf":
+        own.setdefault("groups", BASE_GROUPS[shot])
+    return own
+
+
+def pooled_once_more(maps: FeatureSet) -> FeatureSet:
+    """The maps after another 2 x 2 max pooling, as the last pooling of ResNet-12 does: of 6 x 6 cells 3 x 3 are left.
+
+    It stands for the cell "last pooling on". The pooling comes after training here, in the paper before: the backbone
+    itself has not learned with it.
+    """
+    n, h, w, c = maps.pixels.shape
+    tall, wide = -(-h // 2), -(-w // 2)  # a last odd row or column is pooled alone
+    out = np.full((n, tall, wide, c), -np.inf, maps.pixels.dtype)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            part = maps.pixels[:, dy::2, dx::2]
+            own = out[:, : part.shape[1], : part.shape[2]]
+            np.maximum(own, part, out=own)
+    return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled")

@@ -1,0 +1,165 @@
+"""Tables 1 and 2 on one backbone: its feature maps are computed once, and only what a system adds is trained.
+
+``dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet
+--data-root /data/x`` trains what is not trained yet, and may be stopped and started again at will; with ``--gather`` it
+adds what is finished to the lab's results. Numbers of this protocol are never compared with those of systems trained
+end to end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from labkit.common import checks, places
+from labkit.common.files import write_atomically
+from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
+from labkit.studies.tables.heads import HEADS, STEPS, SYSTEMS, TABLE1_HEADS, heads_of_table2, options_on
+from labkit.studies.tables.heads import pooled_once_more as pooled
+from labkit.sweeps.kept import all_rows
+from labkit.sweeps.sweep import sweep
+
+VERSION = 1  # of what a head means: raised by hand, so that a refactoring throws no finished training away
+RESULTS = places.RESULTS / "one_backbone.jsonl"
+SEEDS = (0, 1, 2)
+BY = ("dataset", "backbone", "name", "shot", "seed")
+
+
+def run_head(
+    parameters: dict[str, Any],
+    folder: Path,
+    *,
+    backbone: str = "",
+    data_root: str | None = None,
+    steps: int = STEPS,
+    episodes: int = EPISODES,
+) -> dict[str, Any]:
+    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest.
+
+    Args:
+        parameters: what makes the run another one.
+        folder: of this training alone.
+        backbone: the model's file or name.
+        data_root: of the pictures.
+        steps, episodes: fewer for a first look.
+    """
+    given, head = dict(parameters), HEADS[parameters["name"]]
+    maps = maps_of(backbone, given["dataset"], data_root)
+    if maps.base.backbone != given["backbone"]:
+        raise ValueError(f"the backbone {backbone} is {maps.base.backbone}, and {given['backbone']} was asked for")
+    if head.pooled:
+        maps = Maps(*map(pooled, maps))
+    command = f"dmf-lab table {1 if head in TABLE1_HEADS else 2} FOLDER --protocol one-backbone --backbone " + (
+        f"{Path(backbone).stem} --dataset {given['dataset']} --shots {given['shot']} --seeds {given['seed']}"
+    )
+    own = {name: given[name] for name in BY}
+    of = HeadRun(system=head.system, command=command, **own)
+    options = options_on(head, maps.base, WAY, of.shot)
+    run = train_and_measure(head.method, options, maps, folder, of, head.phases(steps), episodes=episodes)
+    found = run.to_json()
+    return found if head.trained else found | {"steps": 0}
+
+
+def results(folder: Path | str | None = None, version: int | str = VERSION, **wanted: Any) -> list[HeadRun]:
+    """The runs that are finished, the lab's own and those of a sweep's folder; `wanted` names fields and their values.
+
+    For example ``results(dataset="miniimagenet", shot=1)``.
+    """
+    rows = [HeadRun.from_json(row) for row in all_rows(RESULTS, folder, version, BY)]
+    return [run for run in rows if all(getattr(run, name) == value for name, value in wanted.items())]
+
+
+def gather(folder: Path) -> None:
+    """Add what is finished in a sweep's folder to the lab's results."""
+    lines = (json.dumps(run.to_json()) + "\n" for run in results(folder))
+    write_atomically(RESULTS, "".join(lines).encode())
+
+
+def chosen(runs: Sequence[HeadRun], system: str, shot: int) -> str | None:
+    """The setting of a system of Table 1 that is best on validation classes at seed 0; None where none is trained."""
+    names = {head.name for head in TABLE1_HEADS if head.system == system}
+    first = {r.name: r.validation for r in runs if r.name in names and (r.shot, r.seed) == (shot, 0) and not r.diverged}
+    return max(first, key=lambda name: first[name], default=None)
+
+
+def by_system(runs: Sequence[HeadRun], shot: int) -> dict[str, list[HeadRun]]:
+    """The runs of every system's chosen setting, by seed; systems without any are left out.
+
+    Raises:
+        ValueError: the runs are of several datasets or backbones, whose numbers say nothing of one another.
+    """
+    of_shot = [run for run in runs if run.shot == shot]
+    kinds = {(run.dataset, run.backbone) for run in of_shot}
+    if len(kinds) > 1:
+        raise ValueError(f"runs of one dataset and one backbone can be compared, these are of {sorted(kinds)}")
+    names = {system: chosen(of_shot, system, shot) for system in SYSTEMS}
+    found = {s: [r for r in of_shot if r.name == name and r.novel] for s, name in names.items()}
+    return {s: sorted(rows, key=lambda r: r.seed) for s, rows in found.items() if rows}
+
+
+def fill(
+    folder: Path | str,
+    table: int,
+    backbone: str | Path,
+    dataset: str = "glyphs-mini",
+    data_root: str | Path | None = None,
+    shots: Iterable[int] = (1, 5),
+    seeds: Iterable[int] = SEEDS,
+    engine: str = "local",
+    *,
+    systems: Sequence[str] | None = None,
+    steps: int = STEPS,
+    episodes: int = EPISODES,
+    **how: Any,
+) -> list[HeadRun]:
+    """Train what a table on one backbone lacks; all that is finished then, of this dataset and backbone.
+
+    Of Table 1 both settings of a system are trained with seed 0, and the one that validation chooses with all seeds.
+
+    Args:
+        folder: of the sweep.
+        table: 1 or 2.
+        backbone, dataset, data_root: as in `maps_of`.
+        shots, seeds: whose runs.
+        engine: of `labkit.sweep`.
+        systems: of Table 1, or names of cells of Table 2; None means all.
+        steps, episodes: fewer for a first look, which `results` and `gather` do not count.
+        how: of `labkit.sweep`: address, workers, ...
+
+    Raises:
+        ValueError: a table, a system or a cell that is not there.
+    """
+    if table not in (1, 2):
+        raise ValueError(f"there are the tables 1 and 2, got {table}")
+    maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))  # once, for all processes
+    seeds, digest, root = list(seeds), maps.base.backbone, None if data_root is None else str(data_root)
+    run = partial(run_head, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
+    version = VERSION if (steps, episodes) == (STEPS, EPISODES) else f"{VERSION}, {steps} steps, {episodes} episodes"
+
+    def do(names: Iterable[str], shot: int, which: Iterable[int]) -> None:
+        fixed = {"dataset": dataset, "backbone": digest, "shot": shot}
+        grid = [fixed | {"name": name, "seed": seed} for seed in which for name in names]
+        sweep(run, grid, engine, folder=folder, version=version, **how)
+
+    def finished() -> list[HeadRun]:
+        return results(folder, version, dataset=dataset, backbone=digest)
+
+    for shot in shots:
+        if table == 2:
+            cells = [head.name for head in heads_of_table2(shot)]
+            do(_some(systems, cells), shot, seeds)
+            continue
+        asked = _some(systems, list(SYSTEMS))
+        do([head.name for head in TABLE1_HEADS if head.system in asked], shot, [0])
+        names = [name for system in asked if (name := chosen(finished(), system, shot))]
+        do(names, shot, seeds)
+    return finished()
+
+
+def _some(wanted: Sequence[str] | None, there: list[str]) -> list[str]:
+    if unknown := sorted(set(wanted or ()) - set(there)):
+        raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(there)}")
+    return there if wanted is None else list(checks.several("systems", wanted, "names"))

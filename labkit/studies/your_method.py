@@ -1,0 +1,184 @@
+"""Your own method: a head of a few lines, trained on one backbone's cached maps and compared with every stored system.
+
+class Mine(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def score(self, support, query):                      # [E, N, K, c, h, w] and [E, Q, c, h, w] to [E, Q, N]
+        means = F.normalize(support.mean((2, -2, -1)), dim=-1)
+        return self.scale * F.normalize(query.mean((-2, -1)), dim=-1) @ means.transpose(1, 2)
+
+maps = maps_of("mini-backbone-42", "miniimagenet", "/data/x")
+try_head(Mine, maps, "../runs/mine")                      # on validation classes, as often as you like
+try_head(Mine, maps, "../runs/mine", look=True)           # on novel classes, once, at the end
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from labkit.common import checks
+from labkit.common.files import append
+from labkit.evaluation import intervals
+from labkit.methods.base import Method
+from labkit.models.checkpoints import load_model
+from labkit.studies.own_head import check_head, registered
+from labkit.studies.tables.agreement import compared
+from labkit.studies.tables.head_runs import EPISODES, VALIDATION_EPISODES, WAY, HeadRun, Maps, train_and_measure
+from labkit.studies.tables.heads import RATE, STEPS, Head
+from labkit.studies.tables.one_backbone import by_system, results
+
+LOOKS = "looks.jsonl"
+
+
+@dataclass(frozen=True, repr=False)
+class Tried:
+    """What became of a head.
+
+    Attributes:
+        head: its class.
+        runs: one for every seed.
+        on: ``"validation"`` or ``"novel"`` classes.
+        against: against each stored system: points, ±, seeds, verdict; empty where none is stored for this backbone.
+        looks: how often novel classes were looked at from this folder, this time included.
+        folders: of the runs, by seed.
+    """
+
+    head: type[nn.Module]
+    runs: list[HeadRun]
+    on: str
+    against: pd.DataFrame
+    looks: int
+    folders: dict[int, Path] = field(default_factory=dict)
+
+    def model(self, seed: int = 0) -> Any:
+        """The trained head of a seed, in evaluation mode; `labkit.training.heads.on_pictures` makes it whole."""
+        with registered(self.head):
+            return load_model(self.folders[seed] / "best.safetensors")
+
+    def __repr__(self) -> str:
+        return self.verdict
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        values = [r.accuracy if self.on == "novel" else r.validation for r in self.runs if not r.diverged]
+        failed = [f"Seed {r.seed} diverged: {r.diverged}." for r in self.runs if r.diverged]
+        mean, half = intervals.over_seeds(values)
+        interval = f" ± {half:.1f}" if half == half else ""
+        said = [f"{self.head.__name__}: {mean:.1f}{interval} % on {self.on} classes, {len(values)} seeds.", *failed]
+        if self.against.empty:
+            said.append("No system is stored for this backbone and these shots: run dmf-lab table 1 first.")
+        for name in (n for n in ("DMF", "No alignment") if n in self.against.index):
+            line = self.against.loc[name]
+            said.append(f"Against {name}: {line['points']:+.1f} ± {line['±']:.1f} points, {line['verdict']}.")
+        if len(self.against):
+            count = self.against["verdict"].value_counts()
+            of = ", ".join(f"{word} {count.get(word, 0)}" for word in ("better", "not decidable", "worse"))
+            said.append(f"Of {len(self.against)} stored systems: {of}.")
+        times = "once" if self.looks == 1 else f"{self.looks} times"
+        said.append(
+            f"Novel classes were looked at {times} from this folder." if self.looks else "Novel classes: never."
+        )
+        if self.looks > 1:
+            said.append("Whoever chooses by what they show no longer measures what new classes would show.")
+        return " ".join(said)
+
+
+def try_head(
+    head: type[nn.Module],
+    maps: Maps,
+    folder: Path | str,
+    *,
+    shot: int = 1,
+    seeds: Sequence[int] = (0, 1, 2),
+    look: bool = False,
+    options: Mapping[str, Any] | None = None,
+    against: Sequence[HeadRun] | None = None,
+    steps: int = STEPS,
+    rate: float = RATE,
+    episodes: int = EPISODES,
+    validation_episodes: int = VALIDATION_EPISODES,
+) -> Tried:
+    """Train a head with some seeds and compare it with every stored system, on the episodes that all share.
+
+    A run is kept and found again as long as the head's own source, its options and the training stay what they are.
+
+    Args:
+        head: a `Method`, or a module with ``score(support, query)``.
+        maps: of one backbone (`labkit.studies.tables.head_runs.maps_of`).
+        folder: keeps the runs, and counts how often the novel classes were looked at.
+        shot: shots a class.
+        seeds: of initial weights and episodes.
+        look: at the novel classes. Do it once, at the end; until then validation classes are compared.
+        options: of a `Method`.
+        against: runs of systems on the same maps; None means the stored ones.
+        steps, rate: of Adam, four episodes a step.
+        episodes, validation_episodes: that it is tested on; others than the usual ones compare with nothing stored.
+
+    Raises:
+        TypeError: it is no head, or its loss or score wants what it is not given, or gives what it should not.
+        ValueError: scores of another shape, or options for a module.
+        FloatingPointError: scores or a loss that are not finite before training has begun.
+    """
+    folder = checks.path("folder", folder, "the path of a folder")
+    seeds, own = [checks.whole("a seed", s, least=0) for s in checks.several("seeds", seeds, "numbers")], options or {}
+    with registered(head) as name:
+        if own and not issubclass(head, Method):
+            raise ValueError(f"{head.__name__} is a plain module: give {sorted(own)} as defaults in its constructor")
+        phases = Head(head.__name__, head.__name__, name, rate=rate).phases(steps)
+        check_head(name, own, maps.base, phases, WAY, shot)
+        looks = _looked(folder, head.__name__, shot) if look else looks_at(folder)
+        mark = _mark(head, {"options": dict(own), "shot": shot, "steps": steps, "rate": rate, "b": maps.base.backbone})
+        folders = {seed: folder / f"{head.__name__}-{mark}-{seed}" for seed in seeds}
+        runs = []
+        for seed in seeds:
+            dataset = maps.base.provenance.dataset
+            of = HeadRun(dataset, head.__name__, head.__name__, shot, seed, maps.base.backbone)
+            folders[seed].mkdir(parents=True, exist_ok=True)
+            given = (name, dict(own), maps, folders[seed], of, phases)
+            tested = {"look": look, "episodes": episodes, "validation_episodes": validation_episodes}
+            runs.append(train_and_measure(*given, **tested))
+    usual = (EPISODES if look else VALIDATION_EPISODES) == (episodes if look else validation_episodes)
+    if against is None:
+        known = results(dataset=maps.base.provenance.dataset, backbone=maps.base.backbone, shot=shot)
+        against = known if usual else ()
+    on = "novel" if look else "validation"
+    return Tried(head, runs, on, compared(runs, by_system(against, shot), on), looks, folders)
+
+
+def looks_at(folder: Path | str) -> int:
+    """How often novel classes were looked at from a folder."""
+    file = Path(folder) / LOOKS
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def _looked(folder: Path, head: str, shot: int) -> int:
+    """Count one look more, before it happens: one that is interrupted counts too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    append(folder / LOOKS, (json.dumps({"head": head, "shot": shot, "date": str(date.today())}) + "\n").encode())
+    return looks_at(folder)
+
+
+def _mark(head: type[nn.Module], about: Mapping[str, Any]) -> str:
+    """Eight digits that change with the source of a head and of what it inherits outside libraries."""
+    own = [kind for kind in head.__mro__ if not kind.__module__.startswith(("torch.", "labkit.methods", "builtins"))]
+    try:
+        source = [inspect.getsource(kind) for kind in own]
+    except (OSError, TypeError) as error:
+        raise ValueError(
+            f"the source of {head.__name__} cannot be read ({error}), and by it a finished training is known: define "
+            "it in a file or in a notebook's cell"
+        ) from None
+    return hashlib.sha256(json.dumps([source, dict(about)], sort_keys=True).encode()).hexdigest()[:8]
