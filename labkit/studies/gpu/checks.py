@@ -79,9 +79,8 @@ def small_model(name: str, **changes: Any) -> Method:
     kind: Any = METHODS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made: Method = kind(
-            "resnet12", classes=CLASSES, backbone_options={"width": 0.05}, **OPTIONS.get(name, {}) | changes
-        )
+        options = OPTIONS.get(name, {}) | changes
+        made: Method = kind("resnet12", classes=CLASSES, backbone_options={"width": 0.05}, **options)
     made.preprocessing = Preprocessing(SIZE, "bilinear")
     return made.eval()
 
@@ -119,7 +118,7 @@ def method_agrees(name: str, device: str) -> dict[str, float]:
             set_keys(own.train(), [(e,) for e in range(E)])
             own.backbone.eval()
             loss = own.loss(support, query, *labels).total
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             gradient = torch.cat([p.grad.flatten() for p in own.parameters() if p.grad is not None])
             found.append({"scores": scores, "loss": loss.detach(), "gradient": gradient})
     return {what: _close(f"{name}: {what}", found[1][what], found[0][what]) for what in found[0]}
@@ -176,7 +175,7 @@ def step_waits_nowhere(device: str) -> dict[str, float]:
             with torch.autocast(where.type, torch.bfloat16):
                 losses = model.loss(*batch.inputs)
             optimiser.zero_grad()
-            losses.total.backward()  # type: ignore[no-untyped-call]
+            losses.total.backward()
             watch.note(step + 1, losses.total, losses.scores)
             optimiser.step()
     return {"steps": 2.0}

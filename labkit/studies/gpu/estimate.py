@@ -1,8 +1,8 @@
 """How long a training step takes at the least: operations over the rate, bytes over the bandwidth, part by part.
 
-The backbone's are counted on torch's "meta" device, where nothing is computed. Bytes are those of an unfused program, in which
-every operation reads its inputs from memory and writes its results back; `torch.compile` joins operations, so the true
-number is lower. An estimate, not a measurement: `dmf-lab gpu` prints it beside what it measures.
+The backbone's are counted on torch's "meta" device, where nothing is computed. Bytes are those of an unfused program,
+in which every operation reads its inputs from memory and writes its results back; `torch.compile` joins operations, so
+the true number is lower. An estimate, not a measurement: `dmf-lab gpu` prints it before it measures.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Bytes(TorchDispatchMode):
     """Bytes of every operation's inputs and results, without those that only look at a tensor otherwise."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,7 +85,7 @@ def parts_of_a_step(e: Experiment, classes: int = 64) -> list[Part]:
 
 def _counted(name: str, forward: Callable[[], Tensor]) -> Part:
     with _Bytes() as moved, FlopCounterMode(display=False) as counter:
-        forward().backward()  # type: ignore[no-untyped-call]
+        forward().backward()
     return Part(name, counter.get_total_flops(), moved.total)
 
 
@@ -106,7 +106,7 @@ def lines(e: Experiment) -> list[str]:
     least = e.steps / 60 * sum(part.flops for part in parts) / REACHED
     most = e.steps / 60 * sum(part.seconds() for part in parts)
     text.append(
-        f"  in all {sum(p.flops for p in parts) * e.steps:.2e} operations: {least:.1f} min if no byte had to be"
+        f"  in all {sum(p.flops for p in parts) * e.steps:.2e} operations: {least:.1f} min if bytes took no time, "
+        f"{most:.1f} min if every operation goes to memory"
     )
-    text.append(f"  moved, {most:.1f} min if every operation goes to memory; torch.compile lies between the two")
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from labkit.common.devices import memory_explained
 from labkit.common.files import write_atomically
-from labkit.common.timing import about
+from labkit.common.timing import about, alternate
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.studies.gpu import estimate
@@ -20,10 +21,12 @@ from labkit.studies.gpu.checks import run_checks
 from labkit.studies.gpu.flagship import flagship
 from labkit.studies.gpu.works import SpeedSetting, tiny, tiny_pictures, works
 from labkit.studies.speed.measure import PARTS
+from labkit.studies.speed.setting import Setting
 from labkit.training.settings import Experiment
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
-SPEED_PARTS = ("step", "head", "test", "growth", "memory", "schedule")  # those that need no shipped model
+SPEED_PARTS = ("product", "step", "head", "test", "growth", "memory", "largest")  # those that need no shipped model
+WITHOUT_PICTURES = ("product", "head", "growth", "memory", "largest")
 LEAST_SECONDS = 60.0  # a training is not begun with less
 EPISODES = 2000
 SPLITS = ("train", "val", "test")
@@ -94,14 +97,16 @@ def speed_table(
     sizes: dict[str, Any] = {}
     if small:
         sizes = SMALL_SPEED | {"literal_episodes": 1, "runs": 1, "growth": 20}
-    setting = SpeedSetting(**sizes, device=device, pictures=pictures)
+    plain = Setting(**sizes, device=device)
+    loaded = SpeedSetting(**sizes, device=device, pictures=pictures)
+    parts = PARTS | {"product": product}
     done = _read(file)
     for part in (p for p in SPEED_PARTS if p not in done):
-        if time.monotonic() > deadline or (small and part in ("growth", "memory")):
+        if time.monotonic() > deadline or (small and part in ("growth", "memory", "largest")):
             continue
         started = time.perf_counter()
         try:
-            found = PARTS[part](setting)
+            found = parts[part](plain if part in WITHOUT_PICTURES else loaded)
         except Exception as error:  # a number that is missing must not cost the training that comes next
             found = {"error": f"{type(error).__name__}: {f'{error}':.500}"}
         done[part] = found | {"made": about(device), "took": round(time.perf_counter() - started, 2)}
@@ -110,6 +115,14 @@ def speed_table(
             torch.cuda.empty_cache()
     print(f"speed: {', '.join(done)} measured", flush=True)
     return done
+
+
+def product(setting: Setting) -> dict[str, Any]:
+    """The rate that large matrix products reach in bfloat16: what a step is held against."""
+    side = 8192 if setting.device == "cuda" else 256
+    a = torch.randn(side, side, device=setting.device, dtype=torch.bfloat16)
+    times = alternate({"product": lambda: a @ a}, 10, setting.device)["product"]
+    return {"side": side, "seconds": times, "operations_a_second": 2 * side**3 / max(1e-9, statistics.median(times))}
 
 
 def _pictures(root: Path | str | None, size: int, small: bool) -> tuple[ImageSet, ...]:
