@@ -15,6 +15,7 @@ COMMANDS = {
     "table": "train what Table 1 or 2 lacks",
     "figure": "measure what a figure or a study shows",
     "speed": "measure the fast form against the literal one",
+    "gpu": "check a GPU, measure it, and train the paper's setting on it",
     "export-explorer": "write the explorer as one page that needs no Python",
     "check-data": "say which data set lies in a folder, and whether it is whole",
     "calibrate": 'fit the probabilities of shipped models, and "none of these"',

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from labkit.common.devices import memory_explained
 from labkit.data import load_images
 from labkit.studies.training_cost import announce
 from labkit.training.loop import train
@@ -42,6 +43,7 @@ def main(a: argparse.Namespace) -> int:
     nodes = a.nodes or int(os.environ.get("WORLD_SIZE", devices)) // devices
     if int(os.environ.get("RANK", 0)) == 0:
         announce(e, torch.device(a.device).type, devices * nodes)
-    trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)
+    with memory_explained('batch, query or size, or take bfloat16: --changes \'{"batch": 2, "bfloat16": true}\''):
+        trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)
     print(f"best validation accuracy {trained.validation:.2f} %, in {trained.folder}")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,3 +31,20 @@ def put(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array on `device`, without making the host wait for a GPU."""
     tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def memory_explained(lower: str) -> Iterator[None]:
+    """For commands: a GPU whose memory does not suffice ends them with one sentence instead of a traceback.
+
+    Args:
+        lower: what takes less memory, for example ``"batch or query"``.
+
+    Raises:
+        SystemExit: with that sentence, in place of `torch.OutOfMemoryError`.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        asked = f"{error}".split(".")[0].removeprefix("CUDA out of memory").strip() or "more than there is"
+        raise SystemExit(f"The GPU's memory does not suffice ({asked}): lower {lower}.") from None

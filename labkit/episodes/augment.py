@@ -87,7 +87,7 @@ class Augment:
 
     def _recoloured(self, x: Tensor, *u: Tensor) -> Tensor:
         brightness, contrast, saturation = ((1 + self.jitter * (2 * v - 1)).view(-1, 1, 1, 1) for v in u)
-        luma = x.new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
+        luma = put(np.array((0.299, 0.587, 0.114), np.float32), x.device).view(3, 1, 1)
         x = (x * brightness).clamp(0, 1)
         mean = (x * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
         x = (mean + contrast * (x - mean)).clamp(0, 1)
@@ -104,4 +104,4 @@ class Augment:
             cell = torch.arange(side, device=x.device)
             inside.append((cell >= start[:, None]) & (cell < (start + length)[:, None]))
         erased = inside[0][:, None, None, :] & inside[1][:, None, :, None] & (u_use < self.erase).view(-1, 1, 1, 1)
-        return torch.where(erased, x.new_tensor(self.fill).view(3, 1, 1), x)
+        return torch.where(erased, put(np.array(self.fill, np.float32), x.device).view(3, 1, 1), x)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from labkit.common import checks
+from labkit.common.devices import put
 from labkit.data.imageset import ImageSet
 from labkit.data.source import MAX_SIZE
 
@@ -71,7 +72,10 @@ class Preprocessing:
         """Float [..., 3, h, w] on a scale of 0 to 1 to zero mean and unit deviation by channel; maps as they are."""
         if not self.mean:
             return unit
-        mean, std = (torch.tensor(v, dtype=unit.dtype, device=unit.device).view(3, 1, 1) for v in (self.mean, self.std))
+        # By `put`, since torch.tensor(..., device="cuda") makes the host wait.
+        mean, std = (
+            put(np.array(v, np.float32), unit.device).to(unit.dtype).view(3, 1, 1) for v in (self.mean, self.std)
+        )
         return (unit - mean) / std
 
     def check(self, images: ImageSet) -> None:

@@ -29,6 +29,17 @@ def test_gain_is_the_polynomial_or_the_exponential(rule: str, expected: torch.Te
     assert nfe == [steps.get(rule, nfe[0])]
 
 
+def test_rk4_s_polynomial_is_torchdiffeq_s_step_and_so_is_its_gradient() -> None:
+    f = torch.linspace(0, 1, 41).view(1, -1).requires_grad_()
+    rule = parse_rule("rk4")
+    polynomial, nfe = gain(f, rule)
+    stepped, evaluations = integrate(lambda g: f * g, torch.ones_like(f), rule)
+    torch.testing.assert_close(polynomial, stepped, atol=1e-6, rtol=0)
+    assert nfe == [evaluations] == [4]
+    slopes = [torch.autograd.grad(g.sum(), f)[0] for g in (polynomial, stepped)]
+    torch.testing.assert_close(*slopes, atol=1e-6, rtol=0)
+
+
 @settings(max_examples=300)
 @given(
     values=st.lists(st.floats(0, 1), min_size=1, max_size=12),

@@ -44,6 +44,7 @@ ORDERED = {
 NOT_ONE_GRAPH = {
     "maml": "derivatives of derivatives, which torch.compile does not trace",
     "deepemd": "the network simplex method of POT runs on the processor, which a GPU waits for",
+    "dmf, dopri5": "torchdiffeq chooses the next step by the error of the last one (closed form and rk4 are one graph)",
     "matchingnet": "the LSTM of its context (the plain form is one graph)",
     "metaoptnet": "how often the machine's bounds are repaired depends on the data (the regressions are one graph)",
 }
@@ -124,6 +125,9 @@ def test_the_loss_is_one_graph(model: Method) -> None:
     ("name", "options"),
     [
         ("can", {"cells": 9, "fuse": "sum", "fusion_norm": False, "transductive": [2]}),
+        ("dmf", {"groups": 4, "preset": "released"}),
+        ("dmf", {"groups": 4, "alignment": "rk4"}),
+        ("dmf", {"groups": 4, "alignment": "euler(2)"}),
         ("dsn", {"form": "conv4"}),
         ("matchingnet", {}),
         ("metaoptnet", {"head": "ridge"}),
@@ -134,6 +138,15 @@ def test_the_loss_of_other_forms_is_one_graph(name: str, options: dict[str, Any]
     torch.manual_seed(0)
     kind: Any = METHODS[name]
     one_graph(kind("conv4", classes=CLASSES, backbone_options={"width": 8}, **options))
+
+
+def test_dopri5_is_not_one_graph() -> None:
+    """When it is, `NOT_ONE_GRAPH` has a line too many."""
+    assert "dmf, dopri5" in NOT_ONE_GRAPH
+    torch.manual_seed(0)
+    model = METHODS["dmf"]("conv4", 4, classes=CLASSES, backbone_options={"width": 8}, alignment="dopri5")
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
+        one_graph(model)
 
 
 def one_graph(model: Method) -> None:

@@ -59,6 +59,8 @@ def _step_parts(
     state: dict[str, Any] = {}
 
     def embedding(*_: Any) -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
         state["backbone"] = time.perf_counter() - state["started"]
 
     def forward() -> None:

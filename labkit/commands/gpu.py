@@ -1,0 +1,51 @@
+"""The first minutes on a GPU: checks, the speed table, and the paper's own training in the time that is left.
+
+dmf-lab gpu --data-root /data/mini --seconds 540 --out ../runs/gpu      again to go on: 5-shot, no alignment, CAN, ...
+dmf-lab gpu --device cpu --tiny --seconds 60 --out ../runs/rehearsal    a rehearsal without a GPU or a data set
+dmf-lab gpu --estimate                                                  only the estimate from counted operations
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from labkit.common.devices import available
+from labkit.studies.gpu import estimate
+from labkit.studies.gpu.run import run
+from labkit.studies.gpu.works import works
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab gpu`` takes."""
+    parser.add_argument("--data-root", type=Path, help="where miniImageNet lies")
+    parser.add_argument("--seconds", type=float, default=540, help="of this call, loading included")
+    parser.add_argument("--out", type=Path, help="a folder; what is finished there is not done again")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
+    parser.add_argument("--works", nargs="+", choices=list(works()), metavar="NAME", help="trainings, instead of all")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes and pictures made on the spot: a rehearsal")
+    parser.add_argument("--estimate", action="store_true", help="print the estimate of the minutes, and do nothing")
+
+
+def main(given: argparse.Namespace) -> int:
+    """Do what is not done yet; 1 if nothing was asked for that can be done."""
+    if given.estimate:
+        print("\n".join(estimate.lines(works()["mini-1shot"])))
+        return 0
+    if given.out is None or (given.data_root is None and not given.tiny):
+        print("--out and --data-root are needed (or --tiny, or --estimate)", file=sys.stderr)
+        return 2
+    device = available(given.device)
+    run(
+        given.data_root,
+        given.out,
+        given.seconds,
+        device.type,
+        small=given.tiny,
+        command=sys.argv,
+        seed=given.seed,
+        names=given.works,
+    )
+    return 0

@@ -1,0 +1,296 @@
+"""Is what a GPU computes what the processor computes? Each check returns what it measured, or raises `CheckError`.
+
+``dmf-lab gpu`` runs them all, ``pytest -m gpu`` one by one. On a machine without a GPU they compare the processor with
+itself, which rehearses them.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.episodes.augment import Augment
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.episodes.sampler import EpisodeSampler
+from labkit.methods.base import Method
+from labkit.methods.noise import set_keys
+from labkit.models.registry import METHODS
+from labkit.studies.gpu.works import tiny_pictures
+from labkit.training.divergence import Watch
+from labkit.training.feeds import EpisodeFeed
+from labkit.training.loop import train
+from labkit.training.optimisers import make_optimiser
+from labkit.training.settings import Experiment
+
+TOLERANCE = 1e-4  # relative, in float32 without TF32
+E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 6, 7, 24
+# What a method needs for so small an episode.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dmf": {"groups": 4, "preset": "released"},
+    "can": {"cells": 9, "reduction": 2},
+    "matchingnet": {"cells": 9},
+    "deepemd": {"sfc_epochs": 2, "sfc_in_training": False},
+    "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1, "cells": 9, "statistics": "support"},
+    "tapnet": {"references": N},
+    "tadam": {"start": 0.1},
+    "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
+    "robust_dist": {"members": 2},
+    "leo": {"latents": 4},
+    "e3bm": {"steps": 3},
+    "cc_rot": {"head_blocks": 2},
+}
+SMALL = Experiment(
+    "check",
+    "squares",
+    size=SIZE,
+    way=3,
+    query=3,
+    backbone_options={"width": 0.05},
+    groups=4,
+    preset="released",
+    choices={"alignment": "rk4"},
+    steps=12,
+    batch=2,
+    warmup=4,
+    learning_rate=0.02,
+    validate_every=6,
+    validation_episodes=6,
+    test_query=3,
+)
+
+
+class CheckError(AssertionError):
+    """A GPU's result differs from the processor's, or a step made the host wait."""
+
+
+def small_model(name: str, **changes: Any) -> Method:
+    """A method of the registry on a thin ResNet-12, as a function of its name."""
+    kind: Any = METHODS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        options = OPTIONS.get(name, {}) | changes
+        made: Method = kind("resnet12", classes=CLASSES, backbone_options={"width": 0.05}, **options)
+    made.preprocessing = Preprocessing(SIZE, "bilinear")
+    return made.eval()
+
+
+def small_batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a loss takes: support, query, labels and labels among the base classes."""
+    generator = torch.Generator().manual_seed(2)
+    labels, base = torch.tensor([[0, 1, 2, 0, 2, 1]] * E), torch.tensor([[3, 4, 5, 3, 5, 4]] * E)
+    shapes = (E, N, K, 3, SIZE, SIZE), (E, Q, 3, SIZE, SIZE)
+    support, query = (torch.randn(shape, generator=generator) for shape in shapes)
+    return support, query, labels, base
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 without TF32, and algorithms that give the same twice."""
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+def method_agrees(name: str, device: str) -> dict[str, float]:
+    """Scores, loss and gradient of a method, against the processor's in float32."""
+    model = small_model(name)
+    found = []
+    with full_precision():
+        for where in ("cpu", device):
+            own = copy.deepcopy(model).to(where)
+            support, query, *labels = (t.to(where) for t in small_batch())
+            with torch.no_grad():
+                scores = own(support, query)
+            set_keys(own.train(), [(e,) for e in range(E)])
+            own.backbone.eval()
+            loss = own.loss(support, query, *labels).total
+            loss.backward()
+            gradient = torch.cat([p.grad.flatten() for p in own.parameters() if p.grad is not None])
+            found.append({"scores": scores, "loss": loss.detach(), "gradient": gradient})
+    return {what: _close(f"{name}: {what}", found[1][what], found[0][what]) for what in found[0]}
+
+
+def bfloat16_agrees(device: str) -> dict[str, float]:
+    """A backbone in bfloat16 strays from float32 at most twice as far as the processor's does."""
+    model = small_model("dmf")
+    images = small_batch()[1].flatten(0, 1)
+    with torch.inference_mode():
+        exact = model.embed(images)
+        strays = []
+        for where in ("cpu", device):
+            own = copy.deepcopy(model).to(where)
+            with torch.autocast(where, torch.bfloat16):
+                rounded = own.embed(images.to(where)).float().cpu()
+            strays.append(float((rounded - exact).norm() / exact.norm()))
+    if not strays[1] <= 2 * strays[0]:
+        raise CheckError(f"bfloat16 strays by {strays[1]:.2g} on {device}, and by {strays[0]:.2g} on the processor")
+    return {"cpu": strays[0], "device": strays[1]}
+
+
+def episodes_agree(device: str) -> dict[str, float]:
+    """The sampler draws the same pictures, and augmentation makes the same of them."""
+    images, worst = tiny_pictures("train"), 0.0
+    for augment in (Augment(), Augment(crop="resized")):
+        drawn = [
+            EpisodeSampler(images, 3, 1, 2, device=where, augment=augment).batch(range(4)) for where in ("cpu", device)
+        ]
+        for name in (f.name for f in fields(drawn[0])):
+            one, other = (getattr(d, name).cpu() for d in drawn)
+            if not one.is_floating_point() and not torch.equal(one, other):
+                raise CheckError(f"{name} of the episodes differ on {device}")
+            if one.is_floating_point():
+                # A sample that falls between two pixels may round to the other: no more than a few may.
+                share = float(((one - other).abs() > 1e-3).float().mean())
+                worst = max(worst, share)
+    if worst > 1e-3:
+        raise CheckError(f"augmentation differs on {device} in {worst:.2%} of the numbers")
+    return {"share_of_numbers_that_differ": worst}
+
+
+def step_waits_nowhere(device: str) -> dict[str, float]:
+    """A whole training step with torch's synchronisation debugger set to raise."""
+    where = torch.device(device)
+    model = small_model("dmf").to(where).train()
+    feed = EpisodeFeed(EpisodeSampler(tiny_pictures("train"), 3, 1, 2, device=where, augment=Augment()))
+    phase = SMALL.plan[0]
+    optimiser, watch = make_optimiser(model, phase, where), Watch(model, phase.size, where)
+    for step in range(2):
+        with _no_synchronisation() if where.type == "cuda" and step else nullcontext():  # the first one warms up
+            batch = feed.batch(range(step * phase.size, (step + 1) * phase.size))
+            set_keys(model, batch.keys)
+            with torch.autocast(where.type, torch.bfloat16):
+                losses = model.loss(*batch.inputs)
+            optimiser.zero_grad()
+            losses.total.backward()
+            watch.note(step + 1, losses.total, losses.scores)
+            optimiser.step()
+    return {"steps": 2.0}
+
+
+@contextmanager
+def _no_synchronisation() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def training_goes_on(device: str) -> dict[str, float]:
+    """A training that stops after half its steps and is called again ends where one without a pause ends."""
+    base, validation = tiny_pictures("train"), tiny_pictures("val")
+    with tempfile.TemporaryDirectory() as folder, full_precision():
+        call = partial(train, SMALL, base, validation, device=device, compiler=None, progress=False)
+        whole = call(Path(folder) / "whole")
+        call(Path(folder) / "halves", until=5)
+        halves = call(Path(folder) / "halves")
+    steps = [[line["step"] for line in t.metrics] for t in (whole, halves)]
+    if steps[0] != steps[1]:
+        raise CheckError(f"a resumed training wrote the steps {steps[1]}, and not {steps[0]}")
+    states = [t.model.state_dict() for t in (halves, whole)]
+    one, other = (torch.cat([v.float().flatten() for v in state.values()]) for state in states)
+    # A GPU adds up in an order of its own, and training spreads what differs.
+    return {"weights": _close("weights after a pause", one, other, 1e-2)}
+
+
+def own_pictures_agree(device: str) -> dict[str, float]:
+    """Probabilities of one's own pictures by a model on the device."""
+    from labkit.own_images.classify import classify
+
+    images = tiny_pictures("test")
+    support = {name: list(images.pixels[images.labels == i][:2]) for i, name in enumerate(images.class_names[:N])}
+    query = list(images.pixels[images.labels < N][3::4])
+    model = small_model("dmf")
+    with warnings.catch_warnings(), full_precision():
+        warnings.simplefilter("ignore")  # no calibration, by intent
+        one, other = (classify(copy.deepcopy(model).to(where), support, query) for where in ("cpu", device))
+    return {"scores": _close("scores of own pictures", torch.tensor(other.scores), torch.tensor(one.scores))}
+
+
+def explorer_agrees(device: str) -> dict[str, float]:
+    """What the explorer draws, computed by a model on the device."""
+    from labkit.explorer.precompute import effects, precompute, tasks_of
+
+    tasks = tasks_of(tiny_pictures("test"), [0], way=N)
+    model = small_model("dmf")
+    with full_precision():
+        told = []
+        for where in ("cpu", device):
+            own: Any = copy.deepcopy(model).to(where)
+            header, buffer, _ = precompute([own], tasks)
+            told.append((sorted(header), len(buffer), effects(own, tasks[0])))
+    if told[0][:2] != told[1][:2]:
+        raise CheckError(f"the explorer's arrays are others on {device}")
+    one, other = (torch.tensor(list(t[2].values())) for t in told)
+    return {"effects": _close("the explorer's effects", other, one, 1e-3)}
+
+
+def memory_is_explained(device: str) -> dict[str, float]:
+    """Asking a GPU for more than it has ends in one sentence that says what to lower."""
+    from labkit.common.devices import memory_explained
+
+    try:
+        with memory_explained("batch"):
+            if device == "cpu":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 PiB. GPU 0 has less.")
+            torch.empty(2**50, dtype=torch.uint8, device=device)
+    except SystemExit as ended:
+        if "lower batch" not in f"{ended}" or "\n" in f"{ended}":
+            raise CheckError(f"out of memory said {ended}") from None
+        return {"sentences": 1.0}
+    raise CheckError("a GPU gave a pebibyte")
+
+
+CHECKS: dict[str, Callable[[str], dict[str, float]]] = {
+    "released DMF and the rest of a step wait nowhere": step_waits_nowhere,
+    "episodes and augmentation": episodes_agree,
+    **{f"method {name}": partial(method_agrees, name) for name in METHODS},
+    "bfloat16": bfloat16_agrees,
+    "training goes on": training_goes_on,
+    "own pictures": own_pictures_agree,
+    "explorer": explorer_agrees,
+    "out of memory": memory_is_explained,
+}
+
+
+def run_checks(device: str, deadline: float, done: dict[str, Any], keep: Callable[[dict[str, Any]], object]) -> None:
+    """Run what is not in `done`, until `deadline` of `time.monotonic`; after each, `keep` is given all of it."""
+    for name, check in CHECKS.items():
+        if name in done:
+            continue
+        if time.monotonic() > deadline:
+            return
+        started = time.perf_counter()
+        try:
+            said: dict[str, Any] = {"passed": True, "measured": check(device)}
+        except Exception as error:  # the others are to be run all the same, and the error is what the file is for
+            said = {"passed": False, "error": f"{type(error).__name__}: {f'{error}':.500}"}
+        done[name] = said | {"seconds": round(time.perf_counter() - started, 2)}
+        keep(done)
+
+
+def _close(what: str, found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> float:
+    """Norm of the difference by the norm of what is expected.
+
+    Raises:
+        CheckError: it is above the tolerance.
+    """
+    expected = expected.double().cpu()
+    apart = float((found.double().cpu() - expected).norm() / expected.norm().clamp(min=1e-12))
+    if not apart <= tolerance:
+        raise CheckError(f"{what}: differs by {apart:.2g} of its norm, and at most {tolerance:g} is allowed")
+    return apart

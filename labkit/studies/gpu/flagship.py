@@ -1,0 +1,212 @@
+"""A whole training in the time that is left: it measures its own step, fixes its schedule, and can be cut off.
+
+The number of steps is fixed before the first one and kept in a file, so that a call that was cut off goes on with the
+same schedule; the training's state is saved every minute.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labkit.common.files import write_atomically
+from labkit.common.timing import about
+from labkit.data.imageset import ImageSet
+from labkit.episodes.preprocessing import Preprocessing
+from labkit.evaluation.protocol import evaluate
+from labkit.models.checkpoints import load_model
+from labkit.studies.gpu.estimate import BANDWIDTH, REACHED, parts_of_a_step
+from labkit.studies.gpu.parts import save_parts
+from labkit.studies.gpu.works import PUBLISHED
+from labkit.training.loop import build_model, timed_steps, train
+from labkit.training.phases import Phase
+from labkit.training.run import GROUP
+from labkit.training.settings import Experiment
+
+VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validation classes
+SAVED_EVERY = 60.0  # seconds
+SPARE = 0.06  # of the time for steps, kept back: clocks fall when a card is hot
+SLOW = 10.0  # seconds of preparation that are worth measuring twice
+LEAST_STEPS = 100  # a shorter training says nothing
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The lengths of a training, fixed before it begins; seconds as they were measured then.
+
+    Attributes:
+        steps, of: how many are done, and how many the setting asks for.
+        step, validation, test, preparation: seconds of one step, of one validation, of the test on the novel classes,
+            and of compiling once more.
+    """
+
+    steps: int
+    of: int
+    step: float
+    validation: float
+    test: float
+    preparation: float
+
+    @property
+    def seconds(self) -> float:
+        """Of all of it."""
+        return self.preparation + self.steps * self.step + VALIDATIONS * self.validation + self.test
+
+    def applied_to(self, e: Experiment) -> Experiment:
+        """The experiment with this many steps, its warm-up shortened in proportion."""
+        phase = Phase(
+            self.steps,
+            size=e.batch,
+            warmup=round(e.warmup * self.steps / e.steps),
+            learning_rate=e.learning_rate,
+            momentum=e.momentum,
+            weight_decay=e.weight_decay,
+            clip=e.clip,
+            validate_every=max(1, math.ceil(self.steps / VALIDATIONS)),
+            save_every=max(1, round(SAVED_EVERY / self.step)),
+        )
+        return replace(e, steps=self.steps, phases=(phase,))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.steps} of {self.of} steps at {1000 * self.step:.2f} ms, {VALIDATIONS} validations of "
+            f"{self.validation:.1f} s, test {self.test:.1f} s: {self.seconds / 60:.1f} minutes"
+        )
+
+
+def fitting(
+    of: int, step: float, validation: float, test: float, preparation: float, seconds_left: float
+) -> Schedule | None:
+    """The longest schedule that fits into the time left, all steps at most; None where hardly any fits."""
+    free = (seconds_left - preparation - VALIDATIONS * validation - test) * (1 - SPARE)
+    steps = min(of, int(free / step)) if free > 0 else 0
+    return Schedule(steps, of, step, validation, test, preparation) if steps >= min(of, LEAST_STEPS) else None
+
+
+def measure(
+    e: Experiment, pictures: tuple[ImageSet, ...], device: str, seconds_left: float, episodes: int, count: int
+) -> Schedule | None:
+    """Time the parts of a training on untrained weights, and fix its schedule; see `fitting`."""
+    base, validation, novel = pictures
+    started = time.perf_counter()
+    times = timed_steps(e, base, device, count=count, warm_up=GROUP)
+    step = statistics.median(times)
+    preparation = max(0.0, time.perf_counter() - started - (count + GROUP) * step)
+    if preparation > SLOW:  # the first compilation; of the next, which finds much of it on the disk, the training waits
+        torch.compiler.reset()
+        again = time.perf_counter()
+        timed_steps(e, base, device, count=GROUP, warm_up=GROUP)
+        preparation = time.perf_counter() - again
+    model = build_model(e, len(base.class_names), 0).to(device, memory_format=torch.channels_last).eval()
+    model.preprocessing = Preprocessing.of(base)
+    taken = []
+    for images, number in ((validation, e.validation_episodes), (novel, episodes)):
+        before = time.perf_counter()
+        evaluate(model, images, e.way, e.shot, e.test_query, number, bfloat16=True)
+        taken.append(time.perf_counter() - before)
+    return fitting(e.steps, step, taken[0], taken[1], preparation, seconds_left - (time.perf_counter() - started))
+
+
+def flagship(
+    name: str,
+    e: Experiment,
+    pictures: tuple[ImageSet, ...],
+    folder: Path,
+    device: str,
+    deadline: float,
+    *,
+    seed: int = 0,
+    episodes: int = 2000,
+    count: int = 4 * GROUP,
+) -> dict[str, Any] | None:
+    """Train, test and write ``<name>.json`` and the weights; goes on where an earlier call was cut off.
+
+    Args:
+        name: of the files.
+        e: the setting with all its steps.
+        pictures: of base, validation and novel classes.
+        folder: receives the files.
+        device: ``"cuda"`` or ``"cpu"``.
+        deadline: of `time.monotonic`, after which no step begins.
+        seed: of the training.
+        episodes: of the test on the novel classes.
+        count: steps that are timed.
+
+    Returns:
+        what the file says, or None where the time did not suffice: the training, if it began, is saved.
+    """
+    base, validation, novel = pictures
+    plan = folder / f"{name}.schedule.json"
+    if plan.exists():
+        schedule: Schedule | None = Schedule(**json.loads(plan.read_text()))
+    else:
+        schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count)
+        if schedule is None:
+            print(f"{name}: the time left does not suffice; another call begins it", flush=True)
+            return None
+        _write(plan, asdict(schedule))
+    assert schedule is not None
+    print(f"{name}: {schedule}", flush=True)
+    stop_at = deadline - schedule.test
+
+    def watch(step: int, _: dict[str, Any]) -> None:
+        if time.monotonic() > stop_at and step < schedule.steps:
+            signal.raise_signal(signal.SIGINT)  # the loop ends the step, saves, and says where it stopped
+
+    spent = folder / f"{name}.seconds.json"
+    before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
+    started = time.perf_counter()
+    try:
+        trained = train(
+            schedule.applied_to(e), base, validation, folder / name, seed=seed, device=device, log=watch, progress=False
+        )
+    except KeyboardInterrupt as interrupt:
+        if time.monotonic() <= stop_at:  # somebody else's
+            raise
+        print(f"{name}: {interrupt}", flush=True)
+        so_far = folder / name / "best.safetensors"
+        if so_far.exists():
+            result = evaluate(load_model(so_far, device), novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
+            _write(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
+            print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
+        return None
+    finally:
+        _write(spent, {"seconds": before + time.perf_counter() - started})
+    minutes = (before + time.perf_counter() - started) / 60
+    source = folder / name / "best.safetensors"
+    model = load_model(source, device)
+    save_parts(model, source, folder, name)
+    result = evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
+    rate = sum(part.flops for part in parts_of_a_step(e)) / schedule.step
+    published = PUBLISHED.get(name) if novel.provenance.dataset == "miniimagenet" else None
+    content = {
+        "experiment": schedule.applied_to(e).to_json(),
+        "seed": seed,
+        "schedule": asdict(schedule),
+        "minutes_of_training": round(minutes, 2),
+        "novel": result.summary(),
+        "published": published,
+        "validation": trained.validation,
+        "operations_a_second": rate,
+        "share_of_an_h100_s_measured_rate": round(rate / REACHED, 4),
+        "rates": {"operations": REACHED, "bytes": BANDWIDTH},
+        "curve": trained.metrics,
+        "made": about(device),
+    }
+    _write(folder / f"{name}.json", content)
+    (folder / f"{name}.unfinished.json").unlink(missing_ok=True)
+    beside = f" (published: {published[0]} ± {published[1]})" if published else ""
+    print(f"{name}: {result.accuracy:.2f} ± {result.ci95:.2f} % in {minutes:.1f} minutes{beside}", flush=True)
+    return content
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,140 @@
+"""What ``dmf-lab gpu`` does, one after another; what is finished lies in the folder, and another call goes on."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labkit.common.devices import memory_explained
+from labkit.common.files import write_atomically
+from labkit.common.timing import about, alternate
+from labkit.data import load_images
+from labkit.data.imageset import ImageSet
+from labkit.studies.gpu import estimate
+from labkit.studies.gpu.checks import run_checks
+from labkit.studies.gpu.flagship import flagship
+from labkit.studies.gpu.works import SpeedSetting, tiny, tiny_pictures, works
+from labkit.studies.speed.measure import PARTS
+from labkit.studies.speed.setting import Setting
+from labkit.training.settings import Experiment
+
+CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
+SPEED_PARTS = ("product", "step", "head", "test", "growth", "memory", "largest")  # those that need no shipped model
+WITHOUT_PICTURES = ("product", "head", "growth", "memory", "largest")
+LEAST_SECONDS = 60.0  # a training is not begun with less
+EPISODES = 2000
+SPLITS = ("train", "val", "test")
+SMALL_SPEED: dict[str, Any] = {"way": 3, "query": 2, "groups": 4, "width": 0.05, "size": 24, "episodes": 4}
+
+
+def run(
+    root: Path | str | None,
+    folder: Path,
+    seconds: float,
+    device: str = "cuda",
+    *,
+    small: bool = False,
+    command: Sequence[str] = (),
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Checks, speed table, and as many trainings as fit.
+
+    Args:
+        root: where miniImageNet lies.
+        folder: receives small JSON files, the weights in halves (`labkit.studies.gpu.parts`), and unfinished trainings.
+        seconds: of this call, loading included.
+        device: ``"cuda"``, or ``"cpu"`` for a rehearsal.
+        small: sizes for a rehearsal, on pictures that are made on the spot.
+        command: for the record.
+        seed: of the trainings.
+        names: of `works` to train; all, in their order, unless told otherwise.
+
+    Returns:
+        what is finished, by the name of its training.
+    """
+    end = time.monotonic() + seconds
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {name: tiny(name, e) if small else e for name, e in works().items()}
+    first: Experiment = next(iter(settings.values()))
+    _write(folder / "made.json", {"command": list(command), "seconds": seconds, **about(device)})
+    print("\n".join(estimate.lines(first)), flush=True)
+    done = _read(folder / "checks.json")
+    run_checks(
+        device,
+        time.monotonic() + min(CHECK_SECONDS, seconds / 4),
+        done,
+        lambda found: _write(folder / "checks.json", found),
+    )
+    failed = [name for name, said in done.items() if not said["passed"]]
+    print(f"checks: {len(done) - len(failed)} passed, {len(failed)} failed {failed or ''}", flush=True)
+    pictures = _pictures(root, first.size, small)
+    speed_table(folder / "speed.json", pictures, device, time.monotonic() + min(SPEED_SECONDS, seconds / 4), small)
+    finished: dict[str, Any] = {}
+    suffix = f"-seed{seed}" if seed else ""
+    for name in names or settings:
+        file = folder / f"{name}{suffix}.json"
+        if not file.exists() and (small or end - time.monotonic() > LEAST_SECONDS):
+            options: dict[str, Any] = {"episodes": 8, "count": 25} if small else {"episodes": EPISODES}
+            with memory_explained("batch or query of labkit.studies.gpu.works"):
+                flagship(f"{name}{suffix}", settings[name], pictures, folder, device, end, seed=seed, **options)
+        if not file.exists():
+            break
+        finished[name] = _read(file)
+    return finished
+
+
+def speed_table(
+    file: Path, pictures: tuple[ImageSet, ...], device: str, deadline: float, small: bool
+) -> dict[str, Any]:
+    """The literal form against the lab's, a part at a time while there is time; parts that fail say why."""
+    sizes: dict[str, Any] = {}
+    if small:
+        sizes = SMALL_SPEED | {"literal_episodes": 1, "runs": 1, "growth": 20}
+    plain = Setting(**sizes, device=device)
+    loaded = SpeedSetting(**sizes, device=device, pictures=pictures)
+    parts = PARTS | {"product": product}
+    done = _read(file)
+    for part in (p for p in SPEED_PARTS if p not in done):
+        if time.monotonic() > deadline or (small and part in ("growth", "memory", "largest")):
+            continue
+        started = time.perf_counter()
+        try:
+            found = parts[part](plain if part in WITHOUT_PICTURES else loaded)
+        except Exception as error:  # a number that is missing must not cost the training that comes next
+            found = {"error": f"{type(error).__name__}: {f'{error}':.500}"}
+        done[part] = found | {"made": about(device), "took": round(time.perf_counter() - started, 2)}
+        _write(file, done)
+        if device == "cuda":
+            torch.cuda.empty_cache()
+    print(f"speed: {', '.join(done)} measured", flush=True)
+    return done
+
+
+def product(setting: Setting) -> dict[str, Any]:
+    """The rate that large matrix products reach in bfloat16: what a step is held against."""
+    side = 8192 if setting.device == "cuda" else 256
+    a = torch.randn(side, side, device=setting.device, dtype=torch.bfloat16)
+    times = alternate({"product": lambda: a @ a}, 10, setting.device)["product"]
+    return {"side": side, "seconds": times, "operations_a_second": 2 * side**3 / max(1e-9, statistics.median(times))}
+
+
+def _pictures(root: Path | str | None, size: int, small: bool) -> tuple[ImageSet, ...]:
+    if small:
+        return tuple(tiny_pictures(split) for split in SPLITS)
+    return tuple(load_images("miniimagenet", split, root=root, size=size) for split in SPLITS)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
