@@ -18,9 +18,11 @@ ROW |= {"FEAT": ("FEAT", "Res-12")}
 
 def published(shot: int) -> dict[str, float]:
     """The paper's Table 1 on miniImageNet in percent, by our names of the systems."""
-    paper = pd.read_csv(PAPER).set_index(["model", "backbone"])[f"mini_{shot}shot"].dropna()
-    named = {row: name for name, row in ROW.items()}
-    found = {named.get(row, row[0] if row[0] not in ROW else ""): float(value) for row, value in paper.items()}
+    paper = pd.read_csv(PAPER).dropna(subset=[f"mini_{shot}shot"])
+    named, found = {row: name for name, row in ROW.items()}, {}
+    for model, backbone, value in zip(paper["model"], paper["backbone"], paper[f"mini_{shot}shot"], strict=True):
+        name = named.get((model, backbone), "" if model in ROW else model)  # FEAT on its WRN-28 is another row
+        found[name] = float(value)
     return {name: value for name, value in found.items() if name}
 
 
