@@ -68,7 +68,7 @@ class SoftBestMatch(Idea):
         h, w = x_q.shape[-2:]
         grid = regular_grid(h, w, x_q)  # [9, 2, h, w], tap 4 in the middle
         share = (self.log_sharpness.exp() * _alike(x_supp, x_q)).softmax(-1)
-        place = torch.einsum("eqnrp,dp->eqndr", share, grid[4].flatten(1)).unflatten(-1, (h, w))
+        place: Tensor = torch.einsum("eqnrp,dp->eqndr", share, grid[4].flatten(1)).unflatten(-1, (h, w))
         return place.unsqueeze(3) + (grid - grid[4])
 
 

@@ -1,5 +1,7 @@
 """Systems compared: differences are paired by seed, and ranks agree as scipy says they do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -29,6 +31,23 @@ def test_differences_are_paired_by_seed() -> None:
     assert table.loc["b", "points"] == pytest.approx(-4 / 3)
     assert table.loc["c", "verdict"] == "better"
     assert compared(ours, {"b": other}, "validation").loc["b", "points"] == pytest.approx(4 / 3)
+
+
+def test_two_that_train_nothing_differ_only_as_far_as_their_episodes_tell() -> None:
+    right = {"a": "3 5 4 2 5 1 4 4", "b": "2 5 5 1 4 2 4 3"}
+    where = dict.fromkeys(("dataset", "shot", "seed", "digest"), 0) | {"way": 5, "query": 1, "episodes": 8}
+
+    def two(name: str) -> list[HeadRun]:
+        accuracy = 20 * float(np.mean([int(n) for n in right[name].split()]))
+        run = HeadRun("toy", name, name, 1, 0, "b", novel=where | {"accuracy": accuracy}, correct=right[name])
+        return [run, replace(run, seed=1)]
+
+    line = compared(two("a"), {"b": two("b")}).loc["b"]
+    single = 20 * (np.array(right["a"].split(), float) - np.array(right["b"].split(), float))
+    assert line["points"] == pytest.approx(single.mean())
+    assert line["±"] == 0
+    assert line["± over episodes"] == pytest.approx(1.96 * single.std(ddof=1) / 8**0.5)
+    assert line["verdict"] == "not decidable"
 
 
 def test_other_episodes_are_refused() -> None:
