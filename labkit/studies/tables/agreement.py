@@ -66,7 +66,7 @@ def compared(runs: Sequence[HeadRun], others: Mapping[str, Sequence[HeadRun]], o
 
 
 def over_shared_episodes(runs: Sequence[HeadRun], others: Sequence[HeadRun]) -> float:
-    """Half width in points of the 95 % interval of the difference over episodes, its mean over shared seeds taken first.
+    """Half width in points of the 95 % interval, over episodes, of the difference; means over shared seeds come first.
 
     NaN where single episodes were not kept.
     """

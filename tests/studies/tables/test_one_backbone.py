@@ -1,5 +1,6 @@
 """Tables on one backbone: a run is a record, what is finished stays, and validation alone chooses."""
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,21 @@ from typing import Any
 import pytest
 
 from labkit.__main__ import main
+from labkit.commands import table
 from labkit.studies.tables import one_backbone
 from labkit.studies.tables.head_runs import HeadRun, Maps, maps_of
 from labkit.studies.tables.heads import SYSTEMS, TABLE1_HEADS
 from tests.helpers.toy_maps import toy_maps
 
 MAPS = toy_maps()
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    table.arguments(parser)
+    return parser.parse_args(words[1:])
+
+
 WHERE = {"dataset": "toy", "backbone": MAPS.base.backbone, "shot": 1, "seed": 0}
 
 
@@ -44,6 +54,15 @@ def test_what_has_nothing_to_train_is_measured_and_pooled_maps_are_read(name: st
     assert row["steps"] == (4 if name == "last_pooling on" else 0)
     assert row["backbone"] == MAPS.base.backbone
     assert row["novel"]["episodes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"), [((), "give --backbone"), (("--backbone", "b", "--cells", "dmf"), "use --systems here")]
+)
+def test_options_of_the_other_protocol_are_refused(more: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    given = parsed("table", "1", str(tmp_path), "--protocol", "one-backbone", *more)
+    with pytest.raises(ValueError, match=sentence):
+        table.main(given)
 
 
 def test_a_backbone_that_is_another_is_refused(tmp_path: Path) -> None:
