@@ -50,7 +50,8 @@ class NormalisedWeights(Idea):
 
     def class_weights(self, x_supp: Tensor) -> Tensor:
         """Of length 1 times the scale, [E, N, c]."""
-        return self.log_scale.exp() * F.normalize(super().class_weights(x_supp), dim=-1)
+        weights: Tensor = self.log_scale.exp() * F.normalize(super().class_weights(x_supp), dim=-1)
+        return weights
 
 
 class SoftBestMatch(Idea):
@@ -67,7 +68,7 @@ class SoftBestMatch(Idea):
         h, w = x_q.shape[-2:]
         grid = regular_grid(h, w, x_q)  # [9, 2, h, w], tap 4 in the middle
         share = (self.log_sharpness.exp() * _alike(x_supp, x_q)).softmax(-1)
-        place = torch.einsum("eqnrp,dp->eqndr", share, grid[4].flatten(1)).unflatten(-1, (h, w))
+        place: Tensor = torch.einsum("eqnrp,dp->eqndr", share, grid[4].flatten(1)).unflatten(-1, (h, w))
         return place.unsqueeze(3) + (grid - grid[4])
 
 
@@ -103,7 +104,8 @@ class FiltersOfBoth(Idea):
     def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
         """[E, Q, N, g, 1, h, w]."""
         of_query = self.of_query(x_q.flatten(0, 1)).unflatten(0, x_q.shape[:2])
-        return (super().filters(x_supp, x_q, points).logit(1e-6) + of_query[:, :, None, :, None]).sigmoid()
+        responses: Tensor = super().filters(x_supp, x_q, points).logit(1e-6) + of_query[:, :, None, :, None]
+        return responses.sigmoid()
 
 
 class BothSides(Idea):
@@ -204,8 +206,7 @@ def _alike(x_supp: Tensor, x_q: Tensor) -> Tensor:
 def _of_pairs(conv: nn.Conv2d, x_supp: Tensor, x_q: Tensor) -> Tensor:
     """A convolution of X_supp || X_q without making the pairs, since it is linear: [E, Q, N, outputs, h, w]."""
     halves = zip((x_supp, x_q), conv.weight.chunk(2, dim=1), strict=True)
-    of_supp, of_q = (
-        F.conv2d(x.flatten(0, 1), w, padding=conv.padding).unflatten(0, x.shape[:2])  # type: ignore[arg-type]
-        for x, w in halves
-    )
-    return of_supp.unsqueeze(1) + of_q.unsqueeze(2)
+    side = conv.weight.shape[-1] // 2
+    of_supp, of_q = (F.conv2d(x.flatten(0, 1), w, padding=side).unflatten(0, x.shape[:2]) for x, w in halves)
+    of_pairs: Tensor = of_supp.unsqueeze(1) + of_q.unsqueeze(2)
+    return of_pairs

@@ -140,16 +140,26 @@ def try_head(
         phases = Head(head.__name__, head.__name__, name, rate=rate).phases(steps)
         check_head(name, own, maps.base, phases, WAY, shot)
         looks = _looked(folder, head.__name__, shot) if look else looks_at(folder)
-        mark = _mark(head, {"options": dict(own), "shot": shot, "steps": steps, "rate": rate, "b": maps.base.backbone})
+        about = {"shot": shot, "steps": steps, "rate": rate, "episodes": validation_episodes}
+        mark = _mark(head, about | {"options": dict(own), "backbone": maps.base.backbone})
         folders = {seed: folder / f"{head.__name__}-{mark}-{seed}" for seed in seeds}
         runs = []
         for seed in seeds:
             dataset = maps.base.provenance.dataset
             of = HeadRun(dataset, head.__name__, head.__name__, shot, seed, maps.base.backbone)
             folders[seed].mkdir(parents=True, exist_ok=True)
-            given = (name, dict(own), maps, folders[seed], of, phases)
-            tested = {"look": look, "episodes": episodes, "validation_episodes": validation_episodes}
-            runs.append(train_and_measure(*given, **tested))
+            run = train_and_measure(
+                name,
+                dict(own),
+                maps,
+                folders[seed],
+                of,
+                phases,
+                look=look,
+                episodes=episodes,
+                validation_episodes=validation_episodes,
+            )
+            runs.append(run)
     usual = (EPISODES if look else VALIDATION_EPISODES) == (episodes if look else validation_episodes)
     if against is None:
         known = results(dataset=maps.base.provenance.dataset, backbone=maps.base.backbone, shot=shot)
@@ -173,7 +183,11 @@ def _looked(folder: Path, head: str, shot: int) -> int:
 
 def _mark(head: type[nn.Module], about: Mapping[str, Any]) -> str:
     """Eight digits that change with the source of a head and of what it inherits outside libraries."""
-    own = [kind for kind in head.__mro__ if not kind.__module__.startswith(("torch.", "labkit.methods", "builtins"))]
+    own = [
+        kind
+        for kind in head.__mro__
+        if not kind.__module__.startswith(("torch.", "labkit.methods", "labkit.dmf", "builtins"))
+    ]
     try:
         source = [inspect.getsource(kind) for kind in own]
     except (OSError, TypeError) as error:

@@ -14,13 +14,16 @@ from labkit.studies.tables.table1 import PAPER
 # Which published row, (model, backbone), a system stands beside; those of Table 1 whose row has another name.
 ROW = {"MetaOptNet": ("MetaOptNet", "Res-12"), "DMF": ("DMF (ours)", "Res-12"), "DSN": ("DSN-MR", "Res-12")}
 ROW |= {"FEAT": ("FEAT", "Res-12")}
+COLUMNS = ("points", "±", "± over episodes", "seeds", "verdict")
 
 
 def published(shot: int) -> dict[str, float]:
     """The paper's Table 1 on miniImageNet in percent, by our names of the systems."""
-    paper = pd.read_csv(PAPER).set_index(["model", "backbone"])[f"mini_{shot}shot"].dropna()
-    named = {row: name for name, row in ROW.items()}
-    found = {named.get(row, row[0] if row[0] not in ROW else ""): float(value) for row, value in paper.items()}
+    paper = pd.read_csv(PAPER).dropna(subset=[f"mini_{shot}shot"])
+    named, found = {row: name for name, row in ROW.items()}, {}
+    for model, backbone, value in zip(paper["model"], paper["backbone"], paper[f"mini_{shot}shot"], strict=True):
+        name = named.get((model, backbone), "" if model in ROW else model)  # FEAT on its WRN-28 is another row
+        found[name] = float(value)
     return {name: value for name, value in found.items() if name}
 
 
@@ -43,17 +46,33 @@ def paired(runs: Sequence[HeadRun], others: Sequence[HeadRun], on: str = "novel"
 
 
 def compared(runs: Sequence[HeadRun], others: Mapping[str, Sequence[HeadRun]], on: str = "novel") -> pd.DataFrame:
-    """`runs` minus every other system: points, half width of the seed-paired 95 % t-interval, seeds, what it says.
+    """`runs` minus every other system, those that `runs` is furthest ahead of first.
 
-    The systems that `runs` is furthest ahead of come first; one without a seed in common is left out.
+    Columns: points; the half width of the seed-paired 95 % t-interval; the half width of the interval over the episodes
+    that both were tested on (NaN on validation classes, of which single episodes are not kept); seeds; and a verdict,
+    which needs both intervals to exclude zero: two systems that train nothing have no spread over seeds at all. A
+    system without a seed in common is left out.
     """
     lines = {}
     for name, rows in others.items():
         mean, half, single = paired(runs, rows, on)
         if single:
-            lines[name] = {"points": mean, "±": half, "seeds": len(single), "verdict": intervals.verdict(mean, half)}
-    columns = ["points", "±", "seeds", "verdict"]
-    return pd.DataFrame.from_dict(lines, orient="index", columns=columns).sort_values("points", ascending=False)
+            episodes = over_shared_episodes(runs, rows) if on == "novel" else float("nan")
+            widest = half if np.isnan(half) or np.isnan(episodes) else max(half, episodes)
+            verdict = intervals.verdict(mean, widest)
+            lines[name] = dict(zip(COLUMNS, (mean, half, episodes, len(single), verdict), strict=True))
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=list(COLUMNS))
+    return table.sort_values("points", ascending=False)
+
+
+def over_shared_episodes(runs: Sequence[HeadRun], others: Sequence[HeadRun]) -> float:
+    """Half width in points of the 95 % interval, over episodes, of the difference; means over shared seeds come first.
+
+    NaN where single episodes were not kept.
+    """
+    first, second = ({run.seed: run.per_episode for run in rows if run.correct} for rows in (runs, others))
+    single = [first[seed] - second[seed] for seed in first.keys() & second.keys()]
+    return intervals.over_episodes(np.mean(single, axis=0))[1] if single else float("nan")
 
 
 def differences(runs: Mapping[str, Sequence[HeadRun]], against: str, on: str = "novel") -> pd.DataFrame:

@@ -110,7 +110,7 @@ def maps_of(backbone: str | Path, dataset: str, data_root: Path | str | None = N
     """
     model = load_model(backbone)
     size = preprocessing_of(model).size
-    own = {"size": size} | FEWER.get(dataset, {})
+    own: dict[str, Any] = {"size": size} | FEWER.get(dataset, {})
     splits = (load_images(dataset, s, root=data_root, **own) for s in ("train", "val", "test"))
     return Maps(*(embed_all(model, images, progress=progress) for images in splits))
 

@@ -53,7 +53,8 @@ def run_head(
     if head.pooled:
         maps = Maps(*map(pooled, maps))
     command = f"dmf-lab table {1 if head in TABLE1_HEADS else 2} FOLDER --protocol one-backbone --backbone " + (
-        f"{Path(backbone).stem} --dataset {given['dataset']} --shots {given['shot']} --seeds {given['seed']}"
+        f"{Path(backbone).stem} --dataset {given['dataset']} --shots {given['shot']} --seeds {given['seed']} "
+        f'--systems "{head.system if head in TABLE1_HEADS else head.name}"'
     )
     own = {name: given[name] for name in BY}
     of = HeadRun(system=head.system, command=command, **own)

@@ -1,0 +1,123 @@
+"""Tables on one backbone: a run is a record, what is finished stays, and validation alone chooses."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.__main__ import main
+from labkit.commands import table
+from labkit.studies.tables import one_backbone
+from labkit.studies.tables.head_runs import HeadRun, Maps, maps_of
+from labkit.studies.tables.heads import SYSTEMS, TABLE1_HEADS
+from tests.helpers.toy_maps import toy_maps
+
+MAPS = toy_maps()
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    table.arguments(parser)
+    return parser.parse_args(words[1:])
+
+
+WHERE = {"dataset": "toy", "backbone": MAPS.base.backbone, "shot": 1, "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(one_backbone, "maps_of", lambda *_, **__: MAPS)
+    monkeypatch.setattr(one_backbone, "RESULTS", tmp_path / "lab.jsonl")
+
+
+def test_a_run_is_a_record_and_the_same_when_resumed(tmp_path: Path) -> None:
+    run = WHERE | {"name": "dynamic_sampling off"}
+    row = one_backbone.run_head(run, tmp_path, steps=8, episodes=6)
+    assert json.loads(json.dumps(row)) == row
+    record = HeadRun.from_json(row)
+    assert (record.system, record.steps, record.protocol) == ("dynamic_sampling", 8, "on one backbone")
+    assert record.per_episode.mean() == pytest.approx(record.accuracy, abs=1e-3)
+    assert len(record.per_episode) == 6
+    assert {"accuracy", "ci95", "class_interval"} <= record.novel.keys()
+    assert '--systems "dynamic_sampling off"' in record.command
+    again = HeadRun.from_json(one_backbone.run_head(run, tmp_path, steps=8, episodes=6))
+    assert again == replace(record, seconds=None)
+
+
+@pytest.mark.parametrize("name", ["No alignment: class_weight normalised", "ProtoNet: read map", "last_pooling on"])
+def test_what_has_nothing_to_train_is_measured_and_pooled_maps_are_read(name: str, tmp_path: Path) -> None:
+    name = next((h.name for h in TABLE1_HEADS if h.name.startswith(name.partition(":")[0])), name)
+    row = one_backbone.run_head(WHERE | {"name": name}, tmp_path, steps=4, episodes=4)
+    assert row["steps"] == (4 if name == "last_pooling on" else 0)
+    assert row["backbone"] == MAPS.base.backbone
+    assert row["novel"]["episodes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"), [((), "give --backbone"), (("--backbone", "b", "--cells", "dmf"), "use --systems here")]
+)
+def test_options_of_the_other_protocol_are_refused(more: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    given = parsed("table", "1", str(tmp_path), "--protocol", "one-backbone", *more)
+    with pytest.raises(ValueError, match=sentence):
+        table.main(given)
+
+
+def test_a_backbone_that_is_another_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="and another was asked for"):
+        one_backbone.run_head(WHERE | {"name": "dmf", "backbone": "another"}, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_is_a_result_without_numbers(tmp_path: Path) -> None:
+    broken = HeadRun("toy", "DMF", "dmf", 1, 0, "b", diverged="at step 3")
+    assert HeadRun.from_json(json.loads(json.dumps(broken.to_json()))).diverged == "at step 3"
+    assert broken.to_json()["validation"] is None
+
+
+def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def sweep(run: Any, grid: list[dict[str, Any]], engine: str, *, folder: Path, version: Any, **_: Any) -> None:
+        for p in grid:
+            if p not in asked:
+                asked.append(p)
+                second = p["name"] == [h.name for h in TABLE1_HEADS if h.name.partition(":")[0] in p["name"]][-1]
+                system = p["name"].partition(":")[0]
+                novel = {"accuracy": 40.0 - second, "way": 5}  # worse where validation is better
+                row = HeadRun(system=system, validation=50.0 + second, novel=novel, **p).to_json()
+                record = {"version": version, "made": "", "key": str(len(asked)), "commit": "c", "result": row}
+                (folder / f"{len(asked)}.json").write_text(json.dumps(record))
+
+    monkeypatch.setattr(one_backbone, "sweep", sweep)
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    common = ["table", "1", str(folder), "--protocol", "one-backbone", "--shots", "1"]
+    assert main([*common, "--backbone", "b", "--dataset", "toy", "--seeds", "0", "1"]) == 0
+    assert len(asked) == len(TABLE1_HEADS) + len(SYSTEMS)
+    runs = one_backbone.results(folder, dataset="toy")
+    assert set(one_backbone.by_system(runs, 1)) == set(SYSTEMS)
+    chosen = one_backbone.by_system(runs, 1)["FEAT"]
+    assert [(r.seed, r.accuracy) for r in chosen] == [(0, 39.0), (1, 39.0)]
+    assert main([*common, "--gather"]) == 0
+    assert one_backbone.results() == runs
+    with pytest.raises(ValueError, match="of one dataset and one backbone"):
+        one_backbone.by_system([*runs, replace(runs[0], backbone="other")], 1)
+    with pytest.raises(ValueError, match="there is no nothing"):
+        one_backbone.fill(folder, 2, "b", systems=["nothing"], progress=False)
+
+
+def test_maps_of_a_shipped_backbone_are_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    from labkit.data import load_images
+    from labkit.studies.tables import head_runs
+
+    sizes = {"per_class": 20, "size": 40}
+    monkeypatch.setattr(head_runs, "load_images", lambda name, split, **_: load_images(name, split, **sizes))
+    maps = maps_of("quick-none", "glyphs-mini")
+    assert isinstance(maps, Maps)
+    assert [m.provenance.split for m in maps] == ["train", "val", "test"]
+    assert maps.base.pixels.shape[1:] == (5, 5, 160)
+    assert maps_of("quick-none", "glyphs-mini").novel.provenance == maps.novel.provenance

@@ -1,0 +1,135 @@
+"""Your own method: twenty lines are trained, compared and told about in words; a broken head gets a sentence."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.methods.base import Losses, Method
+from labkit.methods.protonet import ProtoNet
+from labkit.models.registry import METHODS
+from labkit.studies.ideas import Contrast
+from labkit.studies.your_method import looks_at, try_head
+from labkit.training.heads import on_pictures
+from tests.helpers.toy_maps import PICTURES, backbone, toy_maps
+
+MAPS = toy_maps()
+QUICKLY: dict[str, Any] = {"steps": 10, "seeds": (0, 1), "episodes": 8, "validation_episodes": 8}
+
+
+class Mine(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weigh = nn.Parameter(torch.ones(channels))
+
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        means = F.normalize(support.mean((2, -2, -1)), dim=-1)
+        return 10 * F.normalize(query.mean((-2, -1)) * self.weigh, dim=-1) @ means.transpose(1, 2)
+
+
+def test_a_head_is_trained_compared_and_told_about(tmp_path: Path) -> None:
+    first = try_head(Mine, MAPS, tmp_path, **QUICKLY)
+    assert first.looks == looks_at(tmp_path) == 0
+    assert "on validation classes, 2 seeds" in first.verdict
+    assert "Novel classes: never." in first.verdict
+    assert "No system is stored" in first.verdict
+    assert all(run.novel == {} for run in first.runs)
+    worse = [replace(r, system="DMF", name="DMF: rate of Adam 0.001", validation=1.0 + r.seed / 10) for r in first.runs]
+    with_novel = try_head(Mine, MAPS, tmp_path, look=True, **QUICKLY)
+    assert [r.validation for r in with_novel.runs] == [r.validation for r in first.runs]
+    stored = [
+        replace(w, novel=r.novel | {"accuracy": 1.0 + r.seed / 10}) for w, r in zip(worse, with_novel.runs, strict=True)
+    ]
+    again = try_head(Mine, MAPS, tmp_path, look=True, against=stored, **QUICKLY)
+    assert again.looks == 2
+    assert "Novel classes were looked at 2 times" in again.verdict
+    assert "Against DMF: +" in again.verdict
+    assert list(again.against.index) == ["DMF"]
+    assert not any(name.startswith("yours") for name in METHODS)
+    model = on_pictures(again.model(1), backbone())
+    pictures = torch.rand(1, 3, 1, 3, 24, 24), torch.rand(1, 4, 3, 24, 24)
+    assert model(*pictures).shape == (1, 4, 3)
+    assert PICTURES[0].size == 24
+
+
+def test_an_idea_of_the_lab_is_tried_in_the_same_way(tmp_path: Path) -> None:
+    tried = try_head(Contrast, MAPS, tmp_path, **QUICKLY | {"seeds": (0,)})
+    assert tried.runs[0].weights > 1000
+    assert tried.runs[0].steps == 10
+
+
+class WrongShape(Mine):
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        return super().score(support, query).transpose(1, 2)
+
+
+class Fails(Mine):
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        return query.mean((-2, -1)) @ support.mean((-2, -1))
+
+
+class NotANumber(Mine):
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        return super().score(support, query) / 0 * 0
+
+
+class NoTensor(Mine):
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        return [1.0]  # type: ignore[return-value]
+
+
+class NoGradient(Mine):
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        return super().score(support, query).detach()
+
+
+class WantsMore(ProtoNet):
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor, boxes: Tensor) -> Losses:  # type: ignore[override]
+        raise AssertionError
+
+
+class NoLoss(Method):
+    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        return -torch.cdist(query.flatten(2), support.mean(2).flatten(2))
+
+
+class PlainLoss(ProtoNet):
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        return torch.zeros(())  # type: ignore[return-value]
+
+
+class InfiniteLoss(ProtoNet):
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
+        losses = super().loss(support, query, labels, base_labels)
+        return replace(losses, total=losses.total * float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("head", "kind", "sentence"),
+    [
+        (WrongShape, ValueError, r"scores \[E, Q, N\] = \[1, 30, 5\].*got \[1, 5, 30\]"),
+        (Fails, RuntimeError, r"Fails.score failed on support \[E, N, K, c, h, w\]"),
+        (NotANumber, FloatingPointError, "scores that are not finite before anything is trained"),
+        (NoTensor, TypeError, "must give a tensor"),
+        (NoGradient, ValueError, "does not depend on any of the head's weights"),
+        (WantsMore, TypeError, "wants other things .*boxes"),
+        (NoLoss, TypeError, "has no loss"),
+        (PlainLoss, TypeError, "must give labkit.methods.base.Losses"),
+        (InfiniteLoss, FloatingPointError, "InfiniteLoss.loss is inf"),
+        (nn.Linear, TypeError, r"has no score\(support, query\)"),
+        (3, TypeError, "head must be a class"),
+    ],
+)
+def test_a_broken_head_gets_a_sentence(head: Any, kind: type[Exception], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(kind, match=sentence):
+        try_head(head, MAPS, tmp_path, look=True, **QUICKLY)
+    assert looks_at(tmp_path) == 0  # nothing was looked at
+
+
+def test_options_of_a_plain_module_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a plain module"):
+        try_head(Mine, MAPS, tmp_path, options={"a": 1}, **QUICKLY)
