@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.studies.gpu.estimate import Part, lines, parts_of_a_step
+from labkit.studies.gpu.estimate import lines, parts_of_a_step
 from labkit.studies.gpu.works import tiny, works
 from labkit.studies.training_cost import work_of_an_image
 
@@ -18,9 +18,12 @@ def test_the_backbone_s_operations_are_those_of_the_forecast() -> None:
     assert all(part.flops > 0 and part.bytes > 0 for part in parts.values())
 
 
-def test_a_part_takes_as_long_as_the_slower_of_the_two() -> None:
-    assert Part("x", 100, 10).seconds(rate=10, bandwidth=10) == 10
-    assert Part("x", 10, 100).seconds(rate=10, bandwidth=5) == 20
+def test_the_paper_s_schedule_is_nine_times_ten_to_the_sixteen_operations() -> None:
+    """Worked out by hand before any of this was written; two minutes at 790 TFLOP/s."""
+    e = works()["mini-1shot"]
+    backbone = next(part for part in parts_of_a_step(e) if part.name == "backbone")
+    assert e.steps * backbone.flops == pytest.approx(8.9e16, rel=0.01)
+    assert e.steps * backbone.computing / 60 == pytest.approx(1.9, rel=0.03)
 
 
 def test_it_says_that_it_is_an_estimate() -> None:

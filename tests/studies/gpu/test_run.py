@@ -1,6 +1,7 @@
 """``dmf-lab gpu``, rehearsed with tiny sizes: all of it, cut off, and gone on with."""
 
 import json
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,12 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     call = {"episodes": 8, "count": 25}
     fixed = Schedule(60, 60, 0.01, 0.0, 0.0, 0.0)
     monkeypatch.setattr(module, "measure", lambda *_: fixed)
-    assert flagship("cut", e, PICTURES, tmp_path, "cpu", time.monotonic() - 1, **call) is None
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job that runs in the background
+    try:
+        assert flagship("cut", e, PICTURES, tmp_path, "cpu", time.monotonic() - 1, **call) is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert "interrupted after step 8 of 60" in capsys.readouterr().out
     assert read(tmp_path / "cut.unfinished.json")["novel"]["episodes"] == 8
     monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("its schedule is fixed already"))
