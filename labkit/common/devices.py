@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,5 +47,6 @@ def memory_explained(lower: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        asked = f"{error}".split(".")[0].removeprefix("CUDA out of memory").strip() or "more than there is"
-        raise SystemExit(f"The GPU's memory does not suffice ({asked}): lower {lower}.") from None
+        asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", f"{error}")
+        more = f" ({asked[0].lower()[:1]}{asked[0][1:]})" if asked else ""
+        raise SystemExit(f"The GPU's memory does not suffice{more}: lower {lower}.") from None

@@ -23,21 +23,29 @@ from labkit.training.settings import Experiment
 
 STATED = 989e12  # bfloat16 operations a second of an H100 SXM, dense, by NVIDIA's data sheet
 REACHED = 790e12  # of those, what large matrix products were measured to reach
+FLOAT32 = 67e12  # float32 operations a second outside tensor cores, by the data sheet: the head's
 BANDWIDTH = 3.35e12  # bytes a second of its memory, by the data sheet
 VIEWS = ("view", "expand", "permute", "transpose", "t.", "slice", "select", "unsqueeze", "squeeze", "split", "detach")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Work of a step: floating-point operations and bytes."""
+    """Work of a step: floating-point operations, bytes, and the operations that a second may hold."""
 
     name: str
     flops: float
     bytes: float
+    rate: float = FLOAT32
 
-    def seconds(self, rate: float = REACHED, bandwidth: float = BANDWIDTH) -> float:
-        """At the least: whichever of the two takes longer."""
-        return max(self.flops / rate, self.bytes / bandwidth)
+    @property
+    def computing(self) -> float:
+        """Seconds, if bytes took no time."""
+        return self.flops / self.rate
+
+    @property
+    def moving(self) -> float:
+        """Seconds, if operations took no time."""
+        return self.bytes / BANDWIDTH
 
 
 class _Bytes(TorchDispatchMode):
@@ -62,7 +70,7 @@ def parts_of_a_step(e: Experiment, classes: int = 64) -> list[Part]:
         model = build_model(e, classes, 0).train()
         backbone = model.backbone.to("meta", torch.bfloat16)
         images = torch.empty(math.prod(supports[:3]) + math.prod(queries[:2]), 3, e.size, e.size, dtype=torch.bfloat16)
-        embedding = _counted("backbone", lambda: backbone(images).float().sum())
+        embedding = _counted("backbone", REACHED, lambda: backbone(images).float().sum())
         shape = backbone(images[:2]).shape[1:]
     with torch.random.fork_rng(devices=[]):
         # The head is small, and is run: autocast, which it turns off, knows no "meta" device.
@@ -71,7 +79,7 @@ def parts_of_a_step(e: Experiment, classes: int = 64) -> list[Part]:
         labels, base = (torch.zeros(queries[:2], dtype=torch.int64) for _ in range(2))
         model.embed_together = lambda *_: maps
         support, query = torch.empty(supports), torch.empty(queries)
-        head = _counted("head and losses", lambda: model.loss(support, query, labels, base).total)
+        head = _counted("head and losses", FLOAT32, lambda: model.loss(support, query, labels, base).total)
     weights = sum(p.numel() for p in model.parameters())
     pixels = images.numel()
     return [
@@ -83,10 +91,10 @@ def parts_of_a_step(e: Experiment, classes: int = 64) -> list[Part]:
     ]
 
 
-def _counted(name: str, forward: Callable[[], Tensor]) -> Part:
+def _counted(name: str, rate: float, forward: Callable[[], Tensor]) -> Part:
     with _Bytes() as moved, FlopCounterMode(display=False) as counter:
         forward().backward()
-    return Part(name, counter.get_total_flops(), moved.total)
+    return Part(name, counter.get_total_flops(), moved.total, rate)
 
 
 def lines(e: Experiment) -> list[str]:
@@ -98,13 +106,13 @@ def lines(e: Experiment) -> list[str]:
         f"{BANDWIDTH / 1e12:.2f} TB/s)"
     ]
     for part in parts:
-        minutes = [e.steps / 60 * v for v in (part.flops / REACHED, part.bytes / BANDWIDTH)]
+        minutes = [e.steps / 60 * v for v in (part.computing, part.moving)]
         text.append(
             f"  {part.name:<26} {part.flops * e.steps:.2e} operations {minutes[0]:6.2f} min   "
             f"{part.bytes * e.steps:.2e} bytes {minutes[1]:6.2f} min"
         )
-    least = e.steps / 60 * sum(part.flops for part in parts) / REACHED
-    most = e.steps / 60 * sum(part.seconds() for part in parts)
+    least = e.steps / 60 * sum(part.computing for part in parts)
+    most = e.steps / 60 * sum(max(part.computing, part.moving) for part in parts)
     text.append(
         f"  in all {sum(p.flops for p in parts) * e.steps:.2e} operations: {least:.1f} min if bytes took no time, "
         f"{most:.1f} min if every operation goes to memory"

@@ -129,6 +129,8 @@ def flagship(
 ) -> dict[str, Any] | None:
     """Train, test and write ``<name>.json`` and the weights; goes on where an earlier call was cut off.
 
+    To be called in the main thread: what stops the training in time is an interrupt.
+
     Args:
         name: of the files.
         e: the setting with all its steps.
@@ -164,6 +166,7 @@ def flagship(
     spent = folder / f"{name}.seconds.json"
     before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
     started = time.perf_counter()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores interrupts
     try:
         trained = train(
             schedule.applied_to(e), base, validation, folder / name, seed=seed, device=device, log=watch, progress=False
@@ -179,6 +182,7 @@ def flagship(
             print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
         return None
     finally:
+        signal.signal(signal.SIGINT, handler)
         _write(spent, {"seconds": before + time.perf_counter() - started})
     minutes = (before + time.perf_counter() - started) / 60
     source = folder / name / "best.safetensors"

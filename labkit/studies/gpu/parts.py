@@ -1,13 +1,16 @@
-"""Weights in two files of at most 16 MB each, and back: `save_parts` and `load_parts`.
+"""Weights in two files of at most 16 MB each (more for a larger network), and back: `save_parts` and `load_parts`.
 
-Both are plain safetensors files of float16 tensors, half of the network in each; the first one's header holds how to
-build it, and both the digest of all of it.
+They are plain safetensors files of float16 tensors, a part of the network in each; the first one's header holds how to
+build it, and all of them the digest of the whole.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -23,37 +26,39 @@ from labkit.models.registry import METHODS
 MOST_BYTES = 16_000_000  # of a file
 
 
-def files_of(folder: Path, name: str) -> tuple[Path, Path]:
-    """Where the two halves of a network lie."""
-    return folder / f"{name}.1-of-2.safetensors", folder / f"{name}.2-of-2.safetensors"
+def how_many(sizes: Sequence[int]) -> int:
+    """Files for tensors of these sizes in bytes: two, or as many as it takes; a tenth is left for headers and rest."""
+    return max(2, math.ceil(sum(sizes) / (0.9 * MOST_BYTES)))
 
 
-def save_parts(model: Method, source: Path, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a trained network as two files.
+def save_parts(model: Method, source: Path, folder: Path, name: str) -> list[Path]:
+    """Write a trained network as ``NAME.1-of-2.safetensors`` and so on.
 
     Args:
         model: as `load_model` read it from `source`.
         source: its file, whose header is kept.
-        folder, name: where to, see `files_of`.
+        folder, name: where to.
 
     Raises:
-        ValueError: a half is larger than `MOST_BYTES`; such a network needs more files than two.
+        ValueError: a part is larger than `MOST_BYTES`, since a single tensor is.
     """
     state = {key: _half(value.detach().cpu().contiguous()) for key, value in model.state_dict().items()}
-    halves: tuple[dict[str, torch.Tensor], ...] = {}, {}
-    sizes = [0, 0]
-    for key in sorted(state, key=lambda k: (-state[k].nbytes, k)):  # the larger first, each to the smaller half
+    count = how_many([value.nbytes for value in state.values()])
+    parts: list[dict[str, torch.Tensor]] = [{} for _ in range(count)]
+    sizes = [0] * count
+    for key in sorted(state, key=lambda k: (-state[k].nbytes, k)):  # the largest first, each to the smallest part
         where = sizes.index(min(sizes))
-        halves[where][key] = state[key]
+        parts[where][key] = state[key]
         sizes[where] += state[key].nbytes
-    about = {"header": read_header(source), "sha256": _digest(state)}
-    files = files_of(folder, name)
-    for i, (file, half) in enumerate(zip(files, halves, strict=True)):
-        kept = about if i == 0 else {"sha256": about["sha256"]}
-        content = safetensors.torch.save(half, metadata={"labkit_part": json.dumps(kept)})
+    common = {"sha256": _digest(state)}
+    files = []
+    for i, part in enumerate(parts):
+        kept = common | ({"header": read_header(source)} if i == 0 else {})
+        content = safetensors.torch.save(part, metadata={"labkit_part": json.dumps(kept)})
+        files.append(folder / f"{name}.{i + 1}-of-{count}.safetensors")
         if len(content) > MOST_BYTES:
-            raise ValueError(f"{file.name} would have {len(content)} bytes, and at most {MOST_BYTES} are allowed")
-        write_atomically(file, content)
+            raise ValueError(f"{files[-1].name} would have {len(content)} bytes, and at most {MOST_BYTES} are allowed")
+        write_atomically(files[-1], content)
     return files
 
 
@@ -61,17 +66,20 @@ def load_parts(folder: Path, name: str) -> Method:
     """The network that `save_parts` wrote, on the CPU in evaluation mode; `labkit.models.save_model` makes it one file.
 
     Raises:
-        FileNotFoundError: a half is missing.
-        ValueError: the halves do not belong together, or are damaged.
+        FileNotFoundError: there is no first part.
+        ValueError: a part is missing, they do not belong together, or one is damaged.
     """
     state: dict[str, torch.Tensor] = {}
     kept = []
-    for file in files_of(folder, name):
+    files = sorted(folder.glob(f"{glob.escape(name)}.*-of-*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no {name}.1-of-2.safetensors, as save_parts writes")
+    for file in files:
         with safe_open(file, framework="pt") as opened:
             kept.append(json.loads(opened.metadata()["labkit_part"]))
             state |= {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  (no dictionary)
-    if not kept[0]["sha256"] == kept[1]["sha256"] == _digest(state):
-        raise ValueError(f"the two files of {name} in {folder} are damaged, or of two networks: copy both again")
+    if "header" not in kept[0] or {part["sha256"] for part in kept} != {_digest(state)}:
+        raise ValueError(f"the files of {name} in {folder} are damaged, incomplete or of two networks: copy all again")
     header = kept[0]["header"]
     model: Method = METHODS[header["method"]].from_recipe(header["recipe"])
     kinds = {key: value.dtype for key, value in model.state_dict().items()}

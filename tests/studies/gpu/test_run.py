@@ -1,0 +1,139 @@
+"""``dmf-lab gpu``, rehearsed with tiny sizes: all of it, cut off, and gone on with."""
+
+import json
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from labkit.__main__ import main
+from labkit.models.checkpoints import load_model, save_model
+from labkit.studies.gpu import flagship as module
+from labkit.studies.gpu import parts
+from labkit.studies.gpu.checks import small_model
+from labkit.studies.gpu.flagship import VALIDATIONS, Schedule, fitting, flagship
+from labkit.studies.gpu.works import tiny, tiny_pictures, works
+from labkit.training.loop import build_model
+
+PICTURES = tuple(tiny_pictures(split) for split in ("train", "val", "test"))
+TINY = tiny("mini-1shot", works()["mini-1shot"])
+
+
+def read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def test_the_whole_command_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["gpu", "--device", "cpu", "--tiny", "--seconds", "100", "--out", str(tmp_path), "--works", "mini-1shot"]
+    assert main(call) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Estimate, not measured")
+    assert any(line.startswith("checks: ") and "0 failed" in line for line in said)
+    begun = next(i for i, line in enumerate(said) if line.startswith("mini-1shot: 30 of 30 steps at "))
+    assert "± " in said[begun + 1]  # the schedule is told before, the accuracy after
+    assert all(check["passed"] for check in read(tmp_path / "checks.json").values())
+    speed = read(tmp_path / "speed.json")
+    assert not [part for part, found in speed.items() if "error" in found]
+    assert {"product", "step", "head", "test"} <= speed.keys()
+    made = read(tmp_path / "made.json")
+    assert made["versions"]["torch"] == torch.__version__.partition("+")[0] or made["versions"]["torch"]
+    result = read(tmp_path / "mini-1shot.json")
+    assert result["novel"]["episodes"] == 8
+    assert result["published"] is None  # squares are not miniImageNet
+    assert result["curve"][-1]["step"] == 30
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json") if file.name != "made.json"}
+    assert main([*call, "mini-1shot-can"]) == 0  # goes on: what is done is not done again
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert read(tmp_path / "mini-1shot-can.json")["experiment"]["method"] == "can"
+
+
+def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    e = replace(TINY, steps=60)
+    call = {"episodes": 8, "count": 25}
+    fixed = Schedule(60, 60, 0.01, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(module, "measure", lambda *_: fixed)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job that runs in the background
+    try:
+        assert flagship("cut", e, PICTURES, tmp_path, "cpu", time.monotonic() - 1, **call) is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert "interrupted after step 8 of 60" in capsys.readouterr().out
+    assert read(tmp_path / "cut.unfinished.json")["novel"]["episodes"] == 8
+    monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("its schedule is fixed already"))
+    result = flagship("cut", e, PICTURES, tmp_path, "cpu", time.monotonic() + 60, **call)
+    assert result is not None
+    assert not (tmp_path / "cut.unfinished.json").exists()
+    monkeypatch.setattr(module, "measure", lambda *_: fixed)
+    whole = flagship("whole", e, PICTURES, tmp_path, "cpu", time.monotonic() + 60, **call)
+    assert whole is not None
+    assert result["curve"] == whole["curve"]
+    assert result["novel"] == whole["novel"]
+
+
+def test_the_schedule_fills_the_time_that_is_left() -> None:
+    assert fitting(28_500, 0.01, 2.0, 5.0, 20.0, 1000.0) == Schedule(28_500, 28_500, 0.01, 2.0, 5.0, 20.0)
+    short = fitting(28_500, 0.01, 2.0, 5.0, 20.0, 200.0)
+    assert short is not None
+    assert 14_000 < short.steps < (200 - 20 - 5 - 2 * VALIDATIONS) / 0.01
+    assert short.seconds < 200
+    assert fitting(28_500, 0.01, 2.0, 5.0, 20.0, 40.0) is None
+    full = works()["mini-1shot"]
+    e = short.applied_to(full)
+    phase = e.plan[0]
+    assert phase.steps == e.steps == short.steps
+    assert phase.warmup / e.steps == pytest.approx(full.warmup / full.steps, abs=1e-3)
+    assert phase.save_every == 6000  # a minute
+    assert phase.steps / phase.validate_every == pytest.approx(VALIDATIONS, rel=0.01)
+
+
+def test_every_training_has_the_released_choices_and_a_name_of_its_own() -> None:
+    found = works()
+    assert list(found)[:4] == ["mini-1shot", "mini-5shot", "mini-1shot-no-alignment", "mini-1shot-can"]
+    first = found["mini-1shot"]
+    assert (first.preset, first.choices) == ("released", {"alignment": "rk4", "score_scale": 1.0})
+    assert (first.steps, first.batch, first.learning_rate) == (28_500, 4, 0.35)
+    assert found["mini-5shot"].groups == 160
+    assert found["mini-1shot-groups-640"].groups == 640
+    settings = [replace(e, name="x") for e in found.values()]
+    assert all(a != b for i, a in enumerate(settings) for b in settings[:i])
+
+
+def test_weights_in_halves_come_back(tmp_path: Path) -> None:
+    model = small_model("dmf")
+    save_model(model, tmp_path / "x.safetensors")
+    files = parts.save_parts(load_model(tmp_path / "x.safetensors"), tmp_path / "x.safetensors", tmp_path, "x")
+    sizes = [file.stat().st_size for file in files]
+    assert max(sizes) < 1.2 * min(sizes)
+    back = parts.load_parts(tmp_path, "x")
+    for name, value in model.state_dict().items():
+        kept = value.half().to(value.dtype) if value.is_floating_point() else value
+        torch.testing.assert_close(back.state_dict()[name], kept)
+    assert back.preprocessing == model.preprocessing
+    files[1].write_bytes(files[1].read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ValueError, match=r"files of x in .* are damaged"):
+        parts.load_parts(tmp_path, "x")
+
+
+def test_the_paper_s_network_fits_two_files_of_16_mb() -> None:
+    for name, files in (("mini-1shot", 2), ("mini-5shot", 2), ("mini-1shot-can", 2), ("mini-1shot-groups-640", 3)):
+        with torch.device("meta"):
+            model = build_model(works()[name], 64, 0)
+        assert parts.how_many([2 * value.numel() for value in model.state_dict().values()]) == files
+
+
+def test_a_network_too_large_for_two_files_gets_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MOST_BYTES", 34_000)
+    model = small_model("can")
+    save_model(model, tmp_path / "x.safetensors")
+    files = parts.save_parts(model, tmp_path / "x.safetensors", tmp_path, "x")
+    assert len(files) > 2
+    assert all(file.stat().st_size <= 34_000 for file in files)
+    assert parts.load_parts(tmp_path, "x").recipe() == model.recipe()
