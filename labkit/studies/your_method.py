@@ -133,7 +133,10 @@ def try_head(
         FloatingPointError: scores or a loss that are not finite before training has begun.
     """
     folder = checks.path("folder", folder, "the path of a folder")
-    seeds, own = [checks.whole("a seed", s, least=0) for s in checks.several("seeds", seeds, "numbers")], options or {}
+    seeds, own = (
+        [checks.check_int("a seed", s, least=0) for s in checks.several("seeds", seeds, "numbers")],
+        options or {},
+    )
     with registered(head) as name:
         if own and not issubclass(head, Method):
             raise ValueError(f"{head.__name__} is a plain module: give {sorted(own)} as defaults in its constructor")
