@@ -187,6 +187,11 @@ def flagship(
             _write(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
             print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
         return None
+    except FloatingPointError as error:  # the others are trained all the same
+        diverged = {"diverged": f"{error}", "schedule": asdict(schedule), "made": about(device)}
+        _write(folder / f"{name}.json", diverged)
+        print(f"{name} diverged: {error}", flush=True)
+        return diverged
     finally:
         signal.signal(signal.SIGINT, handler)
         _write(spent, {"seconds": before + time.perf_counter() - started})
