@@ -33,6 +33,7 @@ from labkit.training.settings import Experiment
 
 VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validation classes
 SAVED_EVERY = 60.0  # seconds
+NOTED_EVERY = 5.0  # seconds
 SPARE = 0.06  # of the time for steps, kept back: clocks fall when a card is hot
 SLOW = 10.0  # seconds of preparation that are worth measuring twice
 LEAST_STEPS = 100  # a shorter training says nothing
@@ -159,13 +160,18 @@ def flagship(
     print(f"{name}: {schedule}", flush=True)
     stop_at = deadline - schedule.test
 
+    spent = folder / f"{name}.seconds.json"
+    before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
+    started = written = time.perf_counter()
+
     def watch(step: int, _: dict[str, Any]) -> None:
+        nonlocal written
+        if time.perf_counter() - written > NOTED_EVERY:  # so that a killed call's minutes count too
+            written = time.perf_counter()
+            _write(spent, {"seconds": before + written - started})
         if time.monotonic() > stop_at and step < schedule.steps:
             signal.raise_signal(signal.SIGINT)  # the loop ends the step, saves, and says where it stopped
 
-    spent = folder / f"{name}.seconds.json"
-    before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
-    started = time.perf_counter()
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores interrupts
     try:
         trained = train(
@@ -181,6 +187,11 @@ def flagship(
             _write(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
             print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
         return None
+    except FloatingPointError as error:  # the others are trained all the same
+        diverged = {"diverged": f"{error}", "schedule": asdict(schedule), "made": about(device)}
+        _write(folder / f"{name}.json", diverged)
+        print(f"{name} diverged: {error}", flush=True)
+        return diverged
     finally:
         signal.signal(signal.SIGINT, handler)
         _write(spent, {"seconds": before + time.perf_counter() - started})

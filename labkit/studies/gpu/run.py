@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def run(
     first: Experiment = next(iter(settings.values()))
     _write(folder / "made.json", {"command": list(command), "seconds": seconds, **about(device)})
     print("\n".join(estimate.lines(first)), flush=True)
+    pool = ThreadPoolExecutor(1)  # pictures are decoded while the GPU is checked
+    loading = pool.submit(_pictures, root, first.size, small)
     done = _read(folder / "checks.json")
     run_checks(
         device,
@@ -74,7 +77,8 @@ def run(
     )
     failed = [name for name, said in done.items() if not said["passed"]]
     print(f"checks: {len(done) - len(failed)} passed, {len(failed)} failed {failed or ''}", flush=True)
-    pictures = _pictures(root, first.size, small)
+    pictures = loading.result()
+    pool.shutdown()
     speed_table(folder / "speed.json", pictures, device, time.monotonic() + min(SPEED_SECONDS, seconds / 4), small)
     finished: dict[str, Any] = {}
     suffix = f"-seed{seed}" if seed else ""

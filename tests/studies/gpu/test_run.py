@@ -78,6 +78,16 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     assert result["novel"] == whole["novel"]
 
 
+def test_a_training_that_diverges_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(*_: Any, **__: Any) -> None:
+        raise FloatingPointError("the loss of nan is not finite at step 7")
+
+    monkeypatch.setattr(module, "measure", lambda *_: Schedule(60, 60, 0.01, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(module, "train", diverges)
+    flagship("x", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60)
+    assert read(tmp_path / "x.json")["diverged"] == "the loss of nan is not finite at step 7"
+
+
 def test_the_schedule_fills_the_time_that_is_left() -> None:
     assert fitting(28_500, 0.01, 2.0, 5.0, 20.0, 1000.0) == Schedule(28_500, 28_500, 0.01, 2.0, 5.0, 20.0)
     short = fitting(28_500, 0.01, 2.0, 5.0, 20.0, 200.0)
