@@ -240,7 +240,7 @@ def test_any_module_that_gives_maps_is_a_backbone() -> None:
         ({"kernel": 3, "alignment": "closed"}, "kernel 1 only"),
         ({"class_weight": "sum"}, "class_weight must be one of"),
         ({"colour": 1}, "unknown choices \\['colour'\\]"),
-        ({"backbone": "vgg"}, "'conv4', 'resnet12'"),
+        ({"backbone": "vgg"}, "'conv4', 'features', 'resnet12', 'wrn28'"),
         ({"backbone": nn.Flatten()}, "must give feature maps"),
     ],
 )

@@ -106,7 +106,8 @@ def measure(
         again = time.perf_counter()
         timed_steps(e, base, device, count=GROUP, warm_up=GROUP)
         preparation = time.perf_counter() - again
-    model = build_model(e, len(base.class_names), 0).to(device, memory_format=torch.channels_last).eval()
+    made: Any = build_model(e, len(base.class_names), 0)
+    model = made.to(device, memory_format=torch.channels_last).eval()
     model.preprocessing = Preprocessing.of(base)
     taken = []
     for images, number in ((validation, e.validation_episodes), (novel, episodes)):
