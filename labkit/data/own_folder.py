@@ -194,7 +194,9 @@ def check_listed(names: Sequence[str], classes: Mapping[str, Sequence[str]], whe
     Raises:
         DataError: a listed class does not exist.
         ValueError: a split of another name, or a class in two splits.
+        TypeError: no mapping of lists of names.
     """
+    _check_kinds(classes, None)
     spelled = {unicodedata.normalize("NFC", name): name for name in names}
     home: dict[str, str] = {}
     chosen: dict[str, list[str]] = {split: [] for split in SPLITS}

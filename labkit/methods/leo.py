@@ -140,7 +140,7 @@ class LEO(Method):
         e, n, k = shots.shape[:3]
         there = shots.new_ones(e, n, k) if mask is None else mask.to(shots)
         if self.training and normals is None:
-            normals = self.normals(shots, self.latents, self.steps)
+            normals = Normals(*(drawn.to(shots) for drawn in self.normals(shots, self.latents, self.steps)))
         mean, deviation = self.encode(self.drops[0](shots), there)
         start = z = mean if normals is None else mean + deviation * normals.latents
         divergence = mean.new_zeros(()) if normals is None else _divergence(z, deviation, normals.latents)

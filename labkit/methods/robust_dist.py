@@ -128,13 +128,7 @@ class RobustDist(Method):
             return Losses(ensemble + auxiliary, few_shot, auxiliary, scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-        """Of base images [B, 3, H, W]: the ensemble's loss and the student's.
-
-        Raises:
-            ValueError: label smoothing, which neither loss has.
-        """
-        if label_smoothing:
-            raise ValueError(f"the losses of Robust dist++ have no label smoothing, got {label_smoothing:g}")
+        """Of base images [B, 3, H, W]: the ensemble's loss and the student's."""
         maps = self._all_maps(images)
         with torch.autocast(images.device.type, enabled=False):
             ensemble, auxiliary, logits = self.losses_of(maps, base_labels, label_smoothing)
@@ -214,8 +208,9 @@ class _Active(Noise):
 
 def _maps(network: nn.Module, images: Tensor) -> Tensor:
     """What `Method.embed` does, with any network."""
+    dtype = next(network.parameters()).dtype
     flat = images.flatten(0, -4).contiguous(memory_format=torch.channels_last)
-    features: Tensor = network(flat)
+    features: Tensor = network(flat.to(dtype))
     if features.dtype in (torch.bfloat16, torch.float16):
         features = features.float()
     return features.view(*images.shape[:-3], *features.shape[-3:])

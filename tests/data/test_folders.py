@@ -73,7 +73,7 @@ def test_a_table(ten: Path) -> None:
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, -0.1), (1, 1, 1), (float("nan"), 0.5, 0.5)])
 def test_bad_shares(ten: Path, shares: Any) -> None:
-    with pytest.raises(ValueError, match="shares must be three numbers from 0 that add up to 1"):
+    with pytest.raises(ValueError, match=r"three numbers from 0 that add up to 1|a share must be a finite"):
         load(ten, shares=shares)
 
 

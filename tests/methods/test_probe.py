@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -91,7 +93,14 @@ def test_parts_keep_their_mode() -> None:
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("double", ["model", "default"])
 def test_double_precision(method: str, double: str) -> None:
-    own = {"dmf": {"groups": 4}, "can": {"cells": 9}}.get(method, {})
+    own: dict[str, Any] = {
+        "dmf": {"groups": 4},
+        "can": {"cells": 9},
+        "maml": {"cells": 9},
+        "snail": {"way": 5, "shot": 2},
+        "wdae": {"novel": 2},
+        "dynamic_fewshot": {"novel": 2},
+    }.get(method, {})
     model = METHODS[method]("conv4", backbone_options={"width": 8}, classes=5, **own)
     support, query = torch.randn(1, 5, 2, 3, 24, 24), torch.randn(1, 5, 3, 24, 24)
     labels = torch.tensor([[0, 1, 2, 3, 4]])

@@ -143,7 +143,7 @@ def test_the_lab_listens_here_only_and_asks_for_its_token(tmp_path: Path) -> Non
     program, *options = shlex.split(next(line for line in shown.stdout.splitlines() if line.startswith(".venv/bin/")))
     command = [Path(program).name, *options]
     (tmp_path / "notebooks").mkdir()
-    write_notebook(tmp_path / "notebooks" / "08_explorer.ipynb", "print('seen by ' + 'its owner')")
+    write_notebook(tmp_path / "notebooks" / "00_start.ipynb", "print('seen by ' + 'its owner')")
     at = f"http://127.0.0.1:{(port := free_port())}"
     with server([*command, "--no-browser", f"--port={port}"], f"{at}/login", tmp_path):
         deadline = time.monotonic() + 60

@@ -60,7 +60,7 @@ def test_integers_of_numpy_are_integers():
 def test_a_system_without_posix_fallocate_renders_the_same(monkeypatch, own_cache):
     pixels = np.array(load(1).pixels)
     shutil.rmtree(own_cache)
-    monkeypatch.delattr(glyphs.os, "posix_fallocate")
+    monkeypatch.delattr("os.posix_fallocate")
     np.testing.assert_array_equal(load(1).pixels, pixels)
 
 
