@@ -160,7 +160,7 @@ class _Gaussian(Noise):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.deviation == 0:
             return x
-        return F.normalize(x + self.deviation * self.draw_normal(x, *x.shape[1:]), dim=-1)
+        return F.normalize(x + self.deviation * self.draw_normal(x, *x.shape[1:]).to(x), dim=-1)
 
 
 def _per_feature(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
