@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.backbones import make_backbone
-from labkit.methods.probe import channels_of, check_maps, stride_of
+from labkit.methods.probe import channels_of, maps_of, stride_of
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,7 @@ class Method(nn.Module):
             ValueError: the backbone gives something else than feature maps of `channels` channels.
             TypeError: its weights are in half precision.
         """
-        lead = images.shape[:-3]
-        dtype = weights_dtype(self)
-        flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(flat if dtype is None else flat.to(dtype))
-        check_maps(features, flat, self.channels)
-        if features.dtype in (torch.bfloat16, torch.float16):
-            features = features.float()
-        if dtype is not None:
-            features = features.to(dtype)
-        return features.view(*lead, *features.shape[-3:])
+        return maps_of(self.backbone, images, self.channels, weights_dtype(self))
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Similarity of every query to every class: features [E, N, K, c, h, w], [E, Q, c, h, w] to [E, Q, N]."""

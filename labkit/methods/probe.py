@@ -118,3 +118,15 @@ def _shape(backbone: nn.Module, size: int, channels: int) -> tuple[int, ...]:
     if not isinstance(out, Tensor):
         raise TypeError(f"it gives a {type(out).__name__} and no tensor")
     return tuple(out.shape)
+
+
+def maps_of(backbone: nn.Module, images: Tensor, channels: int, dtype: torch.dtype | None) -> Tensor:
+    """What a backbone, computing in `dtype`, makes of images [..., 3, H, W]; see `Method.embed`."""
+    flat = images.reshape(-1, *images.shape[-3:]).contiguous(memory_format=torch.channels_last)
+    features: Tensor = backbone(flat if dtype is None else flat.to(dtype))
+    check_maps(features, flat, channels)
+    if features.dtype in (torch.bfloat16, torch.float16):
+        features = features.float()
+    if dtype is not None:
+        features = features.to(dtype)
+    return features.view(*images.shape[:-3], *features.shape[-3:])

@@ -27,6 +27,7 @@ Authors' training (miniImageNet, ResNet-18, 20 members):
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -34,9 +35,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Losses, Method, weights_dtype
 from labkit.methods.base_and_novel import base_classes, over_shots
 from labkit.methods.noise import Noise
+from labkit.methods.probe import maps_of
 
 
 class RobustDist(Method):
@@ -97,7 +99,7 @@ class RobustDist(Method):
         """Maps [..., c, h, w] of the student, or [..., H c, h, w] of all members; see `Method.embed`."""
         if self.read == "student":
             return super().embed(images)
-        return torch.cat([_maps(network, images) for network in self.networks], dim=-3)
+        return torch.cat(self._maps(self.networks, images), dim=-3)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Logarithms of the mean of the networks' probabilities; see `Method.score`."""
@@ -136,7 +138,11 @@ class RobustDist(Method):
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
         """Maps [..., c, h, w] of every member, and last those of the student."""
-        return [_maps(network, images) for network in [*self.networks, self.backbone]]
+        return self._maps([*self.networks, self.backbone], images)
+
+    def _maps(self, networks: Iterable[nn.Module], images: Tensor) -> list[Tensor]:
+        dtype = weights_dtype(self)
+        return [maps_of(network, images, self.channels, dtype) for network in networks]
 
     def losses_of(
         self, maps: list[Tensor], base_labels: Tensor, label_smoothing: float = 0.0
@@ -204,16 +210,6 @@ class _Active(Noise):
         if not self.training:
             return torch.ones(*labels.shape, self.members, device=labels.device)
         return (self.draw(labels, *labels.shape[1:], self.members) < self.probability).float()
-
-
-def _maps(network: nn.Module, images: Tensor) -> Tensor:
-    """What `Method.embed` does, with any network."""
-    dtype = next(network.parameters()).dtype
-    flat = images.flatten(0, -4).contiguous(memory_format=torch.channels_last)
-    features: Tensor = network(flat.to(dtype))
-    if features.dtype in (torch.bfloat16, torch.float16):
-        features = features.float()
-    return features.view(*images.shape[:-3], *features.shape[-3:])
 
 
 def _one_of(name: str, given: str, *allowed: str) -> None:

@@ -42,9 +42,8 @@ def test_nothing_else_is(serving: int, path: str) -> None:
 
 
 def test_make_app_has_the_page_within_ten_seconds_and_listens_here_only() -> None:
-    shown = subprocess.run(
-        ["make", "-n", "-o", ".venv/.ready", "VENV=.venv", "app"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    asked = ["make", "-n", "--no-print-directory", "-o", ".venv/.ready", "VENV=.venv", "app"]  # also inside `make test`
+    shown = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT, check=True)
     program, *options = shlex.split(shown.stdout.splitlines()[-1])
     assert program == ".venv/bin/python"
     began = time.monotonic()
