@@ -8,23 +8,23 @@ depends on the other queries. The published numbers were made so (`statistics`).
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, pooled_global_loss
 
 SMALLEST = 10  # cells a side that two unpadded blocks can take
 
-# The authors' training, in the fields of a phase. Their encoder is a Conv4 that pools twice, for maps of 19 x 19.
-# They clip the gradients of encoder and module each by itself.
+# Their encoder is a Conv4 that pools twice, for maps of 19 x 19. They clip the gradients of encoder and module each by
+# itself; a phase limits both together.
 _EPISODES = {"steps": 500_000, "size": 1, "way": 5, "optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
 _HALVED = {"schedule": "steps", "decay": 0.5, "milestones": (100_000, 200_000, 300_000, 400_000), "clip": 0.5}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    1: (_EPISODES | _HALVED | {"shot": 1, "query": 15},),
-    5: (_EPISODES | _HALVED | {"shot": 5, "query": 10},),
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | _HALVED | {"shot": shot, "query": query}]) for shot, query in ((1, 15), (5, 10))
 }
 
 
@@ -43,6 +43,7 @@ class RelationNet(Method):
     """
 
     auxiliary_name = "global classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     width: int = 64
     hidden: int = 8
     statistics: Literal["batch", "running"] = "batch"

@@ -6,24 +6,32 @@ convolutions and causal attention read it (its section 3), and what stands at th
 The authors released no code. The numbers this file is tested on come from an unofficial port, which takes the softmax
 of its attention over the positions that ask; `softmax="queries"` is that form. The paper's, and the default, goes over
 the positions that are looked at. The port's results on miniImageNet were never reported.
-
-Training, of the port: by `loss`, from scratch, with a network of its own in front of it (384 numbers, dropout 0.9); way
-and shots as in the test, 1 query an episode, 32 episodes a step; Adam at the constant rate 1e-4, no weight decay, no
-label smoothing. The paper trains its own residual network with it, end to end.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method
 from labkit.methods.noise import Noise, uniform
+
+# The port's training, from scratch, with a network of its own in front (384 numbers, dropout 0.9); the paper trains its
+# own residual network with it, end to end. The port has one query in each of its 32 episodes a step, here every class
+# has one.
+_EPISODES = {"steps": 50_000, "size": 32, "way": 5, "query": 1, "schedule": "constant"}
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | _ADAM | {"shot": shot}], {"way": 5, "shot": shot}, filled_in="the length")
+    for shot in (1, 5)
+}
 
 
 class SNAIL(Method):
@@ -43,6 +51,7 @@ class SNAIL(Method):
         ValueError: an episode of another way or shot, classes with unequal numbers of shots, or unknown names.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     way: int = 5
     shot: int = 1
     keys: Sequence[int] = (64, 256, 512)

@@ -149,7 +149,7 @@ BESIDE_QUICK: dict[str, dict[str, Any]] = {
     "quick-match": {"start": "match"},
 }
 
-# As the shipped network was trained: with the sum that the paper's Eq. 2 reads as, and without batch normalisation in the
+# As the shipped network was trained: with the sum that Eq. 2 reads as, and without batch normalisation in the
 # fusion network. The authors' code differs, and CAN's defaults are the code's.
 QUICK_CAN = {"cells": 25, "fuse": "sum", "fusion_norm": False}
 
