@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,21 @@ class SNAIL(Method):
         out: Tensor = self.layers(torch.cat([known, F.pad(query, (0, self.way)).unsqueeze(1)], dim=1))
         return out
 
+    def last_answers(self, support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        """`answers` at the last place, of queries [E, Q, c] each after its episode's supports [E, T - 1, c]: [E, Q, N].
+
+        No place looks ahead, so that what stands at the supports is the same for all queries, and is computed once an
+        episode. With the softmax of the port it is not: there the last place has a share in the columns of all.
+        """
+        x = torch.cat([support, F.one_hot(labels, self.way).to(support.dtype)], dim=-1)
+        last = F.pad(query, (0, self.way))
+        *layers, read = self.layers
+        for layer in layers:
+            grown = layer(x)
+            x, last = grown, cast("Attention | TemporalConvolution", layer).after(x, grown, last)
+        out: Tensor = read(last)
+        return out
+
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """See `Method.score`."""
         e, n, k = support.shape[:3]
@@ -105,8 +120,10 @@ class SNAIL(Method):
                 places = uniform(torch.zeros(1, dtype=torch.int32, device=support.device), n * k).expand(e, -1)
             order = places.argsort(-1)  # [E, N K]
             s, q = support.mean((-2, -1)).flatten(1, 2), query.mean((-2, -1))
-            s = s.gather(1, order.unsqueeze(-1).expand_as(s)).repeat_interleave(q.shape[1], 0)
-            labels = (order // k).repeat_interleave(q.shape[1], 0)
+            s, labels = s.gather(1, order.unsqueeze(-1).expand_as(s)), order // k
+            if self.softmax == "keys":
+                return self.last_answers(s, labels, q)
+            s, labels = s.repeat_interleave(q.shape[1], 0), labels.repeat_interleave(q.shape[1], 0)
             return self.answers(s, labels, q.flatten(0, 1))[:, -1].view(e, -1, n)
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
@@ -131,6 +148,16 @@ class Attention(nn.Module):
         weights = logits.masked_fill(later, float("-inf")).softmax(self.axis)
         return torch.cat([x, weights @ self.to_value(x)], dim=-1)
 
+    def after(self, x: Tensor, grown: Tensor, last: Tensor) -> Tensor:
+        """`forward` at a last place after x [E, T - 1, width], for each of [E, Q, width] that may stand there.
+
+        `grown` is what it makes of x.
+        """
+        asks, scale = self.to_query(last), self.to_key.out_features**0.5
+        before, own = asks @ self.to_key(x).mT, (asks * self.to_key(last)).sum(-1, keepdim=True)
+        of_before, of_own = (torch.cat([before, own], dim=-1) / scale).softmax(-1).split([x.shape[1], 1], dim=-1)
+        return torch.cat([last, of_before @ self.to_value(x) + of_own * self.to_value(last)], dim=-1)
+
 
 class TemporalConvolution(nn.Module):
     """Dense blocks of growing dilation: each appends gated features of two places (its dense and TC blocks)."""
@@ -151,3 +178,18 @@ class TemporalConvolution(nn.Module):
             past = F.pad(x, (dilation, 0))  # zeros before the start
             x = torch.cat([x, to_filter(past).tanh() * to_gate(past).sigmoid()], dim=1)
         return x.mT
+
+    def after(self, x: Tensor, grown: Tensor, last: Tensor) -> Tensor:
+        """See `Attention.after`."""
+        for dilation, to_filter, to_gate in zip(self.dilations, self.filter, self.gate, strict=True):
+            width = last.shape[-1]
+            past = grown[:, -dilation, None, :width] if dilation <= x.shape[1] else x.new_zeros(len(x), 1, width)
+            filtered, gate = (_at(cast(nn.Conv1d, part), past, last) for part in (to_filter, to_gate))
+            last = torch.cat([last, filtered.tanh() * gate.sigmoid()], dim=-1)
+        return last
+
+
+def _at(convolution: nn.Conv1d, past: Tensor, now: Tensor) -> Tensor:
+    """A convolution of two places, at one: [E, 1, width], [E, Q, width] to [E, Q, filters]."""
+    before, own = convolution.weight.unbind(-1)
+    return F.linear(now, own, convolution.bias) + F.linear(past, before)
