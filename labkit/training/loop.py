@@ -8,9 +8,6 @@ On several machines, the same command on each, with one address that all can rea
 
 from __future__ import annotations
 
-import inspect
-import itertools
-import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,9 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from labkit.common import checks
@@ -30,18 +25,14 @@ from labkit.common.files import exclusive
 from labkit.common.interrupts import deferred_interrupt
 from labkit.data import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation.feature_set import FeatureSet
-from labkit.methods.base import Losses, Method
-from labkit.methods.noise import set_keys
+from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.models.registry import METHODS
-from labkit.training.distributed import entered_first, joined, launch, leads, replicated, under_torchrun, wait, world
-from labkit.training.feeds import EpisodeFeed, Feed, PictureFeed
+from labkit.training.distributed import entered_first, joined, launch, leads, under_torchrun, wait, world
 from labkit.training.logbook import Log
-from labkit.training.optimisers import clip, set_rate
-from labkit.training.phases import rate_at
 from labkit.training.run import GROUP, Run
 from labkit.training.settings import Experiment
+from labkit.training.step import Step
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.pt")
 
@@ -107,8 +98,7 @@ def train(
         device: where; with several, of which kind.
         devices: how many of this machine share the episodes of a step; see `labkit.training.distributed`.
         nodes: how many machines do; with more than one, torchrun starts ``python -m labkit train`` on each.
-        compiler: backend of torch.compile for the forward and backward pass, or None; ``"auto"`` is ``"inductor"`` on
-            a GPU and None on a CPU, where compiling gains nothing.
+        compiler: of `labkit.training.step.Step`.
         until: stop after this step, to be continued; the schedule stays that of all `experiment.steps`.
         log: called as ``log(step, {"loss": ...})`` with every line of metrics as it is written; what several processes
             that this call starts have written, once they have ended. A step may come again after a resumption.
@@ -188,7 +178,7 @@ def _phase(
     """From wherever the run is in its phase to the end of it, or to step `last`."""
     run.enter_if_over()
     phase, end = run.stretch.phase, run.stretch.end
-    objective, feed = _prepared(run, base, compiler)
+    step = Step(run, base, compiler)
     with tqdm(
         total=(min(last, end) - run.stretch.start) * phase.size,
         initial=run.done * phase.size,
@@ -198,7 +188,7 @@ def _phase(
         mininterval=1.0,
     ) as bar:
         while run.step < min(last, end):
-            run.totals += _step(run, objective, feed)
+            run.totals += step()
             bar.update(phase.size)
             finished = run.step == end
             if run.done % GROUP == 0 or finished:
@@ -214,86 +204,3 @@ def _phase(
                     f"interrupted after step {run.step} of {run.experiment.steps}, which is saved in {run.folder}: "
                     "the same call goes on from there, to the same bits"
                 )
-
-
-def _prepared(run: Run, base: ImageSet, compiler: str | None) -> tuple[nn.Module, Feed]:
-    """What a step needs besides the run: the loss to follow, replicated and compiled, and what it takes, on the device.
-
-    Raises:
-        ValueError: the method's loss takes no label smoothing, and the phase wants some.
-    """
-    e, phase, device = run.experiment, run.stretch.phase, run.device
-    augment = None if isinstance(base, FeatureSet) else phase.augment or e.augment
-    feed: Feed
-    if phase.batch == "pictures":
-        feed = PictureFeed(base, run.seed, device, augment)
-    else:
-        sizes = phase.way or e.way, phase.shot or e.shot, phase.query or e.query
-        feed = EpisodeFeed(EpisodeSampler(base, *sizes, run.seed, device=device, augment=augment))
-    loss = getattr(run.model, feed.loss)
-    if phase.label_smoothing:
-        if "label_smoothing" not in inspect.signature(loss).parameters:
-            raise ValueError(f"{type(run.model).__name__}.{feed.loss} takes no label_smoothing")
-        loss = partial(loss, label_smoothing=phase.label_smoothing)
-    objective = replicated(_Objective(run.model, loss), device)
-    if compiler == "auto":
-        compiler = "inductor" if device.type == "cuda" else None
-    if compiler is not None:
-        objective.compile(backend=compiler, dynamic=False)
-    return objective, feed
-
-
-def timed_steps(
-    experiment: Experiment, base: ImageSet, device: torch.device | str, count: int, warm_up: int
-) -> list[float]:
-    """Seconds of a step of the first phase, for every `GROUP` of `count` steps, after `warm_up` that do not count."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = build_model(experiment, len(base.class_names), 0)
-        run = Run(experiment, model, base, 0, torch.device(device), Path(folder))
-        objective, feed = _prepared(run, base, "auto")
-        times = []
-        for i in range(warm_up + count):
-            if i >= warm_up and (i - warm_up) % GROUP == 0:
-                float(run.totals[0])  # waits for a GPU, as the loop does when it writes a line of metrics
-                times.append(time.perf_counter())
-            run.totals += _step(run, objective, feed)
-        float(run.totals[0])
-        times.append(time.perf_counter())
-    return [(after - before) / GROUP for before, after in itertools.pairwise(times)]
-
-
-class _Objective(nn.Module):
-    """The loss of a model as a module's forward pass, which is what is compiled and replicated."""
-
-    def __init__(self, model: Method, loss: Any) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, *batch: Tensor) -> Losses:
-        losses: Losses = self.loss(*batch)
-        return losses
-
-
-def _step(run: Run, objective: nn.Module, feed: Feed) -> Tensor:
-    """One optimiser step; loss, its two parts and accuracy in percent of this process's part, on the device.
-
-    Nothing here makes the host wait for a GPU.
-    """
-    phase = run.stretch.phase
-    # A stranger's layers draw from the global generator: seeded anew at every step, a resumed run draws the same.
-    torch.manual_seed(int(np.random.SeedSequence((run.seed, run.step, 3)).generate_state(1, np.uint64)[0] >> 1))
-    set_rate(run.optimiser, rate_at(run.done, phase))
-    batch = feed.batch(run.own(run.step))
-    set_keys(run.model, batch.keys)
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.experiment.bfloat16):
-        losses: Losses = objective(*batch.inputs)
-    run.optimiser.zero_grad()
-    losses.total.backward()
-    run.watch.note(run.step + 1, losses.total, losses.scores)
-    if run.device.type == "cpu":
-        run.check()  # before the weights change; elsewhere with the step-group, where it makes nobody wait
-    clip(run.model, phase)
-    run.optimiser.step()
-    run.step += 1
-    hits = (losses.scores.argmax(-1) == batch.labels).float().mean()
-    return torch.stack([losses.total, losses.few_shot, losses.auxiliary, 100 * hits]).detach()

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from labkit.studies.gpu.checks import CHECKS
+from labkit.training.loop import build_model
+from labkit.training.step import GRAPHS, trial
+from tests.helpers.tiny import BASE, TINY
 
 pytestmark = [
     pytest.mark.gpu,
@@ -14,3 +17,12 @@ pytestmark = [
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_gpu_agrees_with_the_processor(name: str) -> None:
     CHECKS[name]("cuda")
+
+
+@pytest.mark.parametrize("compiler", ["inductor", GRAPHS])
+def test_a_compiled_step_is_the_same_step(compiler: str) -> None:
+    losses = {}
+    for name in (None, compiler):
+        with trial(build_model(TINY, 6, 0), TINY, BASE, "cuda", name) as step:
+            losses[name] = torch.stack([step()[:3] for _ in range(6)])
+    torch.testing.assert_close(losses[compiler], losses[None], atol=2e-4, rtol=2e-3)

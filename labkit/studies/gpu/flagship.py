@@ -26,10 +26,11 @@ from labkit.models.checkpoints import load_model
 from labkit.studies.gpu.estimate import BANDWIDTH, REACHED, parts_of_a_step
 from labkit.studies.gpu.parts import save_parts
 from labkit.studies.gpu.works import PUBLISHED
-from labkit.training.loop import build_model, timed_steps, train
-from labkit.training.phases import Phase
+from labkit.training.authors import shortened
+from labkit.training.loop import build_model, train
 from labkit.training.run import GROUP
 from labkit.training.settings import Experiment
+from labkit.training.step import seconds_of_steps, trial
 
 VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validation classes
 SAVED_EVERY = 60.0  # seconds
@@ -47,6 +48,7 @@ class Schedule:
         steps, of: how many are done, and how many the setting asks for.
         step, validation, test, preparation: seconds of one step, of one validation, of the test on the novel classes,
             and of compiling once more.
+        compiler: of `labkit.training.step.Step`.
     """
 
     steps: int
@@ -55,6 +57,7 @@ class Schedule:
     validation: float
     test: float
     preparation: float
+    compiler: str | None = "auto"
 
     @property
     def seconds(self) -> float:
@@ -63,18 +66,14 @@ class Schedule:
 
     def applied_to(self, e: Experiment) -> Experiment:
         """The experiment with this many steps, its warm-up shortened in proportion."""
-        phase = Phase(
-            self.steps,
-            size=e.batch,
-            warmup=round(e.warmup * self.steps / e.steps),
-            learning_rate=e.learning_rate,
-            momentum=e.momentum,
-            weight_decay=e.weight_decay,
-            clip=e.clip,
-            validate_every=max(1, math.ceil(self.steps / VALIDATIONS)),
-            save_every=max(1, round(SAVED_EVERY / self.step)),
-        )
-        return replace(e, steps=self.steps, phases=(phase,))
+        save_every = max(1, round(SAVED_EVERY / self.step))
+        if e.phases:
+            phases = shortened(e.phases, self.steps / e.steps)
+        else:
+            warmup, validate = round(e.warmup * self.steps / e.steps), max(1, math.ceil(self.steps / VALIDATIONS))
+            phases = (replace(e.plan[0], steps=self.steps, warmup=warmup, validate_every=validate),)
+        phases = tuple(replace(phase, save_every=save_every) for phase in phases)
+        return replace(e, steps=sum(phase.steps for phase in phases), phases=phases)
 
     def __str__(self) -> str:
         return (
@@ -93,19 +92,21 @@ def fitting(
 
 
 def measure(
-    e: Experiment, pictures: tuple[ImageSet, ...], device: str, seconds_left: float, episodes: int, count: int
+    e: Experiment,
+    pictures: tuple[ImageSet, ...],
+    device: str,
+    seconds_left: float,
+    episodes: int,
+    count: int,
+    compiler: str | None = "auto",
 ) -> Schedule | None:
     """Time the parts of a training on untrained weights, and fix its schedule; see `fitting`."""
     base, validation, novel = pictures
     started = time.perf_counter()
-    times = timed_steps(e, base, device, count=count, warm_up=GROUP)
-    step = statistics.median(times)
-    preparation = max(0.0, time.perf_counter() - started - (count + GROUP) * step)
+    step, preparation = _step(e, base, device, compiler, count)
     if preparation > SLOW:  # the first compilation; of the next, which finds much of it on the disk, the training waits
         torch.compiler.reset()
-        again = time.perf_counter()
-        timed_steps(e, base, device, count=GROUP, warm_up=GROUP)
-        preparation = time.perf_counter() - again
+        preparation = _step(e, base, device, compiler, GROUP)[1]
     made: Any = build_model(e, len(base.class_names), 0)
     model = made.to(device, memory_format=torch.channels_last).eval()
     model.preprocessing = Preprocessing.of(base)
@@ -114,7 +115,19 @@ def measure(
         before = time.perf_counter()
         evaluate(model, images, e.way, e.shot, e.test_query, number, bfloat16=True)
         taken.append(time.perf_counter() - before)
-    return fitting(e.steps, step, taken[0], taken[1], preparation, seconds_left - (time.perf_counter() - started))
+    found = fitting(e.steps, step, taken[0], taken[1], preparation, seconds_left - (time.perf_counter() - started))
+    return None if found is None else replace(found, compiler=compiler)
+
+
+def _step(e: Experiment, base: ImageSet, device: str, compiler: str | None, count: int) -> tuple[float, float]:
+    """Seconds of a step, the mean over phases, and of all that comes before the first ones."""
+    started, of_all, timed = time.perf_counter(), 0.0, 0.0
+    for phase in e.plan:
+        alone = replace(e, phases=(phase,), steps=phase.steps)
+        with trial(build_model(e, len(base.class_names), 0), alone, base, device, compiler) as steps:
+            step = statistics.median(seconds_of_steps(steps, count, GROUP))
+        of_all, timed = of_all + phase.steps * step, timed + (count + GROUP) * step
+    return of_all / e.steps, max(0.0, time.perf_counter() - started - timed)
 
 
 def flagship(
@@ -128,6 +141,7 @@ def flagship(
     seed: int = 0,
     episodes: int = 2000,
     count: int = 4 * GROUP,
+    compiler: str | None = "auto",
 ) -> dict[str, Any] | None:
     """Train, test and write ``<name>.json`` and the weights; goes on where an earlier call was cut off.
 
@@ -143,6 +157,7 @@ def flagship(
         seed: of the training.
         episodes: of the test on the novel classes.
         count: steps that are timed.
+        compiler: of `labkit.training.step.Step`, where the schedule is not fixed yet.
 
     Returns:
         what the file says, or None where the time did not suffice: the training, if it began, is saved.
@@ -152,7 +167,7 @@ def flagship(
     if plan.exists():
         schedule: Schedule | None = Schedule(**json.loads(plan.read_text()))
     else:
-        schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count)
+        schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count, compiler)
         if schedule is None:
             print(f"{name}: the time left does not suffice; another call begins it", flush=True)
             return None
@@ -176,7 +191,15 @@ def flagship(
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores interrupts
     try:
         trained = train(
-            schedule.applied_to(e), base, validation, folder / name, seed=seed, device=device, log=watch, progress=False
+            schedule.applied_to(e),
+            base,
+            validation,
+            folder / name,
+            seed=seed,
+            device=device,
+            compiler=schedule.compiler,
+            log=watch,
+            progress=False,
         )
     except KeyboardInterrupt as interrupt:
         if time.monotonic() <= stop_at:  # somebody else's

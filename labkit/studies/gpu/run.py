@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from labkit.data.imageset import ImageSet
 from labkit.studies.gpu import estimate
 from labkit.studies.gpu.checks import run_checks
 from labkit.studies.gpu.flagship import flagship
+from labkit.studies.gpu.step_time import compilers, profiled
 from labkit.studies.gpu.works import SpeedSetting, tiny, tiny_pictures, works
 from labkit.studies.speed.measure import PARTS
 from labkit.studies.speed.setting import Setting
 from labkit.training.settings import Experiment
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
-SPEED_PARTS = ("product", "step", "head", "test", "growth", "memory", "largest")  # those that need no shipped model
-WITHOUT_PICTURES = ("product", "head", "growth", "memory", "largest")
+# Those that need no shipped model; what the flagship's schedule depends on comes first.
+SPEED_PARTS = ("product", "compilers", "profile", "step", "head", "test", "growth", "memory", "largest")
+WITHOUT_PICTURES = ("head", "growth", "memory", "largest")
 LEAST_SECONDS = 60.0  # a training is not begun with less
 EPISODES = 2000
 SPLITS = ("train", "val", "test")
@@ -79,7 +81,9 @@ def run(
     print(f"checks: {len(done) - len(failed)} passed, {len(failed)} failed {failed or ''}", flush=True)
     pictures = loading.result()
     pool.shutdown()
-    speed_table(folder / "speed.json", pictures, device, time.monotonic() + min(SPEED_SECONDS, seconds / 4), small)
+    speed_until = time.monotonic() + min(SPEED_SECONDS, seconds / 4)
+    speed = speed_table(folder / "speed.json", pictures, device, speed_until, small, first)
+    compiler = speed.get("compilers", {}).get("fastest") or "auto"
     finished: dict[str, Any] = {}
     suffix = f"-seed{seed}" if seed else ""
     for name in names or settings:
@@ -87,7 +91,8 @@ def run(
         if not file.exists() and (small or end - time.monotonic() > LEAST_SECONDS):
             options: dict[str, Any] = {"episodes": 8, "count": 25} if small else {"episodes": EPISODES}
             with memory_explained("batch or query of labkit.studies.gpu.works"):
-                flagship(f"{name}{suffix}", settings[name], pictures, folder, device, end, seed=seed, **options)
+                training = f"{name}{suffix}", settings[name], pictures, folder, device, end
+                flagship(*training, seed=seed, compiler=compiler, **options)
         if not file.exists():
             break
         finished[name] = _read(file)
@@ -95,22 +100,26 @@ def run(
 
 
 def speed_table(
-    file: Path, pictures: tuple[ImageSet, ...], device: str, deadline: float, small: bool
+    file: Path, pictures: tuple[ImageSet, ...], device: str, deadline: float, small: bool, first: Experiment
 ) -> dict[str, Any]:
     """The literal form against the lab's, a part at a time while there is time; parts that fail say why."""
     sizes: dict[str, Any] = {}
     if small:
         sizes = SMALL_SPEED | {"literal_episodes": 1, "runs": 1, "growth": 20}
     plain = Setting(**sizes, device=device)
-    loaded = SpeedSetting(**sizes, device=device, pictures=pictures)
-    parts = PARTS | {"product": product}
+    loaded = SpeedSetting(**sizes, device=device, pictures=pictures, experiment=first)
+    own: dict[str, Callable[[], dict[str, Any]]] = {
+        "product": lambda: product(plain),
+        "compilers": lambda: compilers(loaded),
+        "profile": lambda: profiled(loaded),
+    }
     done = _read(file)
     for part in (p for p in SPEED_PARTS if p not in done):
         if time.monotonic() > deadline or (small and part in ("growth", "memory", "largest")):
             continue
         started = time.perf_counter()
         try:
-            found = parts[part](plain if part in WITHOUT_PICTURES else loaded)
+            found = own[part]() if part in own else PARTS[part](plain if part in WITHOUT_PICTURES else loaded)
         except Exception as error:  # a number that is missing must not cost the training that comes next
             found = {"error": f"{type(error).__name__}: {f'{error}':.500}"}
         done[part] = found | {"made": about(device), "took": round(time.perf_counter() - started, 2)}

@@ -1,19 +1,21 @@
 """What is trained on a GPU, in this order: the paper's setting first, then what the paper compares it with.
 
-Every training has the released code's choices, which made the paper's numbers: RK4, ReLU, the border, raw dot products
-and the global classifier on the backbone's maps.
+Every training of DMF has the released code's choices, which made the paper's numbers: RK4, ReLU, the border, raw dot
+products and the global classifier on the backbone's maps. The other systems of Table 1 come last, each in its authors'
+training where that is known, as many image passes long as DMF's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from labkit.data.imageset import ImageSet
 from labkit.studies.speed.setting import Setting
-from labkit.studies.tables.cells import TABLE2
+from labkit.studies.tables.cells import TABLE1, TABLE2, applied
+from labkit.training.authors import shortened
 from labkit.training.settings import Experiment, experiment
 
 RELEASED: dict[str, Any] = {"preset": "released", "choices": {"alignment": "rk4", "score_scale": 1.0}, "bfloat16": True}
@@ -40,14 +42,18 @@ def works() -> dict[str, Experiment]:
         changed = replace(one, **changes)
         if changed not in found.values():
             found[f"mini-1shot-{cell.factor}-{cell.value}".replace("_", "-")] = changed
+    rivals = {cell.factor: cell for cell in reversed(TABLE1) if "method" in cell.changes and cell.factor != "CAN"}
+    for cell in reversed(rivals.values()):  # of each system the first setting
+        found[f"mini-1shot-{cell.changes['method']}".replace("_", "-")] = applied(cell, one)
     return {name: replace(e, name=f"gpu {name}") for name, e in found.items()}
 
 
 @dataclass(frozen=True)
 class SpeedSetting(Setting):
-    """The speed table's setting on pictures that are loaded already."""
+    """The speed table's setting on pictures that are loaded already, and the training whose step is measured."""
 
     pictures: tuple[ImageSet, ...] = ()
+    experiment: Experiment = field(default_factory=lambda: works()["mini-1shot"])
 
     def images(self, split: str) -> ImageSet:
         """One of the three."""
@@ -58,10 +64,12 @@ def tiny(name: str, e: Experiment) -> Experiment:
     """The same training with sizes for a rehearsal of seconds on a processor."""
     small: dict[str, Any] = {"size": 24, "way": 3, "query": 2, "test_query": 3, "batch": 2, "validation_episodes": 6}
     choices = e.choices | ({"cells": 9, "reduction": 2} if e.method == "can" else {})
-    options = e.backbone_options | {"width": 0.05}
-    return replace(
-        e, **small, backbone_options=options, choices=choices, groups=4, steps=30, warmup=4, learning_rate=0.02
-    )
+    small |= {"groups": 4, "choices": choices, "backbone_options": e.backbone_options | {"width": 0.05}}
+    if e.phases:
+        share = 30 / e.steps
+        phases = tuple(replace(p, size=2, way=None, shot=None, query=None) for p in shortened(e.phases, share))
+        return replace(e, **small, phases=phases, steps=sum(phase.steps for phase in phases))
+    return replace(e, **small, steps=30, warmup=4, learning_rate=0.02)
 
 
 def tiny_pictures(split: str, size: int = 24, classes: int = 6, per_class: int = 12) -> ImageSet:

@@ -19,8 +19,9 @@ from labkit.evaluation.protocol import evaluate
 from labkit.models.checkpoints import load_model
 from labkit.studies.speed.literal import LiteralDMF
 from labkit.studies.speed.setting import Setting
-from labkit.training.loop import timed_steps
+from labkit.training.loop import build_model
 from labkit.training.settings import experiment
+from labkit.training.step import seconds_of_steps, trial
 
 MINI = experiment("mini-1shot")
 
@@ -150,7 +151,8 @@ def schedule(setting: Setting) -> dict[str, Any]:
         return {"not_measured": "no GPU was at hand"}
     images = setting.images("train")
     e = experiment("mini-1shot", bfloat16=True)
-    times = timed_steps(e, images, setting.device, count=200, warm_up=30)
+    with trial(build_model(e, len(images.class_names), 0), e, images, setting.device) as steps:
+        times = seconds_of_steps(steps, count=200, warm_up=30)
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     product = alternate({"matmul": lambda: a @ a}, 10, "cuda")["matmul"]
     peak = 2 * 8192**3 / statistics.median(product)

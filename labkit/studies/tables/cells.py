@@ -183,13 +183,17 @@ def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:
         raise ValueError(f"the tables have {sorted(BASE_GROUPS)} shots, got {shot}")
     if dataset not in BASES:
         raise ValueError(f"the tables are measured on {sorted(BASES)}, got {dataset!r}")
-    cell = CELLS[name]
     base = replace(BASES[dataset], name=f"{name}, {shot} shot", shot=shot, groups=BASE_GROUPS[shot])
+    return applied(CELLS[name], base)
+
+
+def applied(cell: Cell, base: Experiment) -> Experiment:
+    """What a cell makes of a base, as many image passes long; of an authors' training that of the base's shots."""
     choices = dict(cell.changes.get("choices", {}))
     if "method" not in cell.changes:  # another method shares none of DMF's choices
         choices = base.choices | choices
     elif cell.training is not None:
-        choices = {**cell.training[shot].options, **choices}
+        choices = {**cell.training[base.shot].options, **choices}
     if cell.changes.get("method") in ("can", "maml"):
         choices["cells"] = (-(-base.size // 8)) ** 2  # of the ResNet-12's map
     options = base.backbone_options | cell.changes.get("backbone_options", {})
@@ -198,7 +202,7 @@ def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:
         share = image_passes(base) / image_passes(e)
         schedule = ((name, getattr(base, name)) for name in ("steps", "warmup", "validate_every"))
         return replace(e, **{name: round(share * n) for name, n in schedule})
-    phases = tuple(Phase(**fields) for fields in cell.training[shot].phases)
+    phases = tuple(Phase(**fields) for fields in cell.training[base.shot].phases)
     phases = tuple(replace(phase, learning_rate=cell.rate * phase.learning_rate) for phase in phases)
     kinds = {phase.batch for phase in phases}
     for kind in kinds:  # each the same share of the image passes, however long the authors stay with it

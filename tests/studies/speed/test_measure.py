@@ -9,8 +9,6 @@ import pytest
 from labkit.studies.speed import measure
 from labkit.studies.speed.head import slopes
 from labkit.studies.speed.setting import Setting
-from labkit.training.loop import timed_steps
-from labkit.training.settings import experiment
 from tests.helpers.toys import toy_images
 
 TOY = Setting(
@@ -48,10 +46,3 @@ def test_slopes_of_powers() -> None:
         for v in (15, 30, 75, 150)
     ]
     assert slopes(points) == {"queries": {"literal": 1.0, "fast": 0.5}}
-
-
-def test_steps_of_the_training_loop_are_timed() -> None:
-    e = experiment("quick", steps=60, way=3, query=2, backbone_options={"width": 0.1}, groups=4)
-    times = timed_steps(e, toy_images(5, 20), "cpu", count=50, warm_up=2)
-    assert len(times) == 2
-    assert min(times) > 0
