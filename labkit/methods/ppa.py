@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
+from labkit.methods.base_and_novel import base_classes, base_classes_of_all
 from labkit.methods.noise import Noise
 
 
@@ -46,7 +47,6 @@ class PPA(Method):
     seen: Tensor
 
     def build(self) -> None:
-        """See `Method.build`."""
         checks.finite("single", self.single, least=0)
         checks.finite("pace", self.pace, above=0)
         c = self.channels
@@ -91,10 +91,10 @@ class PPA(Method):
 
     def _represented(self, of_support: Tensor, of_query: Tensor, labels: Tensor, base_labels: Tensor) -> Tensor:
         """An activation [E, N, c] for each class of an episode, drawn: its first picture's or its mean's."""
-        e, n, k = of_support.shape[:3]
-        of_class = labels.new_zeros(e, n).scatter(1, labels, base_labels)  # which base class is which
+        n, k = of_support.shape[1:3]
+        of_class = base_classes(labels, base_labels, n)
         shots, queries = of_support.mean((-2, -1)), of_query.mean((-2, -1))
-        classes = torch.cat([of_class.repeat_interleave(k, 1), base_labels], 1)
+        classes = base_classes_of_all(labels, base_labels, n, k)
         self._follow(classes, torch.cat([shots.flatten(1, 2), queries], 1))
         one = self.draw.draw(shots, n).unsqueeze(-1) < self.single
         return torch.where(one, shots[:, :, 0], self.means[of_class])

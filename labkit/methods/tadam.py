@@ -17,15 +17,13 @@ Their network: 4 residual blocks of 3 convolutions, 64-128-256-512, max pooling 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
-
-EPSILON = 1e-6  # of the authors' normalisation
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss, unit_length
 
 
 class TADAM(Method):
@@ -53,16 +51,13 @@ class TADAM(Method):
     """
 
     auxiliary_name = "global classification"
-    metric: str = "polynomial"
+    metric: Literal["polynomial", "cosine", "prototypical"] = "polynomial"
     scale: float = 7.5
     conditioned: bool = True
     start: float = 0.0
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.metric not in ("polynomial", "cosine", "prototypical"):
-            raise ValueError(f"metric must be 'polynomial', 'cosine' or 'prototypical', got {self.metric!r}")
         self.global_classifier = nn.Linear(self.channels, self.classes)
         self.films = nn.ModuleList()
         if not self.conditioned:
@@ -113,7 +108,7 @@ class TADAM(Method):
             prototypes = mean_of_shots(support, support_mask).mean((-2, -1)).unsqueeze(1)
             queries = query.mean((-2, -1)).unsqueeze(2)
             if self.metric == "cosine":
-                return -self.scale * (_unit(queries) - _unit(prototypes)).square().sum(-1)
+                return -self.scale * (unit_length(queries) - unit_length(prototypes)).square().sum(-1)
             distance: Tensor = torch.linalg.vector_norm(queries - prototypes, dim=-1)
             return -distance if self.metric == "prototypical" else -self.scale * distance
 
@@ -183,8 +178,3 @@ class Conditioning(nn.Module):
         y = F.silu(second(y) + y)
         out: Tensor = third(y) + y
         return out
-
-
-def _unit(x: Tensor) -> Tensor:
-    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPSILON)
-    return unit

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.backbones import Dropout
-from labkit.methods.base import Losses, Method
-from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, over_shots, roles
+from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, roles
 from labkit.methods.noise import Noise
 
 Neighbours = tuple[Tensor, Tensor]  # which nodes, [E, V, k], and how much of each, [E, V, k]
@@ -59,7 +59,6 @@ class WDAE(Method):
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
         c, hidden = self.channels, 3 * self.channels
         self.base_weights = nn.Parameter((2 / c) ** 0.5 * torch.randn(self.classes, c))
         self.scale = nn.Parameter(torch.tensor(10.0))
@@ -71,7 +70,7 @@ class WDAE(Method):
 
     def nodes(self, support: Tensor, base: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalised weights of [base ; novel] classes: maps [E, N, K, c, h, w], classes [E, B] to [E, B + N, c]."""
-        novel = over_shots(F.normalize(support.mean((-2, -1)), dim=-1), mask)
+        novel = mean_of_shots(F.normalize(support.mean((-2, -1)), dim=-1), mask)
         return F.normalize(torch.cat([self.base_weights[base].detach(), novel], dim=1), dim=-1)
 
     @torch.no_grad()

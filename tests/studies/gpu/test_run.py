@@ -12,9 +12,9 @@ import torch
 
 from labkit.__main__ import main
 from labkit.models.checkpoints import load_model, save_model
+from labkit.models.small import small_model
 from labkit.studies.gpu import flagship as module
 from labkit.studies.gpu import parts
-from labkit.studies.gpu.checks import small_model
 from labkit.studies.gpu.flagship import VALIDATIONS, Schedule, fitting, flagship
 from labkit.studies.gpu.works import tiny, tiny_pictures, works
 from labkit.training.loop import build_model
@@ -28,6 +28,7 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.integration
 def test_the_whole_command_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["gpu", "--device", "cpu", "--tiny", "--seconds", "100", "--out", str(tmp_path), "--works", "mini-1shot"]
     assert main(call) == 0
@@ -52,6 +53,7 @@ def test_the_whole_command_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFi
     assert read(tmp_path / "mini-1shot-can.json")["experiment"]["method"] == "can"
 
 
+@pytest.mark.integration
 def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
