@@ -24,8 +24,7 @@ from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.protocol import evaluate
-from labkit.studies.tables.cells import SYSTEMS, TABLE1, Cell, cells_of_table2, image_passes, setting, trained_as
-from labkit.sweeps.forecast import Cost
+from labkit.studies.tables.cells import SYSTEMS, TABLE1, Cell, cells_of_table2, setting, trained_as
 from labkit.sweeps.kept import Row, all_rows
 from labkit.sweeps.sweep import sweep
 from labkit.training.loop import Trained, train
@@ -41,20 +40,6 @@ def grid(cells: Iterable[Cell], shots: Iterable[int] = (1,), seeds: Iterable[int
     """The runs of some cells, as `run_cell` takes them: shots first, then seeds, then cells."""
     names = [cell.name for cell in cells]
     return [{"cell": name, "shot": k, "seed": s} for k in shots for s in seeds for name in names]
-
-
-def expected(parameters: dict[str, Any]) -> Cost:
-    """What a run will cost, for the forecast: rough, from a few steps of every system on one busy core of an AMD EPYC.
-
-    An image that passes through training takes 4 ms, MAML's 13 with the derivative of its steps; a test episode takes
-    20 ms, 80 with DeepEMD's transports (250 with prototypes to be learned), and 250 or 600 where MAML adapts to it.
-    """
-    e, shot = setting(parameters["cell"], parameters["shot"]), parameters["shot"]
-    image = 0.013 if e.method == "maml" else 0.004
-    episode = {"maml": {1: 0.25, 5: 0.6}, "deepemd": {1: 0.08, 5: 0.25}}.get(e.method, {}).get(shot, 0.02)
-    tested = EPISODES + e.steps / e.validate_every * e.validation_episodes
-    time_taken = image * image_passes(e) * e.steps + episode * tested
-    return Cost(time_taken, 2 * 2**30, 13e6, "a few steps on one busy core of an AMD EPYC")
 
 
 def run_cell(parameters: dict[str, Any], folder: Path) -> Row:
@@ -216,7 +201,7 @@ def fill(
         raise ValueError(
             f"cells can be asked for of Table 2; of Table 1 validation chooses them, and {names} was given"
         )
-    how |= {"folder": folder, "version": VERSION, "expected": expected}
+    how |= {"folder": folder, "version": VERSION}
     for shot in shots:
         asked = cells_of_table2(shot) if cells is None else [trained_as(cell, shot) for cell in cells]
         if table == 1:
