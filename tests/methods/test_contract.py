@@ -93,12 +93,14 @@ def test_every_weight_that_training_may_move_gets_a_gradient(model: Method) -> N
     assert torch.isfinite(losses.total)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in NOT_ONE_GRAPH])
 def test_the_loss_is_one_graph(name: str) -> None:
     """So nothing in it makes the host wait for a GPU: `item`, `bool` of a tensor and `nonzero` break a graph."""
     one_graph(small_model(name, "conv4", **MORE.get(name, {})))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist", "leo", "dense_classification"])
 def test_the_classification_loss_is_one_graph(name: str) -> None:
     model = small_model(name, "conv4").train()
@@ -109,6 +111,7 @@ def test_the_classification_loss_is_one_graph(name: str) -> None:
     torch.testing.assert_close(compiled(images, labels).total, model.classification_loss(images, labels).total)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -126,6 +129,7 @@ def test_the_loss_of_other_forms_is_one_graph(name: str, options: dict[str, Any]
     one_graph(small_model(name, "conv4", **options))
 
 
+@pytest.mark.integration
 def test_dopri5_is_not_one_graph() -> None:
     """When it is, `NOT_ONE_GRAPH` has a line too many."""
     assert "dmf, dopri5" in NOT_ONE_GRAPH

@@ -18,6 +18,7 @@ TOY = Setting(
 )
 
 
+@pytest.mark.integration
 def test_every_part_is_measured_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
     parts = [p for p in measure.PARTS if p not in ("agreement", "largest")]
