@@ -1,8 +1,9 @@
 """Ship a trained model with the lab, in half precision, with its story.
 
-``python -m labkit ship runs/quick-seed0 quick --command "papermill 03_train.ipynb ../runs/03_train.ipynb"``
+dmf-lab ship ../runs/mini mini --data-root /data/x --command "dmf-lab train mini-thin FOLDER --data-root ROOT"
 
-The accuracy of the very weights that are shipped is measured anew, since rounding to half precision may move it.
+The accuracy of the very weights that are shipped is measured anew, at one and at five shots, since rounding to half
+precision may move it.
 """
 
 from __future__ import annotations
@@ -10,51 +11,68 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
+from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.evaluation.protocol import evaluate
-from labkit.models.checkpoints import WEIGHTS, load_model, save_model
+from labkit.models.checkpoints import WEIGHTS, load_model, read_header, save_model
+
+SHOTS, EPISODES = (1, 5), 2000
 
 
-def promote(folder: Path, name: str, command: str) -> Path:
-    """Write ``weights/NAME.safetensors`` from what notebook 03 left in `folder`.
+def promote(
+    folder: Path,
+    name: str,
+    command: str,
+    data_root: Path | None = None,
+    weights: Path = WEIGHTS,
+    episodes: int = EPISODES,
+) -> Path:
+    """Write ``NAME.safetensors`` from what a training left in `folder`.
 
     Args:
-        folder: holds ``best.safetensors``, ``result.json`` and ``metrics.jsonl``.
+        folder: holds ``best.safetensors`` and ``metrics.jsonl``, and of notebook 3 ``result.json``.
         name: by which `labkit.load_model` will find it.
         command: that made it, recorded.
+        data_root: of the pictures.
+        weights: receives the file.
+        episodes: of novel classes, for each number of shots.
     """
-    result = json.loads((folder / "result.json").read_text())
+    about, result = read_header(folder / "best.safetensors")["about"], folder / "result.json"
+    e = about["experiment"]
+    measured = json.loads(result.read_text()) if result.exists() else {}
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    experiment = result["experiment"]
-    file = WEIGHTS / f"{name}.safetensors"
-    about = {
+    story: dict[str, Any] = about | {
         "command": command,
-        "experiment": experiment,
-        "seed": result["seed"],
-        "versions": result["versions"],
-        "result": {k: result[k] for k in ("accuracies", "validation")},
+        "versions": measured.get("versions", versions()),
         "validation_curve": [[m["step"], m["validation"]] for m in metrics if "validation" in m],
     }
-    model = load_model(folder / "best.safetensors")
-    save_model(model, file, about, half=True)
-    options = {"size": experiment["size"], "per_class": experiment["per_class"], "progress": False}
-    novel = load_images(experiment["dataset"], "test", **options)
-    shot, query = experiment["shot"], experiment["test_query"]
-    shipped = evaluate(load_model(file), novel, experiment["way"], shot, query, episodes=2000)
-    save_model(model, file, about | {"shipped": shipped.summary()}, half=True)
-    print(f"{file.name}: {shipped}")
+    if measured:
+        story["result"] = {k: measured[k] for k in ("accuracies", "validation")}
+    model, file = load_model(folder / "best.safetensors"), weights / f"{name}.safetensors"
+    save_model(model, file, story, half=True)
+    options = {"per_class": e["per_class"]} if e.get("per_class") else {}
+    novel = load_images(e["dataset"], "test", size=e["size"], root=data_root, progress=False, **options)
+    shipped = load_model(file)
+    results = {k: evaluate(shipped, novel, e["way"], k, e["test_query"], episodes) for k in sorted({*SHOTS, e["shot"]})}
+    story["shipped"] = results[e["shot"]].summary()
+    story["shipped_by_shot"] = {str(k): r.summary() for k, r in results.items()}
+    save_model(model, file, story, half=True)
+    for shot, r in results.items():
+        print(f"{file.name}, {shot} shot: {r}")
     return file
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dmf-lab ship`` takes."""
-    parser.add_argument("folder", type=Path, help="what notebook 03 left")
+    parser.add_argument("folder", type=Path, help="what notebook 3 or `dmf-lab train` left")
     parser.add_argument("name", help="by which `labkit.load_model` will find it")
     parser.add_argument("--command", required=True, help="the command that trained it")
+    parser.add_argument("--data-root", type=Path, help="where the pictures lie")
 
 
 def main(given: argparse.Namespace) -> int:
     """Ship it."""
-    promote(given.folder, given.name, given.command)
+    promote(given.folder, given.name, given.command, given.data_root)
     return 0

@@ -4,6 +4,7 @@ dmf-lab table 2 ../runs/tables --shots 1        every cell with three seeds; sta
 dmf-lab table 2 ../runs/tables --cells dmf "align 0" --shots 1 --seeds 3 4      more seeds where a claim is undecided
 dmf-lab table 1 ../runs/tables --shots 5 --seeds 0 --settings-of 1              only what was chosen at one shot
 dmf-lab table 1 ../runs/tables --gather         what is finished, into the lab's results
+dmf-lab table 1 ../runs/photos --shots 1 --seeds 0 --dataset miniimagenet --data-root /data/x --systems DMF CAN
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
     --data-root /data/x          only what a system adds to one backbone is trained, on cached feature maps
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labkit.studies.tables import one_backbone, train_cells
+from labkit.studies.tables import agreement, one_backbone, train_cells
 from labkit.studies.tables.cells import CELLS
 
 
@@ -27,9 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings-of", type=int, metavar="K", help="of Table 1: only what was chosen at K shots")
     parser.add_argument("--protocol", choices=("end-to-end", "one-backbone"), default="end-to-end")
     parser.add_argument("--backbone", help="on one backbone: the file of a model, or a shipped one's name")
-    parser.add_argument("--dataset", default="glyphs-mini", help="on one backbone: of the pictures")
-    parser.add_argument("--data-root", type=Path, help="on one backbone: where the pictures lie")
-    parser.add_argument("--systems", nargs="+", metavar="NAME", help="on one backbone: of Table 1, or cells of Table 2")
+    parser.add_argument(
+        "--dataset", default="glyphs-mini", help="of the pictures; end to end glyphs-mini, miniimagenet"
+    )
+    parser.add_argument("--data-root", type=Path, help="where the pictures lie")
+    parser.add_argument(
+        "--systems", nargs="+", metavar="NAME", help="of Table 1; on one backbone also cells of Table 2"
+    )
     parser.add_argument("--engine", default="local", help="local or ray")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--workers", type=int, help="runs at once")
@@ -43,11 +48,17 @@ def main(given: argparse.Namespace) -> int:
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
     if given.gather:
-        train_cells.gather(given.folder)
+        train_cells.gather(given.folder, given.dataset)
         return 0
     cells = None if given.cells is None else [CELLS[name] for name in given.cells]
-    how = {"address": given.address, "workers": given.workers}
-    train_cells.fill(given.folder, given.table, given.shots, given.seeds, given.engine, cells, given.settings_of, **how)
+    where = {"dataset": given.dataset, "data_root": given.data_root, "systems": given.systems}
+    how = where | {"address": given.address, "workers": given.workers}
+    rows = train_cells.fill(
+        given.folder, given.table, given.shots, given.seeds, given.engine, cells, given.settings_of, **how
+    )
+    if given.table == 1:
+        for shot in given.shots:
+            print(agreement.end_to_end(rows, shot))
     return 0
 
 
@@ -64,5 +75,8 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
         raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
     how = {"address": given.address, "workers": given.workers, "systems": given.systems}
     where = given.backbone, given.dataset, given.data_root
-    one_backbone.fill(given.folder, given.table, *where, given.shots, given.seeds, given.engine, **how)
+    runs = one_backbone.fill(given.folder, given.table, *where, given.shots, given.seeds, given.engine, **how)
+    if given.table == 1:
+        for shot in given.shots:
+            print(agreement.on_one_backbone(runs, shot))
     return 0

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,16 @@ from labkit.dmf import alignment
 from labkit.dmf.options import PRESETS, replace_choices
 from labkit.dmf.sampling import TAPS, dynamic_convolution, regular_grid, sample, to_pixels
 from labkit.dmf.trace import Trace
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, at_every_position, few_shot_loss, mean_of_shots
 
 PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
+
+# Section 5.1 and the released code: 95 epochs of 300 steps. Groups are 64 at one shot and 160 at five.
+_EPISODES = {"steps": 95 * 300, "warmup": 5 * 300, "size": 4, "way": 5, "query": 6, "learning_rate": 0.35}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | {"shot": shot}], {"groups": groups}) for shot, groups in ((1, 64), (5, 160))
+}
 
 
 class DMF(Method):
@@ -50,6 +57,7 @@ class DMF(Method):
     """
 
     auxiliary_name = "global classification, Eq. 11"
+    authors_training: ClassVar = AUTHORS_TRAINING
 
     def __init__(
         self,

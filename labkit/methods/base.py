@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.authors import Trainings
 from labkit.methods.backbones import make_backbone
 from labkit.methods.probe import channels_of, maps_of, stride_of
 
@@ -56,6 +57,7 @@ class Method(nn.Module):
         preprocessing: how its images were prepared; set by training.
         stride: pixels between the centres of neighbouring feature cells.
         auxiliary_name: what the second part of its loss is, in words for a curve's legend; empty where there is none.
+        authors_training: by shots, how the method's authors trained it; empty where that is not known.
         options_before: of options that came after the first files were written, what those files meant (`from_recipe`).
 
     Raises:
@@ -64,6 +66,7 @@ class Method(nn.Module):
     """
 
     auxiliary_name: ClassVar[str] = ""
+    authors_training: ClassVar[Trainings] = {}
     options_before: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(

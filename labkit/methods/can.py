@@ -12,25 +12,22 @@ temperature of 0.025 the sum's softmax is m times sharper), the fusion network h
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method, at_every_position, few_shot_loss, mean_of_shots
 
-# The authors' training on miniImageNet, in the fields of a phase: 90 epochs of 1200 episodes, four a step, no
-# pre-training. Their rate is 0.1, from epoch 60 on 0.006, from 70 0.0012 and from 80 0.00024; each is a phase
-# here. Their ResNet-12 has 64 to 512 channels, ReLU, and 6 x 6 cells.
+# 90 epochs of 1200 episodes, four a step, no pre-training. Their rate is 0.1, from epoch 60 on 0.006, from 70 0.0012
+# and from 80 0.00024. Their ResNet-12 has 64 to 512 channels, ReLU, and 6 x 6 cells.
 _EPOCH = 300  # steps
-_EPISODES = {"size": 4, "way": 5, "query": 6, "schedule": "constant", "weight_decay": 5e-4, "validate_every": _EPOCH}
-_RATES = ((60, 0.1), (10, 0.006), (10, 0.0012), (10, 0.00024))
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    shot: tuple(_EPISODES | {"shot": shot, "steps": n * _EPOCH, "learning_rate": rate} for n, rate in _RATES)
-    for shot in (1, 5)
-}
+_EPISODES = {"size": 4, "way": 5, "query": 6, "weight_decay": 5e-4, "validate_every": _EPOCH}
+_RATES = ((60 * _EPOCH, 0.1), (10 * _EPOCH, 0.006), (10 * _EPOCH, 0.0012), (10 * _EPOCH, 0.00024))
+AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining(stairs(_EPISODES | {"shot": shot}, *_RATES)) for shot in (1, 5)}
 
 
 class CAN(Method):
@@ -54,6 +51,7 @@ class CAN(Method):
     """
 
     auxiliary_name = "global classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"fuse": "sum", "fusion_norm": False, "transductive": None}
     cells: int = 121
     reduction: int = 6

@@ -6,21 +6,24 @@ classified too. A novel class is the mean of its normalised shots.
 
 The published number is that of WRN-28-10 on pictures of 80 px. The released code is followed where the paper leaves
 open what the rotation's head is: the last stage of a wide residual network once more, and a cosine classifier.
-
-Authors' training (miniImageNet, WRN-28-10):
-    phase 1: random base images, `classification_loss`; 64 a batch, each in four rotations; 26 epochs of 1000 steps;
-        SGD, Nesterov momentum 0.9, weight decay 5e-4; rate 0.1 to epoch 20, 0.01 to 23, 0.001 to 26; no pre-training,
-        no episodes, no label smoothing.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all, cosines
+
+# 26 epochs of 1000 batches of 64 pictures, each in four rotations, by a WRN-28-10; no episodes.
+_PICTURES = {"batch": "pictures", "size": 64, "steps": 26_000, "learning_rate": 0.1, "weight_decay": 5e-4}
+_TENTHS = {"schedule": "steps", "decay": 0.1, "milestones": (20_000, 23_000), "validate_every": 1000}
+AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining([_PICTURES | _TENTHS]) for shot in (1, 5)}
 
 
 class CCRot(Method):
@@ -34,6 +37,7 @@ class CCRot(Method):
     """
 
     auxiliary_name = "classification of base classes and rotations"
+    authors_training: ClassVar = AUTHORS_TRAINING
     rotation_weight: float = 1.0
     head_width: int | None = None
     head_blocks: int = 4

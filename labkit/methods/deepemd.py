@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots
 
 FLOOR = 1e-3  # added to every weight of Eq. 6, or a map of weights that are all 0 had nothing to be moved
@@ -26,26 +27,16 @@ FLOOR_OF_CONSTANT = 1e-5  # and once more, relative to a mean of 1, before the s
 MOST_EPOCHS = 1000  # a model's file says how many, and must not make the reader hang
 EMPTY = torch.empty(0, dtype=torch.long)
 
-# The authors' training on miniImageNet, in the fields of a phase: classification of the base classes, 120 epochs of 300
-# batches of 128 of 38,400 pictures; then 100 epochs of 50 episodes, with shots as in the test.
-_BASE: dict[str, Any] = {
-    "batch": "pictures",
-    "size": 128,
-    "steps": 36_000,
-    "learning_rate": 0.1,
-    "selection": "nearest mean",
+# Classification of the base classes, 120 epochs of 300 batches of 128 of 38,400 pictures; then 100 epochs of 50
+# episodes, one a step, with shots as in the test.
+_BASE = {"batch": "pictures", "size": 128, "steps": 36_000, "learning_rate": 0.1, "selection": "nearest mean"}
+_FIFTHS = {"schedule": "steps", "decay": 0.2, "milestones": (9000, 18_000, 27_000), "weight_decay": 5e-4}
+_EPISODES = {"size": 1, "way": 5, "query": 15, "steps": 5000, "learning_rate": 5e-4, "weight_decay": 5e-4}
+_HALVED = {"schedule": "steps", "decay": 0.5, "milestones": tuple(range(500, 5000, 500)), "validate_every": 50}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_BASE | _FIFTHS, _EPISODES | _HALVED | {"shot": shot}], {"pretrain": True})
+    for shot in (1, 5)
 }
-_BASE |= {"schedule": "steps", "decay": 0.2, "milestones": (9000, 18_000, 27_000)}
-_EPISODES: dict[str, Any] = {
-    "size": 1,
-    "way": 5,
-    "query": 15,
-    "steps": 5000,
-    "learning_rate": 5e-4,
-    "weight_decay": 5e-4,
-}
-_EPISODES |= {"schedule": "steps", "decay": 0.5, "milestones": tuple(range(500, 5000, 500)), "validate_every": 50}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {shot: (_BASE, _EPISODES | {"shot": shot}) for shot in (1, 5)}
 
 
 class DeepEMD(Method):
@@ -72,6 +63,7 @@ class DeepEMD(Method):
     """
 
     auxiliary_name = "global classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {
         "gradient": "program",
         "sfc_epochs": 10,

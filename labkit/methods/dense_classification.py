@@ -12,22 +12,25 @@ is taken from the paper is taken from memory of it and has been checked against 
         was dense (the caption of its results on stage 1). `query_pooling="mean"` pools them as the supports.
     "Implanting" (abstract), new neurons learned from the support, is a second part, which the number in Table 1 of the
         DMF paper (62.53 at one shot) is without. It is not here.
-
-Authors' training (miniImageNet), from memory as well: random base images, `classification_loss`; batch 512, 8000 steps,
-SGD with Nesterov momentum; ResNet-12 as TADAM's. Rate and weight decay are not known here; no label smoothing.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all
+
+# From memory too: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; ResNet-12 as TADAM's.
+_PICTURES = {"batch": "pictures", "size": 512, "steps": 8000, "learning_rate": 0.1, "weight_decay": 5e-4}
+_FILLED_IN = "learning rate, its schedule, weight decay"
+AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining([_PICTURES], filled_in=_FILLED_IN) for shot in (1, 5)}
 
 
 class DenseClassification(Method):
@@ -44,6 +47,7 @@ class DenseClassification(Method):
     """
 
     auxiliary_name = "dense classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     cells: Literal["sum", "mean"] = "sum"
     query_pooling: Literal["max", "mean"] = "max"
     scale: float = 10.0

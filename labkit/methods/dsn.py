@@ -9,23 +9,32 @@ on the test classes.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method, read_out
 
 RIDGE = 1e-10  # of the trace: equal pictures span nothing, and must not divide by nothing
 
-# The authors' training, in the fields of a phase, of the form for ResNet-12: 80 epochs of 1000 steps. The rate is 0.1,
-# from epoch 12 on 0.0025, from 30 0.00032, from 45 0.00014 and from 57 0.000052. The form for Conv4: 600 epochs of 100
-# episodes of 15 queries, one a step, shots as in the test, by Adam at 1e-3, halved every 100 epochs (50 at five shots).
-_EPISODES = {"size": 8, "way": 5, "shot": 15, "query": 5, "schedule": "constant", "weight_decay": 5e-4}
-_RATES = ((12, 0.1), (18, 0.0025), (15, 0.00032), (12, 0.00014), (23, 0.000052))
-_RESNET12 = tuple(_EPISODES | {"steps": n * 1000, "learning_rate": rate, "validate_every": 1000} for n, rate in _RATES)
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {1: _RESNET12, 5: _RESNET12}
+# Of the form for ResNet-12: 80 epochs of 1000 steps, 15 shots whatever the test has. The rate is 0.1, from epoch 12 on
+# 0.0025, from 30 0.00032, from 45 0.00014 and from 57 0.000052.
+_EPISODES = {"size": 8, "way": 5, "shot": 15, "query": 5, "weight_decay": 5e-4, "validate_every": 1000}
+_RATES = ((12_000, 0.1), (18_000, 0.0025), (15_000, 0.00032), (12_000, 0.00014), (23_000, 0.000052))
+AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining(stairs(_EPISODES, *_RATES)) for shot in (1, 5)}
+
+# Of the form for Conv4: 600 epochs of 100 episodes of 15 queries, one a step, with shots as in the test.
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "steps", "decay": 0.5}
+_CONV4 = _ADAM | {"steps": 60_000, "size": 1, "way": 5, "query": 15, "validate_every": 100}
+CONV4_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [_CONV4 | {"shot": shot, "milestones": tuple(range(epochs * 100, 60_000, epochs * 100))}], {"form": "conv4"}
+    )
+    for shot, epochs in ((1, 100), (5, 50))
+}
 
 
 class DSN(Method):
@@ -45,6 +54,7 @@ class DSN(Method):
     """
 
     auxiliary_name = "overlap of subspaces"
+    authors_training: ClassVar = AUTHORS_TRAINING
     form: Literal["resnet12", "conv4"] = "resnet12"
     scale: float = 1.0
     discriminative: float = 0.03

@@ -6,25 +6,34 @@ of their normalised features, plus what an attention over the base classes' weig
 Where the released code differs from the paper, the code is followed: it adds one learned bias to all cosines, which
 cancels in a softmax and orders nothing, and is left out here. `read_out="map"` is what the authors do with their
 four-layer network, whose last block has no ReLU (the published number); `"mean"` is what they do with a residual one.
-
-Authors' training (miniImageNet, four-layer network of 64 filters):
-    phase 1: random base images, `classification_loss`; batch 256, 60 epochs of 1000 steps; SGD, Nesterov momentum 0.9,
-        weight decay 5e-4; rate 0.1 to epoch 20, 0.006 to 40, 0.0012 to 50, 0.00024 to 60; no label smoothing.
-    phase 2: episodes, `loss`; the backbone frozen, everything else trained; 8 episodes a step; 5 base classes play
-        novel beside the other 59, shots as in the test, 15 queries of novel and 15 of base classes; optimiser, rate,
-        schedule and length as in phase 1. Here: episodes of 10 classes with 3 queries each, and `novel=5`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import cosines, losses_of_classification, roles
+
+# A four-layer network of 64 filters. Twice 60 epochs of 1000 steps, by the same rates. First classification of random
+# base pictures; then the backbone is frozen and everything else is trained on episodes, in which 5 base classes play
+# novel beside the other 59, with 15 queries of novel classes and 15 of base ones.
+_RATES = ((20_000, 0.1), (20_000, 0.006), (10_000, 0.0012), (10_000, 0.00024))
+_COMMON = {"weight_decay": 5e-4, "validate_every": 1000}
+_PICTURES = _COMMON | {"batch": "pictures", "size": 256}
+_EPISODES = _COMMON | {"size": 8, "way": 10, "query": 3, "rates": {"backbone": 0.0}}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [*stairs(_PICTURES, *_RATES), *stairs(_EPISODES | {"shot": shot}, *_RATES)],
+        {"novel": 5},
+    )
+    for shot in (1, 5)
+}
 
 
 class DynamicFewShot(Method):
@@ -43,6 +52,7 @@ class DynamicFewShot(Method):
         ValueError: unknown names, a map of other cells, or more classes to play novel than there are.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     kind: Literal["attention", "averaging", "none"] = "attention"
     novel: int | None = None
     read_out: Literal["mean", "map"] = "mean"

@@ -12,23 +12,30 @@ means, so that no gradient reaches the backbone through them.
 What is not here: the authors keep the convolutions as pre-trained and learn in phase 2 a factor for every pair of
 channels of each (and biases and batch normalisation); here phase 2 trains the convolutions themselves. The released
 code's first weights of the hyperprior learners' linear part are not known; with `softness` 1e-4 they hardly matter.
-
-Authors' training (miniImageNet, ResNet-12):
-    phase 1: random base images, `classification_loss`; the ResNet-12 by classification. Its settings are not known.
-    phase 2: episodes, `loss`; 100 epochs of 100 episodes, one a step; 5-way, shots as in the test, 16 queries a class
-        (a batch of 80); SGD, Nesterov momentum 0.9, weight decay 5e-4; rate 5e-4, 1e-6 for all weights of the
-        hyperpriors, halved every 10 epochs; no label smoothing.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots
+
+# After classification of the base classes, 100 epochs of 100 episodes of 16 queries, one a step. The rate of all
+# weights of the hyperpriors is 1e-6.
+_EPISODES = {"size": 1, "way": 5, "query": 16, "steps": 10_000, "learning_rate": 5e-4, "weight_decay": 5e-4}
+_HALVED = {"schedule": "steps", "decay": 0.5, "milestones": tuple(range(1000, 10_000, 1000)), "validate_every": 100}
+_RATES = {"rates": {"lengths": 0.002, "counts": 0.002}}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [CLASSIFICATION, _EPISODES | _HALVED | _RATES | {"shot": shot}], filled_in="all of the pre-training"
+    )
+    for shot in (1, 5)
+}
 
 
 class E3BM(Method):
@@ -48,6 +55,7 @@ class E3BM(Method):
         ValueError: an unknown combination.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     steps: int = 100
     rate: float = 0.1
     combination: Literal["last", "equal"] = "last"

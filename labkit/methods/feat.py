@@ -12,18 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 
-# The authors' training on miniImageNet with a ResNet-12, in the fields of a phase, after classification of the base
-# classes: 200 epochs of 100 episodes. The attention learns ten times as fast as the backbone, whose rate is 2e-4. Of
-# their pre-training the golden file's notes give no settings; those here are common ones for such a classifier.
-# Conv4: Adam, 1e-4, halved every 20 epochs.
-_BASE = {"batch": "pictures", "size": 128, "steps": 30_000, "learning_rate": 0.1, "selection": "nearest mean"}
+# With a ResNet-12, after classification of the base classes: 200 epochs of 100 episodes, one a step. The attention
+# learns ten times as fast as the backbone, whose rate is 2e-4. Conv4: Adam, 1e-4, halved every 20 epochs.
 _EPISODES = {"size": 1, "way": 5, "query": 15, "steps": 20_000, "learning_rate": 2e-3, "rates": {"backbone": 0.1}}
 _HALVED = {"schedule": "steps", "decay": 0.5, "milestones": (4000, 8000, 12_000, 16_000), "validate_every": 100}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    shot: (_BASE, _EPISODES | _HALVED | {"shot": shot}) for shot in (1, 5)
+_OPTIONS: dict[int, dict[str, Any]] = {
+    1: {"temperature": 64.0, "contrast_temperature": 64.0, "contrast": 0.01, "pretrain": True},
+    5: {"temperature": 64.0, "contrast_temperature": 32.0, "contrast": 0.1, "pretrain": True},
+}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [CLASSIFICATION, _EPISODES | _HALVED | {"shot": shot}], options, filled_in="all of the pre-training"
+    )
+    for shot, options in _OPTIONS.items()
 }
 
 
@@ -46,6 +51,7 @@ class FEAT(Method):
     """
 
     auxiliary_name = "contrast"
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"contrast_of": "adapted", "drop_attention": 0.0}
     temperature: float = 64.0
     contrast: float = 0.01

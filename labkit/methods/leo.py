@@ -12,30 +12,37 @@ As in the released code: standard deviations are exp(u) - 1 for codes and exp(u)
 weights, and at least 1e-10; the inner loss is a sum over the support; rates of both kinds of steps are learned for
 every dimension; codes and class weights are kept for every shot, and a class's logit is the mean over its shots'
 copies. Features are normalised to length 1.
-
-Authors' training (miniImageNet and tieredImageNet):
-    phase 1: random base images, `classification_loss`; a WRN-28-10, of which the authors published the features only.
-    phase 2: episodes, `loss`; the backbone frozen and in evaluation mode; 5-way, shots as in the test, 12 episodes a
-        step, 100000 steps; Adam 1e-4, constant; gradients clipped at 0.1 by value, then each weight's to norm 0.1;
-        penalties as the defaults below, no further weight decay; dropout 0.5 on the features; no label smoothing. Base
-        and validation classes are trained on for the published number.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 from labkit.methods.noise import Noise
 
 SMALLEST = 1e-10  # of standard deviations
+
+# A WRN-28-10 trained by classification, of which the authors published the features only; then it is frozen. They clip
+# gradients at 0.1 by value and then each weight's to norm 0.1; a phase limits the norm of all together. For the
+# published number they train on validation classes too.
+_EPISODES = {"steps": 100_000, "size": 12, "way": 5, "query": 15, "clip_value": 0.1, "clip": 0.1}
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant"}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [CLASSIFICATION, _EPISODES | _ADAM | {"shot": shot, "rates": {"backbone": 0.0}}],
+        filled_in="all of the pre-training, queries of an episode",
+    )
+    for shot in (1, 5)
+}
 
 
 class Normals(NamedTuple):
@@ -80,6 +87,7 @@ class LEO(Method):
     """
 
     auxiliary_name = "penalties"
+    authors_training: ClassVar = AUTHORS_TRAINING
     latents: int = 64
     steps: int = 5
     fine_steps: int = 5

@@ -9,23 +9,25 @@ as well (100 by an option), where the authors take 10.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, read_out, weights_dtype
 from labkit.methods.noise import Noise
 
 Weights = dict[str, Tensor]
 
-# That training, in the fields of a phase: 100 episodes an epoch, 600 epochs at one shot and 400 at five. It adds the
+# The training of that re-implementation: 100 episodes an epoch, 600 epochs at one shot and 400 at five. It adds the
 # losses of four episodes up, where a phase takes their mean; Adam does not mind. Conv4, pooled four times.
-_EPISODES = {"size": 4, "way": 5, "query": 16, "optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    1: (_EPISODES | {"shot": 1, "steps": 15_000, "schedule": "constant"},),
-    5: (_EPISODES | {"shot": 5, "steps": 10_000, "schedule": "constant"},),
+_EPISODES = {"size": 4, "way": 5, "query": 16, "schedule": "constant"}
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | _ADAM | {"shot": shot, "steps": steps}])
+    for shot, steps in ((1, 15_000), (5, 10_000))
 }
 
 
@@ -55,6 +57,7 @@ class MAML(Method):
         ValueError: unknown names.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"statistics": "support", "read": "mean"}
     way: int = 5
     steps: int = 5

@@ -6,21 +6,24 @@ cuts those below 0, where the paper's Eq. 1 has the bare cosine: `scale` 1 and `
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, read_out
 
 MAX_STEPS = 100  # a model's file says how many, and must not make the reader hang
 
-# The training of that code, in the fields of a phase; Conv4, or a ResNet whose map is pooled.
-_EPISODES = {"size": 1, "way": 5, "query": 16, "optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    1: (_EPISODES | {"steps": 60_000, "shot": 1, "schedule": "constant", "validate_every": 100},),
-    5: (_EPISODES | {"steps": 40_000, "shot": 5, "schedule": "constant", "validate_every": 100},),
+# The training of that code, 600 epochs of 100 episodes at one shot and 400 at five; Conv4, or a ResNet whose map is
+# pooled.
+_EPISODES = {"size": 1, "way": 5, "query": 16, "schedule": "constant", "validate_every": 100}
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | _ADAM | {"shot": shot, "steps": steps}])
+    for shot, steps in ((1, 60_000), (5, 40_000))
 }
 
 
@@ -40,6 +43,7 @@ class MatchingNet(Method):
         cells: h w of the map where `context` reads it flattened: the LSTMs' width depends on it.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"read": "mean", "relu": False}
     read: Literal["map", "mean"] = "map"
     scale: float = 100.0

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method
 
 ITERATIONS = 300  # of the search for the bounds that hold; the solution itself is exact given them
 REPAIRS = 30  # rounds in which bounds that should not hold are let go and others taken
 
-# The authors' training on miniImageNet, in the fields of a phase: 60 epochs of 1000 steps, 15 shots whatever the test
-# has. The rate is 0.1, from epoch 20 on 0.006, from 40 0.0012 and from 50 0.00024. On tieredImageNet 10 shots, without
-# label smoothing. A phase's smoothing is shared by all five classes, where theirs goes to the four false ones: 0.1 of
-# theirs is the method's own option, and a phase needs none. Their ResNet-12 is ours, with pooling at the end.
-_EPISODES = {"size": 8, "way": 5, "shot": 15, "query": 6, "schedule": "constant", "weight_decay": 5e-4}
-_RATES = ((20, 0.1), (20, 0.006), (10, 0.0012), (10, 0.00024))
-_TRAINING = tuple(_EPISODES | {"steps": n * 1000, "learning_rate": rate, "validate_every": 1000} for n, rate in _RATES)
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {1: _TRAINING, 5: _TRAINING}
+# 60 epochs of 1000 steps, 15 shots whatever the test has. The rate is 0.1, from epoch 20 on 0.006, from 40 0.0012 and
+# from 50 0.00024. On tieredImageNet 10 shots, without label smoothing. A phase's smoothing is shared by all five
+# classes, where theirs goes to the four false ones: 0.1 of theirs is the method's own option, and a phase needs none.
+# Their ResNet-12 is ours, with pooling at the end.
+_EPISODES = {"size": 8, "way": 5, "shot": 15, "query": 6, "weight_decay": 5e-4, "validate_every": 1000}
+_RATES = ((20_000, 0.1), (20_000, 0.006), (10_000, 0.0012), (10_000, 0.00024))
+AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining(stairs(_EPISODES, *_RATES)) for shot in (1, 5)}
 
 
 class MetaOptNet(Method):
@@ -49,6 +49,7 @@ class MetaOptNet(Method):
         ValueError: unknown head, or a regularisation that is not positive.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"kernel_diagonal": 0.0, "label_smoothing": 0.0}
     head: Literal["svm", "ridge", "r2d2"] = "svm"
     regularisation: float | None = None

@@ -6,12 +6,13 @@ is met in the test only, where a new classifier is trained on the support's feat
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method
 from labkit.methods.base_and_novel import base_classes_of_all
 
@@ -19,24 +20,13 @@ from labkit.methods.base_and_novel import base_classes_of_all
 # later ones a tenth of it.
 EPOCHS, RATE, MOMENTUM, DAMPENING, DECAY, BATCH, SCALE = 100, 0.01, 0.9, 0.9, 1e-3, 4, 5.0
 
-# The authors' training, in the fields of a phase: 400 epochs of 64 classes of 600 pictures (ResNet-12, cosine), dropout
-# 0.1 and DropBlock. Their rate starts at a sixteenth of 3e-3 and ends at 1e-6, here at 0 both times.
+# 400 epochs of 64 classes of 600 pictures (ResNet-12, cosine), dropout 0.1 and DropBlock. Their rate starts at a
+# sixteenth of 3e-3 and ends at 1e-6, here at 0 both times.
 _EPOCH = 150  # steps
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    shot: (
-        {
-            "batch": "pictures",
-            "size": 256,
-            "steps": 400 * _EPOCH,
-            "warmup": 100 * _EPOCH,
-            "schedule": "cosine",
-            "optimiser": "adam",
-            "learning_rate": 3e-3,
-            "weight_decay": 1e-4,
-            "validate_every": _EPOCH,
-        },
-    )
-    for shot in (1, 5)
+_PICTURES = {"batch": "pictures", "size": 256, "steps": 400 * _EPOCH, "warmup": 100 * _EPOCH, "validate_every": _EPOCH}
+_ADAM = {"optimiser": "adam", "learning_rate": 3e-3, "weight_decay": 1e-4, "schedule": "cosine"}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_PICTURES | _ADAM], {"margin": margin}) for shot, margin in ((1, -0.02), (5, -0.01))
 }
 
 
@@ -54,6 +44,7 @@ class NegativeMargin(Method):
     """
 
     auxiliary_name = "classification with a negative margin"
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"form": "cosine", "finetune": False}
     form: Literal["cosine", "softmax"] = "cosine"
     margin: float = -0.02

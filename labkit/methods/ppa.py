@@ -6,24 +6,32 @@ one picture's, or from the mean of several. It is learned on the base classes, a
 There is no golden file: the authors' code is for Lua Torch, and was read, not run. It is followed here: phi normalises
 what it takes and what it gives, the query's activation stays as it is, and there is no scale and no bias.
 
-Authors' training (miniImageNet, simple network of 64 channels, 80 px):
-    phase 1: random images of the base classes and of the validation classes, 80 together, `classification_loss`.
-    phase 2: episodes, `loss`; the backbone frozen, phi trained; every class is in every episode, with one query each,
-        one episode a step; 50 epochs of 250 steps; SGD, momentum 0.9, weight decay 5e-4, rate 1e-3; no label smoothing.
-Here an episode has the classes it is given. Class means are not of all of a class's pictures but follow those of the
-episodes, so that they also hold while a backbone still learns; `pace` says how fast.
+In their training every class is in every episode; here an episode has the classes it is given. Class means are not of
+all of a class's pictures but follow those of the episodes, so that they also hold while a backbone still learns; `pace`
+says how fast.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 from labkit.methods.base_and_novel import base_classes, base_classes_of_all
 from labkit.methods.noise import Noise
+
+# A simple network of 64 channels and pictures of 80 px. After classification the backbone is frozen: 50 epochs of 250
+# steps, one episode each, of one query of every class. They train on base and validation classes, 80 together.
+_EPISODES = {"steps": 12_500, "size": 1, "way": 64, "shot": 1, "query": 1, "rates": {"backbone": 0.0}}
+_SGD = {"learning_rate": 1e-3, "weight_decay": 5e-4, "nesterov": False, "schedule": "constant", "validate_every": 250}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([CLASSIFICATION, _EPISODES | _SGD], filled_in="all of the pre-training") for shot in (1, 5)
+}
 
 
 class PPA(Method):
@@ -39,6 +47,7 @@ class PPA(Method):
     """
 
     auxiliary_name = "global classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     single: float = 0.7
     pace: float = 0.1
     global_weight: float = 0.0

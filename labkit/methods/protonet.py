@@ -5,20 +5,21 @@ Code of the authors: jakesnell/prototypical-networks, which has Omniglot only.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots, read_out
 
-# Their training, in the fields of a phase: that of the released code, for Omniglot (60 ways; Conv4). Of miniImageNet
-# the paper says 30 ways at one shot and 20 at five, 15 queries, the same optimiser and schedule.
+# The training of the released code is for Omniglot (60 ways, 5 queries; Conv4), and this is it with what the paper says
+# of miniImageNet: 30 ways at one shot and 20 at five, 15 queries, the same optimiser and schedule.
 _RELEASED = {"steps": 20_000, "size": 1, "optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
 _HALVED = {"schedule": "steps", "decay": 0.5, "milestones": tuple(range(2000, 20_000, 2000)), "validate_every": 100}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    1: (_RELEASED | _HALVED | {"way": 30, "shot": 1, "query": 15},),
-    5: (_RELEASED | _HALVED | {"way": 20, "shot": 5, "query": 15},),
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_RELEASED | _HALVED | {"way": way, "shot": shot, "query": 15}])
+    for shot, way in ((1, 30), (5, 20))
 }
 
 
@@ -31,6 +32,7 @@ class ProtoNet(Method):
         scale: multiplies the squared distance; the authors' 1 suits features of their length.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"read": "mean"}
     read: Literal["map", "mean"] = "map"
     scale: float = 1.0

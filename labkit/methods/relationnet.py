@@ -8,23 +8,23 @@ depends on the other queries. The published numbers were made so (`statistics`).
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, pooled_global_loss
 
 SMALLEST = 10  # cells a side that two unpadded blocks can take
 
-# The authors' training, in the fields of a phase. Their encoder is a Conv4 that pools twice, for maps of 19 x 19.
-# They clip the gradients of encoder and module each by itself.
+# Their encoder is a Conv4 that pools twice, for maps of 19 x 19. They clip the gradients of encoder and module each by
+# itself; a phase limits both together.
 _EPISODES = {"steps": 500_000, "size": 1, "way": 5, "optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}
 _HALVED = {"schedule": "steps", "decay": 0.5, "milestones": (100_000, 200_000, 300_000, 400_000), "clip": 0.5}
-AUTHORS_TRAINING: dict[int, tuple[dict[str, Any], ...]] = {
-    1: (_EPISODES | _HALVED | {"shot": 1, "query": 15},),
-    5: (_EPISODES | _HALVED | {"shot": 5, "query": 10},),
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | _HALVED | {"shot": shot, "query": query}]) for shot, query in ((1, 15), (5, 10))
 }
 
 
@@ -43,6 +43,7 @@ class RelationNet(Method):
     """
 
     auxiliary_name = "global classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     width: int = 64
     hidden: int = 8
     statistics: Literal["batch", "running"] = "batch"
@@ -59,10 +60,7 @@ class RelationNet(Method):
             if support_mask is not None:
                 support = support * support_mask[..., None, None, None]
             of_class = support.sum(2)  # a class of several shots is their sum (section 3.2)
-            e, n, q = *of_class.shape[:2], query.shape[1]
-            shape = (e, q, n, *of_class.shape[2:])
-            pairs = torch.cat([of_class.unsqueeze(1).expand(shape), query.unsqueeze(2).expand(shape)], dim=3)
-            scores: Tensor = self.relation(pairs.flatten(1, 2)).view(e, q, n)
+            scores: Tensor = self.relation(of_class, query)
             return scores
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
@@ -99,18 +97,28 @@ class RelationModule(nn.Module):
             nn.init.normal_(linear.weight, 0, 0.01)
             nn.init.ones_(linear.bias)
 
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Pairs [E, P, 2c, h, w] to relation scores [E, P] before the sigmoid."""
-        small = min(pairs.shape[-2:]) < SMALLEST
-        y = pairs.flatten(0, 1)
-        for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2)):
-            y = F.conv2d(y, conv.weight, conv.bias, padding=int(small))
-            y = norm(y.unflatten(0, pairs.shape[:2])).relu().flatten(0, 1)
-            y = F.max_pool2d(y, 2, ceil_mode=small)
+    def forward(self, of_class: Tensor, query: Tensor) -> Tensor:
+        """Maps [E, N, c, h, w] and [E, Q, c, h, w] to relation scores [E, Q, N], before the sigmoid.
+
+        The first convolution reads a pair's maps one above the other, and is linear: the convolution of the class's map
+        by the first half of the weights plus that of the query's by the second, N + Q of them instead of N Q.
+        """
+        e, n, q = *of_class.shape[:2], query.shape[1]
+        small = min(query.shape[-2:]) < SMALLEST
+        for_class, for_query = self.conv1.weight.chunk(2, dim=1)
+        first = F.conv2d(of_class.flatten(0, 1), for_class, padding=int(small)).unflatten(0, (e, 1, n))
+        second = F.conv2d(query.flatten(0, 1), for_query, self.conv1.bias, padding=int(small)).unflatten(0, (e, q, 1))
+        y = self._normed((first + second).flatten(0, 2), self.norm1, e, small)
+        y = self._normed(F.conv2d(y, self.conv2.weight, self.conv2.bias, padding=int(small)), self.norm2, e, small)
         if y.shape[-2:] != (3, 3):
             y = F.adaptive_avg_pool2d(y, 3)
         scores: Tensor = self.fc2(self.fc1(y.flatten(1)).relu())
-        return scores.view(pairs.shape[:2])
+        return scores.view(e, q, n)
+
+    def _normed(self, y: Tensor, norm: nn.Module, episodes: int, small: bool) -> Tensor:
+        """What follows a convolution of all pairs [E Q N, width, h, w]: normalisation by episode, ReLU and pooling."""
+        y = norm(y.unflatten(0, (episodes, -1))).relu().flatten(0, 1)
+        return F.max_pool2d(y, 2, ceil_mode=small)
 
 
 class EpisodeNorm(nn.Module):

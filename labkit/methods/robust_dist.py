@@ -16,29 +16,37 @@ What the "++" of the paper's table adds was not found in the released code, and 
   - its script of distillation does not load the ensemble's weights; here the members are those that were trained.
   - a step's inactive members are drawn for all its images at once, here for each image, so that an episode's numbers
     are its own; every member sees its own augmentation of an image there, the same one here.
-
-Authors' training (miniImageNet, ResNet-18, 20 members):
-    phase 1, the ensemble: random base images, `classification_loss`, batch 16; Adam 1e-4, weight decay 5e-4; the rate
-        is divided by 10 after 25 epochs without improvement, and training ends the second time; dropout 0.1 in the
-        backbone; no pre-training, no episodes, no label smoothing.
-    phase 2, the student: the same, with the members frozen and in evaluation mode.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, weights_dtype
 from labkit.methods.base_and_novel import base_classes_of_all
 from labkit.methods.noise import Noise
 from labkit.methods.probe import maps_of
+
+# ResNet-18, 20 members, dropout 0.1 in the backbone; first the ensemble, then the student, with the members frozen. The
+# rate is divided by 10 after 25 epochs of 2400 steps without improvement, and training ends the second time.
+_PICTURES = {"batch": "pictures", "size": 16, "optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 5e-4}
+_LENGTH = {"steps": 75 * 2400, "schedule": "steps", "milestones": (50 * 2400,), "validate_every": 2400}
+_ENSEMBLE = {"name": "ensemble", "rates": {"backbone": 0.0, "student_head": 0.0}, "selection": "nearest mean"}
+_STUDENT = {"name": "student", "rates": {"networks": 0.0, "network_heads": 0.0}}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [_PICTURES | _LENGTH | part for part in (_ENSEMBLE, _STUDENT)], filled_in="after how many epochs the rate falls"
+    )
+    for shot in (1, 5)
+}
 
 
 class RobustDist(Method):
@@ -61,6 +69,7 @@ class RobustDist(Method):
     """
 
     auxiliary_name = "distillation"
+    authors_training: ClassVar = AUTHORS_TRAINING
     members: int = 20
     relation: Literal["cooperation", "diversity"] = "cooperation"
     relation_weight: float = 10.0

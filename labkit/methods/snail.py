@@ -6,25 +6,32 @@ convolutions and causal attention read it (its section 3), and what stands at th
 The authors released no code. The numbers this file is tested on come from an unofficial port, which takes the softmax
 of its attention over the positions that ask; `softmax="queries"` is that form. The paper's, and the default, goes over
 the positions that are looked at. The port's results on miniImageNet were never reported.
-
-Training, of the port: by `loss`, from scratch, with a network of its own in front of it (384 numbers, dropout 0.9); way
-and shots as in the test, 1 query an episode, 32 episodes a step; Adam at the constant rate 1e-4, no weight decay, no
-label smoothing. The paper trains its own residual network with it, end to end.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method
 from labkit.methods.noise import Noise, uniform
+
+# The port's training, from scratch, with a network of its own in front (384 numbers, dropout 0.9); the paper trains its
+# own residual network with it, end to end. The port has one query in each of its 32 episodes a step, here every class
+# has one.
+_EPISODES = {"steps": 50_000, "size": 32, "way": 5, "query": 1, "schedule": "constant"}
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_EPISODES | _ADAM | {"shot": shot}], {"way": 5, "shot": shot}, filled_in="the length")
+    for shot in (1, 5)
+}
 
 
 class SNAIL(Method):
@@ -44,6 +51,7 @@ class SNAIL(Method):
         ValueError: an episode of another way or shot, classes with unequal numbers of shots, or unknown names.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     way: int = 5
     shot: int = 1
     keys: Sequence[int] = (64, 256, 512)
@@ -77,6 +85,21 @@ class SNAIL(Method):
         out: Tensor = self.layers(torch.cat([known, F.pad(query, (0, self.way)).unsqueeze(1)], dim=1))
         return out
 
+    def last_answers(self, support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+        """`answers` at the last place, of queries [E, Q, c] each after its episode's supports [E, T - 1, c]: [E, Q, N].
+
+        No place looks ahead, so that what stands at the supports is the same for all queries, and is computed once an
+        episode. With the softmax of the port it is not: there the last place has a share in the columns of all.
+        """
+        x = torch.cat([support, F.one_hot(labels, self.way).to(support.dtype)], dim=-1)
+        last = F.pad(query, (0, self.way))
+        *layers, read = self.layers
+        for layer in layers:
+            grown = layer(x)
+            x, last = grown, cast("Attention | TemporalConvolution", layer).after(x, grown, last)
+        out: Tensor = read(last)
+        return out
+
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         e, n, k = support.shape[:3]
         if (n, k) != (self.way, self.shot):
@@ -93,8 +116,10 @@ class SNAIL(Method):
                 places = uniform(torch.zeros(1, dtype=torch.int32, device=support.device), n * k).expand(e, -1)
             order = places.argsort(-1)  # [E, N K]
             s, q = support.mean((-2, -1)).flatten(1, 2), query.mean((-2, -1))
-            s = s.gather(1, order.unsqueeze(-1).expand_as(s)).repeat_interleave(q.shape[1], 0)
-            labels = (order // k).repeat_interleave(q.shape[1], 0)
+            s, labels = s.gather(1, order.unsqueeze(-1).expand_as(s)), order // k
+            if self.softmax == "keys":
+                return self.last_answers(s, labels, q)
+            s, labels = s.repeat_interleave(q.shape[1], 0), labels.repeat_interleave(q.shape[1], 0)
             return self.answers(s, labels, q.flatten(0, 1))[:, -1].view(e, -1, n)
 
 
@@ -112,6 +137,16 @@ class Attention(nn.Module):
         later = torch.ones(logits.shape[1:], dtype=torch.bool, device=x.device).triu(1)
         weights = logits.masked_fill(later, float("-inf")).softmax(self.axis)
         return torch.cat([x, weights @ self.to_value(x)], dim=-1)
+
+    def after(self, x: Tensor, grown: Tensor, last: Tensor) -> Tensor:
+        """`forward` at a last place after x [E, T - 1, width], for each of [E, Q, width] that may stand there.
+
+        `grown` is what it makes of x.
+        """
+        asks, scale = self.to_query(last), self.to_key.out_features**0.5
+        before, own = asks @ self.to_key(x).mT, (asks * self.to_key(last)).sum(-1, keepdim=True)
+        of_before, of_own = (torch.cat([before, own], dim=-1) / scale).softmax(-1).split([x.shape[1], 1], dim=-1)
+        return torch.cat([last, of_before @ self.to_value(x) + of_own * self.to_value(last)], dim=-1)
 
 
 class TemporalConvolution(nn.Module):
@@ -133,3 +168,18 @@ class TemporalConvolution(nn.Module):
             past = F.pad(x, (dilation, 0))  # zeros before the start
             x = torch.cat([x, to_filter(past).tanh() * to_gate(past).sigmoid()], dim=1)
         return x.mT
+
+    def after(self, x: Tensor, grown: Tensor, last: Tensor) -> Tensor:
+        """See `Attention.after`."""
+        for dilation, to_filter, to_gate in zip(self.dilations, self.filter, self.gate, strict=True):
+            width = last.shape[-1]
+            past = grown[:, -dilation, None, :width] if dilation <= x.shape[1] else x.new_zeros(len(x), 1, width)
+            filtered, gate = (_at(cast(nn.Conv1d, part), past, last) for part in (to_filter, to_gate))
+            last = torch.cat([last, filtered.tanh() * gate.sigmoid()], dim=-1)
+        return last
+
+
+def _at(convolution: nn.Conv1d, past: Tensor, now: Tensor) -> Tensor:
+    """A convolution of two places, at one: [E, 1, width], [E, Q, width] to [E, Q, filters]."""
+    before, own = convolution.weight.unbind(-1)
+    return F.linear(now, own, convolution.bias) + F.linear(past, before)

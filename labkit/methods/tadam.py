@@ -6,24 +6,31 @@ scales and shifts (after FiLM), and classification of all base classes beside th
 Where paper and code differ, the code is followed, with which the published number was made: the paper learns or tunes
 its scale of the squared distance; the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
 `"prototypical"` is that without the scale, `"cosine"` the squared distance of normalised features.
-
-Authors' training (miniImageNet): from scratch; `loss` on episodes of 5 classes with 5 shots (whatever the test) and 32
-queries a task, 2 tasks a step, 30000 steps; SGD with momentum 0.9, rate 0.1, a tenth of it from step 15000, 17500 and
-20000 each; gradient norm clipped at 1; weight decay 5e-4, of the two numbers in front of each conditioning network
-0.01; no label smoothing. Beside it, at step s with probability 0.9^(1 + floor(s / 1500)), a step of
-`classification_loss`: 64 base images, the same optimiser. Here the two can be phases, or one loss with `global_weight`.
-Their network: 4 residual blocks of 3 convolutions, 64-128-256-512, max pooling after the first three.
 """
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss, unit_length
+
+# From scratch, 4 residual blocks of 64 to 512 channels, max pooling after the first three. 30,000 steps of 2 tasks of 5
+# shots, whatever the test has, and 32 queries; a phase counts by classes, 6 each. Beside it, at step s with probability
+# 0.9^(1 + floor(s / 1500)), they take a step of classification of 64 pictures, 11,859 in all, by the same optimiser:
+# here it is a phase before the other; `global_weight` puts both into one loss. Their weight decay of the two numbers in
+# front of each conditioning network is 0.01.
+_SGD = {"learning_rate": 0.1, "weight_decay": 5e-4, "nesterov": False, "clip": 1.0}
+_PICTURES = {"batch": "pictures", "size": 64, "steps": 11_859, "schedule": "constant", "selection": "nearest mean"}
+_EPISODES = {"size": 2, "way": 5, "shot": 5, "query": 6, "steps": 30_000}
+_TENTHS = {"schedule": "steps", "decay": 0.1, "milestones": (15_000, 17_500, 20_000)}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining([_SGD | _PICTURES, _SGD | _EPISODES | _TENTHS], {"conditioned": True}) for shot in (1, 5)
+}
 
 
 class TADAM(Method):
@@ -51,6 +58,7 @@ class TADAM(Method):
     """
 
     auxiliary_name = "global classification"
+    authors_training: ClassVar = AUTHORS_TRAINING
     metric: Literal["polynomial", "cosine", "prototypical"] = "polynomial"
     scale: float = 7.5
     conditioned: bool = True

@@ -7,20 +7,25 @@ computed from the episode alone, in which every class mean lies in the direction
 The paper's v_k is phi_k minus the mean of the other references, the code's N phi_k minus the sum of all: N - 1 times as
 long, and the same once it is normalised. The learned bias b_k of each reference is the code's alone. The published
 number was made with the code, and so are these; there are no options.
-
-Authors' training (miniImageNet): from scratch, by `loss`; episodes of 20 classes with 5 shots (for 1 and for 5 shots in
-the test) and 8 queries a class, one a step, 50001 steps; Adam at rate 1e-3, a tenth of it from step 40000, weight decay
-rate 5e-4; residual network of 12 layers, mean of its map, 512 numbers; no label smoothing.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots, unit_length
+
+# From scratch, a residual network of 12 layers, mean of its map, 512 numbers. Episodes of 20 classes with 5 shots, for
+# 1 and for 5 shots in the test.
+_EPISODES = {"steps": 50_001, "size": 1, "way": 20, "shot": 5, "query": 8}
+_ADAM = {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 5e-4, "schedule": "steps", "milestones": (40_000,)}
+AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining([_EPISODES | _ADAM], {"references": 20}) for shot in (1, 5)}
 
 
 class TapNet(Method):
@@ -38,6 +43,7 @@ class TapNet(Method):
         ValueError: more classes than references, or as many as channels, which leaves no space.
     """
 
+    authors_training: ClassVar = AUTHORS_TRAINING
     references: int = 20
 
     def build(self) -> None:

@@ -8,24 +8,35 @@ Where the released code is followed: the step along the network's direction has 
 normalised; which nodes are neighbours is seen without noise and without a gradient; the weights of base classes, too,
 are replaced. Only its settings for ImageNet were released; those for miniImageNet are not known, so defaults are
 ImageNet's.
-
-Authors' training (ImageNet; the released settings):
-    phase 1: random base images, `classification_loss`; cosine classification with a learned scale from 10.
-    phase 2: episodes, `loss`; the backbone and the base classes' weights frozen; 4 episodes a step; of 389 base classes
-        200 play novel; SGD, Nesterov momentum 0.9, weight decay 5e-4, rate 0.01 for 10 epochs, then 0.001 for 5;
-        noise 0.08, dropout 0.7; no label smoothing. Queries of base classes: see `novel`.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, roles
 from labkit.methods.noise import Noise
+
+# The released settings, of ImageNet, where 200 of 389 base classes play novel in an episode: here half of 64. After
+# cosine classification the backbone and the base classes' weights are frozen; 4 episodes a step, 10 epochs at one rate
+# and 5 at a tenth of it.
+_EPISODES = {"steps": 15_000, "size": 4, "way": 32, "query": 1, "rates": {"backbone": 0.0, "base_weights": 0.0}}
+_SGD = {"learning_rate": 0.01, "weight_decay": 5e-4, "schedule": "steps", "decay": 0.1, "milestones": (10_000,)}
+AUTHORS_TRAINING: Trainings = {
+    shot: AuthorsTraining(
+        [CLASSIFICATION, _EPISODES | _SGD | {"shot": shot}],
+        {"noise": 0.08, "drop": 0.7},
+        filled_in="all of the first phase, length of an epoch, queries of an episode",
+    )
+    for shot in (1, 5)
+}
 
 Neighbours = tuple[Tensor, Tensor]  # which nodes, [E, V, k], and how much of each, [E, V, k]
 
@@ -50,6 +61,7 @@ class WDAE(Method):
     """
 
     auxiliary_name = "reconstruction of the weights"
+    authors_training: ClassVar = AUTHORS_TRAINING
     novel: int | None = None
     neighbours: int = 10
     temperature: float = 5.0

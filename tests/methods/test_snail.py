@@ -96,6 +96,19 @@ def test_the_paper_s_form_never_looks_ahead() -> None:
     assert not torch.allclose(one[:, 5], other[:, 5])
 
 
+@pytest.mark.parametrize("shot", [1, 5])
+def test_supports_are_read_once_for_all_queries(shot: int) -> None:
+    torch.manual_seed(0)
+    model = SNAIL(Features(16), way=5, shot=shot, **SIZES).double()
+    support, query = torch.randn(2, 5 * shot, 16).double(), torch.randn(2, 7, 16).double()
+    labels = torch.stack([torch.randperm(5 * shot) // shot for _ in range(2)])
+    together = model.last_answers(support, labels, query)
+    each = [model.answers(support, labels, query[:, i])[:, -1] for i in range(7)]
+    torch.testing.assert_close(together, torch.stack(each, 1))
+    gradients = [torch.autograd.grad(x.square().sum(), list(model.parameters())) for x in (together, torch.stack(each))]
+    torch.testing.assert_close(*gradients)
+
+
 def test_other_ways_and_shots_are_refused() -> None:
     model = SNAIL(Features(16), **SIZES)
     support, query = torch.zeros(1, 5, 2, 16, 1, 1), torch.zeros(1, 1, 16, 1, 1)

@@ -8,23 +8,19 @@ import numpy as np
 import pandas as pd
 
 from labkit.evaluation import intervals
+from labkit.studies.tables.cells import SYSTEMS
 from labkit.studies.tables.head_runs import HeadRun
-from labkit.studies.tables.table1 import PAPER
+from labkit.studies.tables.one_backbone import by_system
+from labkit.studies.tables.table1 import BESIDE, PAPER, measured
+from labkit.sweeps.kept import Row
 
-# Which published row, (model, backbone), a system stands beside; those of Table 1 whose row has another name.
-ROW = {"MetaOptNet": ("MetaOptNet", "Res-12"), "DMF": ("DMF (ours)", "Res-12"), "DSN": ("DSN-MR", "Res-12")}
-ROW |= {"FEAT": ("FEAT", "Res-12")}
 COLUMNS = ("points", "±", "± over episodes", "seeds", "verdict")
 
 
 def published(shot: int) -> dict[str, float]:
     """The paper's Table 1 on miniImageNet in percent, by our names of the systems."""
-    paper = pd.read_csv(PAPER).dropna(subset=[f"mini_{shot}shot"])
-    named, found = {row: name for name, row in ROW.items()}, {}
-    for model, backbone, value in zip(paper["model"], paper["backbone"], paper[f"mini_{shot}shot"], strict=True):
-        name = named.get((model, backbone), "" if model in ROW else model)  # FEAT on its WRN-28 is another row
-        found[name] = float(value)
-    return {name: value for name, value in found.items() if name}
+    values = pd.read_csv(PAPER).set_index(["model", "backbone"])[f"mini_{shot}shot"].dropna()
+    return {system: float(values[row]) for system, row in BESIDE.items() if row in values}
 
 
 def paired(runs: Sequence[HeadRun], others: Sequence[HeadRun], on: str = "novel") -> tuple[float, float, list[float]]:
@@ -108,12 +104,41 @@ def agreement(runs: Mapping[str, Sequence[HeadRun]], wanted: Mapping[str, float]
         runs: of every system, as `labkit.studies.tables.one_backbone.by_system` gives.
         wanted: the published accuracy of every system (`published`).
     """
-    reached = {name: _by_seed(rows, "novel") for name, rows in runs.items() if name in wanted}
-    if not reached:
-        return float("nan"), float("nan"), 0
-    seeds = sorted(set.intersection(*(set(found) for found in reached.values())))
-    taus = [kendall({name: found[seed] for name, found in reached.items()}, wanted) for seed in seeds]
+    return _agreement({name: _by_seed(rows, "novel") for name, rows in runs.items()}, wanted)
+
+
+def _agreement(reached: Mapping[str, Mapping[int, float]], wanted: Mapping[str, float]) -> tuple[float, float, int]:
+    """`agreement` of accuracies by system and seed."""
+    reached = {name: by_seed for name, by_seed in reached.items() if name in wanted and by_seed}
+    if len(reached) < 2:
+        return float("nan"), float("nan"), len(reached)
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in reached.values())))
+    taus = [kendall({name: by_seed[seed] for name, by_seed in reached.items()}, wanted) for seed in seeds]
     return *intervals.over_seeds(taus), len(reached)
+
+
+def on_one_backbone(runs: Sequence[HeadRun], shot: int) -> str:
+    """The line under Table 1 on one backbone: how far its ranks are those of the published column."""
+    return _line(shot, *agreement(by_system(runs, shot), published(shot)))
+
+
+def end_to_end(rows: Sequence[Row], shot: int) -> str:
+    """The line under Table 1 end to end, of rows as `labkit.studies.tables.train_cells.results` gives them."""
+    reached = {
+        system: {int(row["seed"]): float(row["novel"]["accuracy"]) for row in measured(rows, system, shot)}
+        for system in SYSTEMS
+    }
+    return _line(shot, *_agreement(reached, published(shot)))
+
+
+def _line(shot: int, tau: float, half: float, systems: int) -> str:
+    what = f"{shot}-shot: Kendall's tau between measured and published ranks"
+    if systems < 2:
+        return f"{what} needs two systems, and {systems or 'none'} of Table 1 is measured"
+    if np.isnan(tau):
+        return f"{what} needs a seed that all {systems} measured systems have"
+    over = "one seed, so no interval over seeds" if np.isnan(half) else "95 % interval over seeds"
+    return f"{what} of {systems} systems is {tau:.2f}{'' if np.isnan(half) else f' ± {half:.2f}'} ({over})"
 
 
 def _by_seed(runs: Sequence[HeadRun], on: str) -> dict[int, float]:

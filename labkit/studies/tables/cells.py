@@ -1,6 +1,7 @@
 """The cells of Tables 1 and 2: every cell is one training in the quick setting, and what it changes in it.
 
-Whoever changes what a cell stands for raises `VERSION` in `labkit.studies.tables.train_cells`.
+A cell is known by its name. Whoever changes what a name stands for gives it another, or raises `VERSION` in
+`labkit.studies.tables.train_cells`, which throws all finished trainings away.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from labkit.training.settings import QUICK, Experiment
+from labkit.methods.authors import Trainings
+from labkit.methods.dsn import CONV4_TRAINING
+from labkit.models.registry import METHODS
+from labkit.training.authors import shortened
+from labkit.training.phases import Phase
+from labkit.training.settings import MINI_SMALL, QUICK, Experiment
 
 # A third of the quick setting's episodes, in bfloat16: enough to leave the plateau and not enough to converge, so
 # differences in the speed of learning show here. Two episodes a step and half the learning rate leave it sooner: after
@@ -18,6 +24,9 @@ from labkit.training.settings import QUICK, Experiment
 TABLES = replace(
     QUICK, name="tables", batch=2, steps=800, warmup=100, learning_rate=0.1, validate_every=400, bfloat16=True
 )
+
+# On photographs of 42 px a training is 12,000 episodes of DMF long, about 25 minutes on a core.
+BASES = {TABLES.dataset: TABLES, MINI_SMALL.dataset: replace(MINI_SMALL, validate_every=MINI_SMALL.steps // 2)}
 
 # The paper's base has 64 groups of 640 channels at one shot and 160 at five; the quick backbone has 160 channels.
 BASE_GROUPS = {1: 16, 5: 40}
@@ -32,12 +41,16 @@ class Cell:
         factor: what is varied: the system in Table 1, the part that is ablated in Table 2.
         value: which of the factor's values this is.
         changes: fields of `Experiment` against the base; dictionaries are added to the base's own.
+        training: whose phases and options take the place of the base's training; None keeps that.
+        rate: by what the learning rates of `training` are multiplied.
     """
 
     name: str
     factor: str
     value: str
     changes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    training: Trainings | None = field(default=None, hash=False, repr=False)
+    rate: float = 1.0
 
 
 def _table2(factor: str, value: str, **changes: Any) -> Cell:
@@ -59,38 +72,78 @@ TABLE2 = (
 )
 
 
-def _table1(factor: str, name: str, **changes: Any) -> Cell:
-    return Cell(name, factor, name.partition(", ")[2] or "as published", changes)
+def _table1(system: str, name: str, method: str, training: Trainings | None, rate: float = 1.0, **choices: Any) -> Cell:
+    said = name.partition(", ")[2]
+    return Cell(name, system, said, {"method": method, "choices": choices}, training, rate)
 
 
-# Table 1: two settings of every system, of which validation classes choose one. One of the two is the method's own
-# paper's, as far as it fits a thin backbone, the other what most often stops it from starting. MAML sees its support
-# again in every inner step; it takes fewer steps, so that all send as many images through.
+def _own(system: str, method: str, said: str = "", rate: float = 1.0, **choices: Any) -> Cell:
+    """A system in its authors' training."""
+    name = ", ".join(filter(None, (method, "authors'", said)))
+    return _table1(system, name, method, METHODS[method].authors_training, rate, **choices)
+
+
+def _common(system: str, method: str, said: str = "", **choices: Any) -> Cell:
+    """A system in the training that is DMF's."""
+    return _table1(system, ", ".join(filter(None, (method, "common", said))), method, None, **choices)
+
+
+# Table 1: two settings of every system, of which validation classes choose one. The first is its authors' training and
+# their options, as long as the image passes last, half of them for pictures and half for episodes where the authors
+# train on both; the second is the common training, with what suits it, where that is a sensible way to train the
+# system, and otherwise a second choice in the authors'. Fewer than authors take: DeepEMD fits prototypes in 2 passes
+# over the support instead of 100 (2000 test episodes would last four hours), and Robust dist++ has 4 members instead of
+# 20, as all of them see every picture.
+_PASSES: dict[str, Any] = {"sfc_epochs": 2}
+_MEMBERS: dict[str, Any] = {"members": 4}
 TABLE1 = (
-    _table1("DMF", "dmf"),
-    _table1("DMF", "dmf, rate 0.2", learning_rate=0.2),
-    _table1("ProtoNet", "protonet, scale 1", method="protonet", choices={"scale": 1.0}),
-    _table1("ProtoNet", "protonet, scale 1/16", method="protonet", choices={"scale": 0.0625}),
-    _table1("MatchingNet", "matchingnet, scale 1", method="matchingnet", choices={"scale": 1.0}),
-    _table1("MatchingNet", "matchingnet, scale 10", method="matchingnet", choices={"scale": 10.0}),
-    _table1("RelationNet", "relationnet", method="relationnet"),
-    _table1("RelationNet", "relationnet, global loss", method="relationnet", choices={"global_weight": 1.0}),
-    _table1("CAN", "can", method="can", choices={"cells": 25}),
-    _table1("CAN", "can, rate 0.2", method="can", choices={"cells": 25}, learning_rate=0.2),
-    _table1("FEAT", "feat", method="feat", choices={"temperature": 16.0}),
-    _table1("FEAT", "feat, global loss", method="feat", choices={"temperature": 16.0, "global_weight": 1.0}),
-    _table1("MetaOptNet, SVM", "svm, scale 1", method="metaoptnet", choices={"head": "svm", "scale": 1.0}),
-    _table1("MetaOptNet, SVM", "svm, scale 7", method="metaoptnet", choices={"head": "svm", "scale": 7.0}),
-    _table1("MetaOptNet, ridge", "ridge, scale 1", method="metaoptnet", choices={"head": "ridge", "scale": 1.0}),
-    _table1("MetaOptNet, ridge", "ridge, scale 7", method="metaoptnet", choices={"head": "ridge", "scale": 7.0}),
-    _table1("DSN", "dsn, scale 1", method="dsn", choices={"scale": 1.0}),
-    _table1("DSN", "dsn, scale 1/16", method="dsn", choices={"scale": 0.0625}),
-    _table1("Negative margin", "negmargin, scale 30", method="negmargin", choices={"scale": 30.0}),
-    _table1("Negative margin", "negmargin, scale 10", method="negmargin", choices={"scale": 10.0}),
-    _table1("DeepEMD", "deepemd", method="deepemd"),
-    _table1("DeepEMD", "deepemd, global loss", method="deepemd", choices={"global_weight": 1.0}),
-    _table1("MAML", "maml, inner rate 0.1", method="maml", choices={"steps": 3, "test_steps": 3, "inner_rate": 0.1}),
-    _table1("MAML", "maml, inner rate 0.3", method="maml", choices={"steps": 3, "test_steps": 3, "inner_rate": 0.3}),
+    Cell("dmf", "DMF", "as published"),
+    Cell("dmf, rate 0.2", "DMF", "rate 0.2", {"learning_rate": 0.2}),
+    _own("ProtoNet", "protonet"),
+    _common("ProtoNet", "protonet", "scale 1/16", scale=0.0625),
+    _own("MatchingNet", "matchingnet"),
+    _common("MatchingNet", "matchingnet", "scale 10", scale=10.0),
+    _own("RelationNet", "relationnet"),
+    _common("RelationNet", "relationnet", "global loss", global_weight=1.0),
+    _own("MAML", "maml"),
+    _own("MAML", "maml", "inner rate 0.1", inner_rate=0.1),
+    _own("Dynamic Few-shot", "dynamic_fewshot"),
+    _own("Dynamic Few-shot", "dynamic_fewshot", "averaging", kind="averaging"),
+    _own("LEO", "leo"),
+    _own("LEO", "leo", "10 x the rate", rate=10),
+    _own("PPA", "ppa"),
+    _own("PPA", "ppa", "10 x the rate", rate=10),
+    _own("Robust dist++", "robust_dist", **_MEMBERS),
+    _own("Robust dist++", "robust_dist", "10 x the rate", rate=10, **_MEMBERS),
+    _own("wDAE", "wdae"),
+    _own("wDAE", "wdae", "noise 0.03, dropout 0.3", noise=0.03, drop=0.3),
+    _own("CC+rot", "cc_rot"),
+    _common("CC+rot", "cc_rot"),
+    _own("FEAT", "feat"),
+    _common("FEAT", "feat", "temperature 16, global loss", temperature=16.0, global_weight=1.0),
+    _own("TapNet", "tapnet"),
+    _common("TapNet", "tapnet"),
+    _own("SNAIL", "snail"),
+    _own("SNAIL", "snail", "10 x the rate", rate=10),
+    _own("MetaOptNet", "metaoptnet"),
+    _common("MetaOptNet", "metaoptnet", "ridge", head="ridge"),
+    _own("TADAM", "tadam"),
+    _common("TADAM", "tadam", "global loss", global_weight=1.0),
+    _own("DC", "dense_classification"),
+    _common("DC", "dense_classification"),
+    # How its authors trained it is not known.
+    _common("VFSL", "vfsl"),
+    _common("VFSL", "vfsl", "the whole bound", divergence_weight=1.0),
+    _own("CAN", "can"),
+    _common("CAN", "can"),
+    _own("DeepEMD", "deepemd", **_PASSES),
+    _common("DeepEMD", "deepemd", "global loss", global_weight=1.0, sfc_in_training=False, **_PASSES),
+    _own("E3BM", "e3bm"),
+    _own("E3BM", "e3bm", "equal", combination="equal"),
+    _own("DSN", "dsn"),
+    _table1("DSN", "dsn, authors', conv4", "dsn", CONV4_TRAINING),
+    _own("Net-Cosine", "negmargin"),
+    _own("Net-Cosine", "negmargin", "a third of the rate", rate=1 / 3),
 )
 SYSTEMS = tuple(dict.fromkeys(cell.factor for cell in TABLE1))
 CELLS = {cell.name: cell for cell in (*TABLE1, *TABLE2)}
@@ -108,7 +161,7 @@ def row_of_table2(factor: str, value: str) -> Cell:
 
 def trained_as(cell: Cell, shot: int) -> Cell:
     """The cell whose training stands for `cell`: what equals the base at this number of shots is the base."""
-    return BASE if cell.changes in ({}, {"groups": BASE_GROUPS[shot]}) else cell
+    return BASE if cell.training is None and cell.changes in ({}, {"groups": BASE_GROUPS[shot]}) else cell
 
 
 def cells_of_table2(shot: int) -> list[Cell]:
@@ -116,29 +169,57 @@ def cells_of_table2(shot: int) -> list[Cell]:
     return list(dict.fromkeys([BASE, *(trained_as(row, shot) for row in TABLE2)]))
 
 
-def setting(name: str, shot: int) -> Experiment:
-    """The training of the cell of a name.
+def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:
+    """The training of the cell of a name, as many image passes long as the base's.
+
+    A phase of the authors' training is validated at its half and at its end.
 
     Raises:
-        ValueError: there is no such cell, or no base for so many shots.
+        ValueError: there is no such cell, or no base for so many shots or for this dataset.
     """
     if name not in CELLS:
         raise ValueError(f"there is no cell {name!r}; there are {sorted(CELLS)}")
     if shot not in BASE_GROUPS:
         raise ValueError(f"the tables have {sorted(BASE_GROUPS)} shots, got {shot}")
-    changes = CELLS[name].changes
-    base = replace(TABLES, name=f"{name}, {shot} shot", shot=shot, groups=BASE_GROUPS[shot])
-    choices = changes.get("choices", {})
-    if "method" not in changes:  # another method shares none of DMF's choices
+    if dataset not in BASES:
+        raise ValueError(f"the tables are measured on {sorted(BASES)}, got {dataset!r}")
+    cell = CELLS[name]
+    base = replace(BASES[dataset], name=f"{name}, {shot} shot", shot=shot, groups=BASE_GROUPS[shot])
+    choices = dict(cell.changes.get("choices", {}))
+    if "method" not in cell.changes:  # another method shares none of DMF's choices
         choices = base.choices | choices
-    options = base.backbone_options | changes.get("backbone_options", {})
-    e = replace(base, **{**changes, "choices": choices, "backbone_options": options})
-    share = image_passes(base) / image_passes(e)
-    schedule = ((name, getattr(base, name)) for name in ("steps", "warmup", "validate_every"))
-    return replace(e, **{name: round(share * n) for name, n in schedule})
+    elif cell.training is not None:
+        choices = {**cell.training[shot].options, **choices}
+    if cell.changes.get("method") in ("can", "maml"):
+        choices["cells"] = (-(-base.size // 8)) ** 2  # of the ResNet-12's map
+    options = base.backbone_options | cell.changes.get("backbone_options", {})
+    e = replace(base, **{**cell.changes, "choices": choices, "backbone_options": options})
+    if cell.training is None:
+        share = image_passes(base) / image_passes(e)
+        schedule = ((name, getattr(base, name)) for name in ("steps", "warmup", "validate_every"))
+        return replace(e, **{name: round(share * n) for name, n in schedule})
+    phases = tuple(Phase(**fields) for fields in cell.training[shot].phases)
+    phases = tuple(replace(phase, learning_rate=cell.rate * phase.learning_rate) for phase in phases)
+    kinds = {phase.batch for phase in phases}
+    for kind in kinds:  # each the same share of the image passes, however long the authors stay with it
+        passes = sum(phase.steps * passes_of_a_step(e, phase) for phase in phases if phase.batch == kind)
+        share = image_passes(base) / len(kinds) / passes
+        phases = tuple(shortened([phase], share)[0] if phase.batch == kind else phase for phase in phases)
+    return replace(e, phases=phases, steps=sum(phase.steps for phase in phases))
 
 
 def image_passes(e: Experiment) -> int:
-    """Images that one step sends forward through the backbone: MAML's support once more for every inner step."""
-    times = 1 + e.choices["steps"] if e.method == "maml" else 1
-    return e.batch * e.way * (times * e.shot + e.query)
+    """Images that a training sends forward through a backbone."""
+    return sum(phase.steps * passes_of_a_step(e, phase) for phase in e.plan)
+
+
+def passes_of_a_step(e: Experiment, phase: Phase) -> int:
+    """Images that a step of a phase sends forward."""
+    # Four rotations of each picture; all members of an ensemble and the student.
+    copies: int = {"cc_rot": 4, "robust_dist": 1 + e.choices.get("members", 20)}.get(e.method, 1)
+    if phase.batch == "pictures":
+        return copies * phase.size
+    shot = phase.shot or e.shot
+    # The support once more for every inner step; to learn what the task is; mirrored.
+    times: int = {"maml": 1 + e.choices.get("steps", 5), "tadam": 2, "dsn": 2 if shot == 1 else 1}.get(e.method, 1)
+    return copies * phase.size * (phase.way or e.way) * (times * shot + (phase.query or e.query))

@@ -26,19 +26,12 @@ from labkit.studies.tables.train_cells import chosen, runs_of, started, tried
 PAPER = places.RESULTS / "paper_table1.csv"
 COLOURS = (plotting.RED, plotting.BLUE, plotting.ORANGE, plotting.GREEN, plotting.PINK, plotting.SKY)
 PUBLISHED, MEASURED = "PUBLISHED, each by its own paper", "MEASURED, here and in one harness"
-# Which published row a system of ours stands beside: (model, backbone). DSN-MR and Net-Cosine are the paper's names.
+# The paper's rows (model, backbone) that a system of ours stands beside, where their models have other names. FEAT has
+# two rows, with one head; ours stands beside that on a ResNet-12.
+NAMES = {"DMF (ours)": "DMF", "DSN-MR": "DSN"}
 BESIDE: dict[str, tuple[str, str]] = {
-    "DMF": ("DMF (ours)", "Res-12"),
-    "ProtoNet": ("ProtoNet", "Conv4"),
-    "MatchingNet": ("MatchingNet", "Conv4"),
-    "RelationNet": ("RelationNet", "Conv4"),
-    "MAML": ("MAML", "Conv4"),
-    "CAN": ("CAN", "Res-12"),
-    "FEAT": ("FEAT", "Res-12"),
-    "MetaOptNet, SVM": ("MetaOptNet", "Res-12"),
-    "DeepEMD": ("DeepEMD", "Res-12"),
-    "DSN": ("DSN-MR", "Res-12"),
-    "Negative margin": ("Net-Cosine", "Res-12"),
+    NAMES.get(model, model): (model, backbone)
+    for model, backbone in pd.read_csv(PAPER)[["model", "backbone"]].itertuples(index=False)
 }
 
 
@@ -57,14 +50,13 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
     paper = pd.read_csv(PAPER).set_index(["model", "backbone"])
     ours = {beside: system for system, beside in BESIDE.items()}
     lines: dict[tuple[str, str], dict[tuple[str, str], Any]] = {}
-    for name in [*paper.index, *((s, "") for s in SYSTEMS if s not in BESIDE)]:
+    for name in paper.index:
         line: dict[tuple[str, str], Any] = {}
         for data in ("mini", "tiered"):
             for title, end in ((f"{data}ImageNet, %", ""), (f"± {data}", "_ci95")):
                 column = paper[f"{data}_{shot}shot{end}"]
                 line[PUBLISHED, title] = float(column.get(name, np.nan))
-        system = ours.get(name, name[0] if name[0] in SYSTEMS and not name[1] else None)
-        lines[name] = line | {(MEASURED, k): v for k, v in _measured_line(rows, system, shot).items()}
+        lines[name] = line | {(MEASURED, k): v for k, v in _measured_line(rows, ours.get(name), shot).items()}
     return pd.DataFrame(lines).T.rename_axis(["system", "published with"])
 
 
@@ -94,7 +86,7 @@ def candidates(rows: Sequence[dict[str, Any]], shots: Sequence[int] = (1, 5)) ->
 def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int) -> dict[str, Any]:
     runs = measured(rows, system, shot) if system else []
     if not runs:
-        missing = "not implemented" if system is None else "not trained yet"
+        missing = "the same head on another backbone" if system is None else "not trained yet"
         numbers = ("glyphs-mini, %", "± glyphs", "seeds", "mean of seeds, %", "weights", "steps", "training, CPU s")
         blank = dict.fromkeys((*numbers, "test episode, CPU ms", "peak, MiB", "settings tried"), np.nan)
         return {"backbone": "", **blank, "setting": missing}
@@ -188,7 +180,7 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     )
     axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
     ours = {system: _measured_line(rows, system, shot) for system in SYSTEMS if measured(rows, system, shot)}
-    looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("os", COLOURS), strict=True)}
+    looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("os^v", COLOURS), strict=False)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
         for system, line in ours.items():
             colour, mark = looks[system]

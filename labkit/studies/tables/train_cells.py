@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,23 @@ from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.protocol import evaluate
-from labkit.studies.tables.cells import SYSTEMS, TABLE1, Cell, cells_of_table2, setting, trained_as
+from labkit.studies.tables.cells import (
+    CELLS,
+    SYSTEMS,
+    TABLE1,
+    TABLES,
+    Cell,
+    cells_of_table2,
+    setting,
+    trained_as,
+)
 from labkit.sweeps.kept import Row, all_rows
 from labkit.sweeps.sweep import sweep
 from labkit.training.loop import Trained, train
 from labkit.training.settings import Experiment
 
 VERSION = 2  # of what a cell means: raised by hand, so that a refactoring throws no finished training away
-RESULTS = places.RESULTS / "tables.jsonl"
+RESULTS = places.RESULTS / "tables.jsonl"  # on glyphs; on other pictures see `file_of`
 SEEDS = (0, 1, 2)
 EPISODES = 2000
 
@@ -42,21 +52,34 @@ def grid(cells: Iterable[Cell], shots: Iterable[int] = (1,), seeds: Iterable[int
     return [{"cell": name, "shot": k, "seed": s} for k in shots for s in seeds for name in names]
 
 
-def run_cell(parameters: dict[str, Any], folder: Path) -> Row:
+def file_of(dataset: str) -> Path:
+    """The lab's own rows of the tables on a set of pictures."""
+    return RESULTS if dataset == TABLES.dataset else RESULTS.with_name(f"tables-{dataset}.jsonl")
+
+
+def version_of(dataset: str) -> int | str:
+    """The version under which a sweep keeps rows of a set of pictures."""
+    return VERSION if dataset == TABLES.dataset else f"{VERSION}, {dataset}"
+
+
+def run_cell(
+    parameters: dict[str, Any], folder: Path, *, dataset: str = TABLES.dataset, data_root: str | None = None
+) -> Row:
     """Train one cell with one seed, or go on with it, and look once at the novel classes.
 
     Args:
         parameters: cell, shot, seed.
         folder: of this training alone.
+        dataset, data_root: of the pictures.
 
     Returns:
         the parameters and what `train_on_one_thread` gives.
     """
-    e = setting(parameters["cell"], parameters["shot"])
-    return parameters | train_on_one_thread(e, parameters["seed"], folder)
+    e = setting(parameters["cell"], parameters["shot"], dataset)
+    return parameters | train_on_one_thread(e, parameters["seed"], folder, data_root)
 
 
-def train_on_one_thread(e: Experiment, seed: int, folder: Path) -> Row:
+def train_on_one_thread(e: Experiment, seed: int, folder: Path, data_root: str | None = None) -> Row:
     """Train, or go on with it, and look once at the novel classes.
 
     On a CPU it takes one thread, whatever the machine has: sums depend on how they are split.
@@ -70,14 +93,15 @@ def train_on_one_thread(e: Experiment, seed: int, folder: Path) -> Row:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _train_and_test(e, seed, folder, "cuda" if torch.cuda.is_available() else "cpu")
+        return _train_and_test(e, seed, folder, "cuda" if torch.cuda.is_available() else "cpu", data_root)
     finally:
         torch.set_num_threads(threads)
 
 
-def _train_and_test(e: Experiment, seed: int, folder: Path, device: str) -> Row:
+def _train_and_test(e: Experiment, seed: int, folder: Path, device: str, data_root: str | None) -> Row:
+    own: dict[str, Any] = {} if data_root is None else {"root": data_root}
     base, validation, novel = (
-        load_images(e.dataset, split, size=e.size, per_class=e.per_class, progress=False)
+        load_images(e.dataset, split, size=e.size, per_class=e.per_class, progress=False, **own)
         for split in ("train", "val", "test")
     )
     row: dict[str, Any] = {"steps": e.steps, "threads": 1, "device": device, "versions": versions()}
@@ -130,15 +154,17 @@ def _test_seconds(model: torch.nn.Module, images: ImageSet, e: Experiment, devic
     return round(min(once() for _ in range(7)), 5)
 
 
-def results(folder: Path | str | None = None) -> list[Row]:
+def results(folder: Path | str | None = None, dataset: str = TABLES.dataset) -> list[Row]:
     """The runs that are finished: the lab's own, and those of a sweep's folder, one for each cell,
-    number of shots and seed."""
-    return all_rows(RESULTS, folder, VERSION, ("cell", "shot", "seed"))
+    number of shots and seed. Runs of a name that no cell has any more do not count."""
+    rows = all_rows(file_of(dataset), folder, version_of(dataset), ("cell", "shot", "seed"))
+    return [row for row in rows if row["cell"] in CELLS]
 
 
-def gather(folder: Path) -> None:
+def gather(folder: Path, dataset: str = TABLES.dataset) -> None:
     """Add what is finished in a sweep's folder to the lab's results."""
-    write_atomically(RESULTS, "".join(json.dumps(row) + "\n" for row in results(folder)).encode())
+    lines = (json.dumps(row) + "\n" for row in results(folder, dataset))
+    write_atomically(file_of(dataset), "".join(lines).encode())
 
 
 def runs_of(rows: Sequence[Row], cell: Cell | None, shot: int) -> list[Row]:
@@ -174,6 +200,10 @@ def fill(
     engine: str | None = "local",
     cells: Sequence[Cell] | None = None,
     settings_of: int | None = None,
+    *,
+    systems: Sequence[str] | None = None,
+    dataset: str = TABLES.dataset,
+    data_root: Path | str | None = None,
     **how: Any,
 ) -> list[Row]:
     """Train what a table lacks; all that is finished then, as `results` gives it.
@@ -187,30 +217,38 @@ def fill(
         cells: whose runs, of Table 2; None means all. More seeds of a few cells are how a claim is decided.
         settings_of: a number of shots, of Table 1: every system keeps the setting that validation chose there, and no
             other is tried, at half the price. None means to try them all at every number of shots.
+        systems: of Table 1; None means all.
+        dataset, data_root: of the pictures, of `labkit.studies.tables.cells.BASES`.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
         how: of `labkit.sweep`: address, workers, ...
 
     Raises:
-        ValueError: cells of Table 1, whose validation classes choose; a cell that is not there; or settings_of a
-            number of shots at which a system has no setting yet.
+        ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there; or
+            settings_of a number of shots at which a system has no setting yet.
     """
     if engine is None:
-        return results()
+        return results(dataset=dataset)
+    if unknown := sorted(set(systems or ()) - set(SYSTEMS)):
+        raise ValueError(f"there is no system {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
+    wanted = SYSTEMS if systems is None else tuple(systems)
     if table == 1 and cells is not None:
         names = [cell.name for cell in cells]
         raise ValueError(
             f"cells can be asked for of Table 2; of Table 1 validation chooses them, and {names} was given"
         )
-    how |= {"folder": folder, "version": VERSION}
+    root = None if data_root is None else str(data_root)
+    run = partial(run_cell, dataset=dataset, data_root=root)
+    how |= {"folder": folder, "version": version_of(dataset)}
     for shot in shots:
         asked = cells_of_table2(shot) if cells is None else [trained_as(cell, shot) for cell in cells]
         if table == 1:
             if settings_of is None:
-                sweep(run_cell, grid(TABLE1, (shot,), (0,)), engine, **how)
-            found = {system: chosen(results(folder), system, settings_of or shot) for system in SYSTEMS}
+                settings = [cell for cell in TABLE1 if cell.factor in wanted]
+                sweep(run, grid(settings, (shot,), (0,)), engine, **how)
+            found = {system: chosen(results(folder, dataset), system, settings_of or shot) for system in wanted}
             missing = [system for system, cell in found.items() if cell is None]
             if settings_of and missing:
                 raise ValueError(f"no setting of {missing} is trained at {settings_of} shots: train these first")
             asked = [cell for cell in found.values() if cell]  # a system whose every setting diverged has none
-        sweep(run_cell, grid(asked, (shot,), seeds), engine, **how)
-    return results(folder)
+        sweep(run, grid(asked, (shot,), seeds), engine, **how)
+    return results(folder, dataset)

@@ -1,13 +1,16 @@
 """Systems compared: differences are paired by seed, and ranks agree as scipy says they do."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from labkit.studies.tables.agreement import agreement, compared, differences, kendall, paired, published
+from labkit.studies.tables import agreement
+from labkit.studies.tables.agreement import compared, differences, kendall, paired, published
 from labkit.studies.tables.head_runs import HeadRun
+from labkit.studies.tables.heads import TABLE1_HEADS
 
 
 def runs(name: str, *accuracies: float, episodes: int = 2000) -> list[HeadRun]:
@@ -58,13 +61,44 @@ def test_other_episodes_are_refused() -> None:
 def test_ranks_agree_over_seeds() -> None:
     wanted = {"a": 1.0, "b": 2.0, "c": 3.0}
     measured = {"a": runs("a", 10.0, 10.0), "b": runs("b", 20.0, 5.0), "c": runs("c", 30.0, 30.0), "x": runs("x", 0.0)}
-    mean, half, count = agreement(measured, wanted)
+    mean, half, count = agreement.agreement(measured, wanted)
     assert count == 3
     assert mean == pytest.approx((1 + 1 / 3) / 2)
     assert half > 0
     assert kendall(wanted, {"c": 1.0, "b": 2.0, "a": 3.0}) == -1
     assert np.isnan(kendall(wanted, {"c": 1.0}))
-    assert agreement({}, wanted)[2] == 0
+    assert agreement.agreement({}, wanted)[2] == 0
+
+
+def row(cell: str, seed: int, accuracy: float) -> dict[str, Any]:
+    return {"cell": cell, "shot": 1, "seed": seed, "validation": accuracy, "novel": {"accuracy": accuracy}}
+
+
+def test_one_line_stands_under_table_1_end_to_end() -> None:
+    # Published: DMF 67.76, CAN 63.85, ProtoNet 49.42.
+    rows = [row("dmf", 0, 50.0), row("can, common", 0, 60.0), row("protonet, authors'", 0, 40.0)]
+    line = agreement.end_to_end(rows, 1)
+    assert line == (
+        "1-shot: Kendall's tau between measured and published ranks of 3 systems is 0.33 "
+        "(one seed, so no interval over seeds)"
+    )
+    more = [row("dmf", 1, 70.0), row("can, common", 1, 60.0), row("protonet, authors'", 1, 40.0)]
+    half = stats.t.ppf(0.975, 1) * np.std([1 / 3, 1], ddof=1) / 2**0.5
+    assert f"is 0.67 ± {half:.2f} (95 % interval over seeds)" in agreement.end_to_end([*rows, *more], 1)
+    assert "needs two systems, and 1 of Table 1 is measured" in agreement.end_to_end(rows[:1], 1)
+    assert "needs two systems, and none of Table 1 is measured" in agreement.end_to_end(rows, 5)
+
+
+def test_one_line_stands_under_table_1_on_one_backbone() -> None:
+    first = {system: next(h.name for h in TABLE1_HEADS if h.system == system) for system in ("DMF", "CAN", "LEO")}
+    made = [
+        replace(run, system=system, name=name)
+        for (system, name), accuracies in zip(first.items(), [(50.0, 70.0), (60.0, 60.0), (40.0, 65.0)], strict=True)
+        for run in runs(name, *accuracies)
+    ]
+    # Published: DMF 67.76, CAN 63.85, LEO 61.76; seed 0 exchanges two, and so does seed 1.
+    assert "of 3 systems is 0.33 ± 0.00 (95 % interval over seeds)" in agreement.on_one_backbone(made, 1)
+    assert "none of Table 1 is measured" in agreement.on_one_backbone([], 1)
 
 
 def test_published_numbers_have_our_names() -> None:

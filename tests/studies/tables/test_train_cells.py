@@ -29,7 +29,7 @@ def some_images(dataset: str, split: str, **_: Any) -> ImageSet:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_cells, "load_images", some_images)
-    monkeypatch.setattr(train_cells, "setting", lambda cell, shot: replace(TINY, shot=shot, bfloat16=True))
+    monkeypatch.setattr(train_cells, "setting", lambda cell, shot, dataset: replace(TINY, shot=shot, bfloat16=True))
     monkeypatch.setattr(train_cells, "EPISODES", 10)
 
 
@@ -52,7 +52,7 @@ def test_a_run_is_a_result_and_the_same_when_resumed(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_a_loss_that_is_not_finite_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hot = replace(TINY, learning_rate=1e9, steps=60)
-    monkeypatch.setattr(train_cells, "setting", lambda cell, shot: hot)
+    monkeypatch.setattr(train_cells, "setting", lambda cell, shot, dataset: hot)
     row = train_cells.run_cell({"cell": "dmf", "shot": 1, "seed": 0}, tmp_path)
     assert "the loss of nan is not finite at step" in row["diverged"]
     assert "novel" not in row
@@ -64,15 +64,16 @@ def made(cell: str, shot: int, seed: int, validation: float) -> dict[str, Any]:
 
 def test_validation_of_seed_0_chooses() -> None:
     rows = [
-        made("can", 1, 0, 50.0),
-        made("can, rate 0.2", 1, 0, 51.0),
-        made("can", 1, 1, 99.0),
-        made("can", 5, 0, 60.0),
+        made("can, common", 1, 0, 50.0),
+        made("can, authors'", 1, 0, 51.0),
+        made("can, common", 1, 1, 99.0),
+        made("can, common", 5, 0, 60.0),
     ]
-    assert train_cells.chosen(rows, "CAN", 1) == CELLS["can, rate 0.2"]
-    assert train_cells.chosen(rows, "CAN", 5) == CELLS["can"]  # the other is not trained yet
+    assert train_cells.chosen(rows, "CAN", 1) == CELLS["can, authors'"]
+    assert train_cells.chosen(rows, "CAN", 5) == CELLS["can, common"]  # the other is not trained yet
     assert (
-        train_cells.chosen([{"cell": "feat", "shot": 1, "seed": 0, "diverged": "the loss is nan"}], "FEAT", 1) is None
+        train_cells.chosen([{"cell": "feat, authors'", "shot": 1, "seed": 0, "diverged": "the loss is nan"}], "FEAT", 1)
+        is None
     )
 
 
@@ -92,7 +93,7 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
                     "commit": "abc",
                     "parameters": p,
                 }
-                row = p | {"validation": 50.0 + ("rate" in p["cell"])}
+                row = p | {"validation": 50.0 + ("common" in p["cell"])}
                 (folder / f"{len(asked)}.json").write_text(json.dumps(record | {"result": row}))
 
     monkeypatch.setattr(train_cells, "sweep", sweep)
@@ -100,10 +101,10 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
     rows = train_cells.fill(tmp_path, 1, (1,))
     assert len(asked) == len(TABLE1) + 2 * len(SYSTEMS)  # two settings at seed 0, one at seeds 1 and 2
     assert {(r["cell"], r["seed"]) for r in rows if r["cell"].startswith("can")} == {
-        ("can", 0),
-        ("can, rate 0.2", 0),
-        ("can, rate 0.2", 1),
-        ("can, rate 0.2", 2),
+        ("can, authors'", 0),
+        ("can, common", 0),
+        ("can, common", 1),
+        ("can, common", 2),
     }
     before = len(asked)
     train_cells.fill(tmp_path, 1, (5,), (0,), settings_of=1)  # at half the price: the settings of one shot
@@ -121,5 +122,14 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
     more = ["table", "2", str(tmp_path), "--shots", "1", "--seeds", "3", "4", "--cells", "align 0"]
     assert main(more) == 0  # more seeds of what decides a claim
     assert asked[-2:] == train_cells.grid([NO_ALIGNMENT], (1,), (3, 4))
+    asked.clear()
+    (folder := tmp_path / "photographs").mkdir()
+    photographs = ["--dataset", "miniimagenet", "--data-root", "x", "--shots", "1", "--systems", "CAN"]
+    assert main(["table", "1", str(folder), "--seeds", "0", *photographs]) == 0
+    assert main(["table", "1", str(folder), "--gather", "--dataset", "miniimagenet"]) == 0
+    assert train_cells.results() == rows  # photographs have a file of their own
+    assert {r["cell"] for r in train_cells.results(dataset="miniimagenet")} == {"can, common", "can, authors'"}
+    with pytest.raises(ValueError, match="there is no system CAN't; there are DMF, ProtoNet"):
+        train_cells.fill(tmp_path, 1, systems=["CAN't"])
     with pytest.raises(ValueError, match="of Table 1 validation chooses them"):
         train_cells.fill(tmp_path, 1, cells=[NO_ALIGNMENT])

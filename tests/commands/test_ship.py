@@ -1,0 +1,41 @@
+"""`dmf-lab ship` measures the rounded weights that it writes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.commands import ship
+from labkit.data.imageset import ImageSet
+from labkit.evaluation.protocol import evaluate
+from labkit.models.checkpoints import load_model, read_header
+from labkit.training.loop import train
+from tests.helpers.tiny import BASE, TINY, VALIDATION
+from tests.helpers.toys import toy_images
+
+
+@pytest.mark.parametrize("notebook", [True, False], ids=["of notebook 3", "of the command"])
+def test_the_accuracy_in_the_file_is_that_of_its_own_weights(
+    notebook: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    novel, asked = toy_images(seed=2, split="test"), []
+
+    def load(*where: Any, **how: Any) -> ImageSet:
+        asked.append((*where, how["root"]))
+        return novel
+
+    monkeypatch.setattr(ship, "load_images", load)
+    train(TINY, BASE, VALIDATION, tmp_path / "run", seed=3, progress=False)
+    if notebook:
+        result = {"accuracies": {"DMF": {"accuracy": 1.0}}, "validation": 2.0, "versions": {"torch": "old"}}
+        (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    file = ship.promote(tmp_path / "run", "mine", "as I did", tmp_path / "data", tmp_path, episodes=20)
+    about = read_header(file)["about"]
+    assert asked == [("toy", "test", tmp_path / "data")]
+    assert (about["command"], about["seed"]) == ("as I did", 3)
+    assert [step for step, _ in about["validation_curve"]] == [6, 12]
+    again = {str(k): evaluate(load_model(file), novel, 3, k, 5, 20).summary() for k in (1, 5)}
+    assert about["shipped_by_shot"] == again
+    assert about["shipped"] == again["1"]
+    assert ("result" in about, about["versions"] == {"torch": "old"}) == (notebook, notebook)
