@@ -18,86 +18,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.common.versions import versions
     from labkit.data import DataError, ImageSet, load_images
     from labkit.data.check import check_data
     from labkit.dmf.authors_checkpoint import load_released, save_released
     from labkit.dmf.model import DMF
-    from labkit.dmf.trace import Trace
     from labkit.episodes.sampler import Episode, EpisodeSampler
     from labkit.evaluation.protocol import Result, evaluate
     from labkit.methods.base import Method
     from labkit.models.checkpoints import load_model, save_model
-    from labkit.own_images.calibration import Calibration, calibrate, fit_temperature
-    from labkit.own_images.classify import Classified, SupportSet, classify, enrol
-    from labkit.sweeps.sweep import Sweep, sweep
-    from labkit.training.loop import Trained, build_model, train
+    from labkit.own_images.calibration import Calibration, calibrate
+    from labkit.own_images.classify import classify, enrol
+    from labkit.sweeps.sweep import sweep
+    from labkit.training.loop import build_model, train
     from labkit.training.settings import Experiment, experiment
 
 __all__ = [
-    "DMF",
-    "Calibration",
-    "Classified",
-    "DataError",
-    "Episode",
-    "EpisodeSampler",
-    "Experiment",
-    "ImageSet",
-    "Method",
-    "Result",
-    "SupportSet",
-    "Sweep",
-    "Trace",
-    "Trained",
-    "build_model",
-    "calibrate",
-    "check_data",
-    "classify",
-    "enrol",
-    "evaluate",
-    "experiment",
-    "fit_temperature",
-    "load_images",
-    "load_model",
-    "load_released",
-    "save_model",
-    "save_released",
-    "sweep",
-    "train",
-    "versions",
-]
+    "DMF", "Calibration", "DataError", "Episode", "EpisodeSampler", "Experiment", "ImageSet", "Method", "Result",
+    "build_model", "calibrate", "check_data", "classify", "enrol", "evaluate", "experiment", "load_images",
+    "load_model", "load_released", "save_model", "save_released", "sweep", "train",
+]  # fmt: skip
 
 _HOMES = {
-    "check_data": "labkit.data.check",
-    "Method": "labkit.methods.base",
-    "Calibration": "labkit.own_images.calibration",
-    "Classified": "labkit.own_images.classify",
-    "DMF": "labkit.dmf.model",
-    "DataError": "labkit.data",
-    "Episode": "labkit.episodes.sampler",
-    "EpisodeSampler": "labkit.episodes.sampler",
-    "Experiment": "labkit.training.settings",
-    "ImageSet": "labkit.data",
-    "Result": "labkit.evaluation.protocol",
-    "SupportSet": "labkit.own_images.classify",
-    "Sweep": "labkit.sweeps.sweep",
-    "Trace": "labkit.dmf.trace",
-    "Trained": "labkit.training.loop",
-    "build_model": "labkit.training.loop",
-    "calibrate": "labkit.own_images.calibration",
-    "classify": "labkit.own_images.classify",
-    "enrol": "labkit.own_images.classify",
-    "evaluate": "labkit.evaluation.protocol",
-    "experiment": "labkit.training.settings",
-    "fit_temperature": "labkit.own_images.calibration",
-    "load_images": "labkit.data",
-    "load_model": "labkit.models.checkpoints",
-    "load_released": "labkit.dmf.authors_checkpoint",
-    "save_model": "labkit.models.checkpoints",
-    "save_released": "labkit.dmf.authors_checkpoint",
-    "sweep": "labkit.sweeps.sweep",
-    "train": "labkit.training.loop",
-    "versions": "labkit.common.versions",
+    "data": ("DataError", "ImageSet", "load_images"),
+    "data.check": ("check_data",),
+    "dmf.authors_checkpoint": ("load_released", "save_released"),
+    "dmf.model": ("DMF",),
+    "episodes.sampler": ("Episode", "EpisodeSampler"),
+    "evaluation.protocol": ("Result", "evaluate"),
+    "methods.base": ("Method",),
+    "models.checkpoints": ("load_model", "save_model"),
+    "own_images.calibration": ("Calibration", "calibrate"),
+    "own_images.classify": ("classify", "enrol"),
+    "sweeps.sweep": ("sweep",),
+    "training.loop": ("build_model", "train"),
+    "training.settings": ("Experiment", "experiment"),
 }
 _ROOMS = (
     *("common", "data", "episodes", "methods", "dmf", "models", "evaluation", "training", "sweeps", "plotting"),
@@ -106,8 +60,9 @@ _ROOMS = (
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        found: Any = getattr(import_module(_HOMES[name]), name)
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is not None:
+        found: Any = getattr(import_module(f"labkit.{home}"), name)
     elif name in _ROOMS:
         found = import_module(f"labkit.{name}")
     else:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from labkit.common.files import write_atomically
+from labkit.common.files import write_json
 from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.evaluation.features import embed_pictures
@@ -62,7 +62,7 @@ def main(asked: argparse.Namespace) -> int:
         "refusals": REFUSALS,
         "models": before | {name: report(name, asked.episodes, asked.seed, asked.data_root) for name in asked.names},
     }
-    write_atomically(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
+    write_json(RESULTS, found)
     return 0
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.common.files import write_atomically
+from labkit.common.files import write_atomically, write_json
 from labkit.common.versions import versions
 
 if TYPE_CHECKING:  # slow to import
@@ -186,7 +186,7 @@ def keep(folder: Path, results: Mapping[str, Result], **about: Any) -> pd.DataFr
     import pandas as pd
 
     summary = {"accuracies": {name: r.summary() for name, r in results.items()}, **about, "versions": versions()}
-    write_atomically(folder / "result.json", json.dumps(summary, indent=1).encode())
+    write_json(folder / "result.json", summary)
     table = pd.DataFrame(summary["accuracies"]).T[["accuracy", "ci95", "class_interval", "episodes"]]
     write_atomically(folder / "accuracies.csv", table.to_csv().encode())
     return table

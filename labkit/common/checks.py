@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -98,6 +98,13 @@ def options(what: str, function: Callable[..., Any], given: Iterable[str]) -> No
     unknown = sorted(set(given) - set(there))
     if unknown:
         raise TypeError(f"{what} has no option {', '.join(map(repr, unknown))}; there are {', '.join(sorted(there))}")
+
+
+def literals(owner: type, values: Mapping[str, Any]) -> None:
+    """Of `values` by name, those that `owner` annotates with a `Literal` are among its words."""
+    for name, hint in get_type_hints(owner).items():
+        if name in values and get_origin(hint) is Literal and values[name] not in get_args(hint):
+            raise ValueError(f"{name} must be one of {get_args(hint)}, got {values[name]!r}")
 
 
 def images(support: Tensor, query: Tensor, channels: int | None) -> None:

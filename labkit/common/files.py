@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -54,6 +56,11 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         except BaseException:
             Path(scratch).unlink(missing_ok=True)
             raise
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """`write_atomically` what is made of JSON types, to be read by people too."""
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def append(path: Path | str, line: bytes) -> None:

@@ -89,7 +89,6 @@ class DMF(Method):
             self.offset_conv.weight *= self.choices.offset_scale
 
     def recipe(self) -> dict[str, Any]:
-        """See `Method.recipe`."""
         choices = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.choices).items()}
         return super().recipe() | {"groups": self.groups, "preset": self.preset} | choices
 
@@ -109,15 +108,14 @@ class DMF(Method):
         return other
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         checks.features(support, query, self.channels)
         with torch.autocast(support.device.type, enabled=False):
             x_supp = mean_of_shots(support, support_mask)
-            parts = query.split(self._queries_at_once(x_supp, query), dim=1)
+            parts = query.split(self.queries_at_once(x_supp, query), dim=1)
             maps = [self.score_maps(x_supp, x_q, self._filters_if_used(x_supp, x_q)) for x_q in parts]
             return torch.cat([m.mean((-2, -1)) for m in maps], dim=1)
 
-    def _queries_at_once(self, x_supp: Tensor, query: Tensor) -> int:
+    def queries_at_once(self, x_supp: Tensor, query: Tensor) -> int:
         """How many queries to score together: as many as fit `PAIR_BYTES`, and all where a gradient is wanted.
 
         dopri5 chooses its steps for an episode as a whole, so it is given the whole.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from labkit.common import checks
 from labkit.dmf import alignment
@@ -71,9 +71,7 @@ class Choices:
             raise ValueError("alignment 'closed' exists at kernel 1 only; use 'dopri5' or 'rk4'")
         if self.start != "same" and not self.sampling:
             raise ValueError(f"start {self.start!r} moves the sampled points, and sampling is off")
-        for name, hint in get_type_hints(Choices).items():
-            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
-                raise ValueError(f"{name} must be one of {get_args(hint)}, got {getattr(self, name)!r}")
+        checks.literals(Choices, vars(self))
 
 
 PRESETS = {

@@ -48,8 +48,7 @@ class Augment:
         ValueError: a kind of crop that there is not, or a number outside its range.
         TypeError: no number.
         """
-        if self.crop not in ("shift", "resized", "none"):
-            raise ValueError(f"crop must be 'shift', 'resized' or 'none', got {self.crop!r}")
+        checks.literals(Augment, vars(self))
         checked: dict[str, Any] = {name: checks.finite(name, getattr(self, name), least=0) for name in NUMBERS}
         for name, value in checked.items():
             if value > 1:

@@ -90,7 +90,7 @@ class Explorer(anywidget.AnyWidget):
         super().__init__(
             header=header, buffer=buffer, row=middle, column=middle, support_class=first[0] if first else 0
         )
-        self.on_msg(self._answer)
+        self.on_msg(self.answer)
 
     def __repr__(self) -> str:
         return f"Explorer({', '.join(self.models)}; {len(self.tasks)} tasks)"
@@ -182,7 +182,7 @@ class Explorer(anywidget.AnyWidget):
     def _new_file(self, kind: str) -> Path:
         return self.folder / "figures" / f"explorer-{datetime.now():%Y%m%d-%H%M%S-%f}.{kind}"
 
-    def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
+    def answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """What the browser asks. An error is an answer too: a widget that falls silent helps nobody."""
         kind = content.get("kind")
         try:

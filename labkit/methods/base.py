@@ -38,7 +38,7 @@ class Losses:
 
 
 class Method(nn.Module):
-    """A backbone and what is common to all that is built on one; a method adds `score` and `loss`.
+    """A backbone and what is common to all that is built on one; a method adds `score` and, if it has its own, `loss`.
 
     A method declares its own options as annotated class attributes with defaults, such as ``scale: float = 1.0``. They
     are keyword arguments of its constructor, attributes of the model and part of its `recipe`. Layers are made in
@@ -62,6 +62,7 @@ class Method(nn.Module):
 
     Raises:
         TypeError: an option that the method does not have.
+        ValueError: an option annotated with a `Literal` that is none of its words.
     """
 
     auxiliary_name: ClassVar[str] = ""
@@ -86,6 +87,7 @@ class Method(nn.Module):
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
         self.options: dict[str, Any] = self.option_defaults() | checks.plain(options)
+        checks.literals(type(self), self.options)
         for name, value in self.options.items():
             setattr(self, name, value)
         self.build()
@@ -150,9 +152,23 @@ class Method(nn.Module):
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """What training follows, on images as `forward` takes them.
 
-        `labels` [E, Q] say which of the N classes a query belongs to, `base_labels` [E, Q] which of the base classes.
+        Unless a method has its own: cross-entropy of the queries and, where an option `global_weight` is above 0, so
+        many times the cross-entropy of all base classes on the queries' pooled features (`global_classifier`).
+
+        Args:
+            support, query: images.
+            labels: [E, Q], which of the N classes a query belongs to.
+            base_labels: [E, Q], which of the base classes.
         """
-        raise NotImplementedError
+        of_support, of_query = self.embed_together(support, query)
+        scores = self.score(of_support, of_query)
+        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        weight = getattr(self, "global_weight", 0.0)
+        if not weight:
+            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+        with torch.autocast(query.device.type, enabled=False):
+            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)  # type: ignore[arg-type]
+            return Losses(few_shot + weight * auxiliary, few_shot, auxiliary, scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images among all base classes: pre-training, or a method's whole training.
@@ -224,11 +240,17 @@ class Method(nn.Module):
 
 
 def mean_of_shots(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """X_supp of each class, the mean over its shots: [E, N, K, c, h, w] to [E, N, c, h, w]."""
+    """The mean over the shots that exist, X_supp of maps: [E, N, K, ...] to [E, N, ...], by a mask [E, N, K]."""
     if mask is None:
         return features.mean(2)
-    weights = mask.to(features.dtype)[..., None, None, None]
+    weights = mask.to(features.dtype).view(*mask.shape, *[1] * (features.ndim - 3))
     return (features * weights).sum(2) / weights.sum(2)
+
+
+def unit_length(x: Tensor) -> Tensor:
+    """Vectors [..., d] by their length plus 1e-6, as some authors normalise."""
+    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + 1e-6)
+    return unit
 
 
 def read_out(maps: Tensor, read: str) -> Tensor:

@@ -58,12 +58,10 @@ def base_classes(labels: Tensor, base_labels: Tensor, way: int) -> Tensor:
     return labels.new_zeros(len(labels), way).scatter(1, labels, base_labels)
 
 
-def over_shots(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The mean over the shots that exist: [E, N, K, d], bool [E, N, K] to [E, N, d]."""
-    if mask is None:
-        return vectors.mean(2)
-    there = mask.to(vectors.dtype).unsqueeze(-1)
-    return (vectors * there).sum(2) / there.sum(2)
+def base_classes_of_all(labels: Tensor, base_labels: Tensor, way: int, shots: int) -> Tensor:
+    """Of all pictures of an episode, its N K shots class by class and then its queries: [E, N K + Q]."""
+    of_shots = base_classes(labels, base_labels, way).repeat_interleave(shots, 1)
+    return torch.cat([of_shots, base_labels], dim=1)
 
 
 def cosines(vectors: Tensor, weights: Tensor) -> Tensor:

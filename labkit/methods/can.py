@@ -63,9 +63,6 @@ class CAN(Method):
     transductive: list[int] | None = None
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.fuse not in ("mean", "sum"):
-            raise ValueError(f"fuse must be 'mean' or 'sum', got {self.fuse!r}")
         for count in self.transductive or ():
             checks.check_int("the queries that join the support", count)
         m, hidden = self.cells, max(1, self.cells // self.reduction)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method
-from labkit.methods.base_and_novel import base_classes, cosines, over_shots
+from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base_and_novel import base_classes_of_all, cosines
 
 # 26 epochs of 1000 batches of 64 pictures, each in four rotations, by a WRN-28-10; no episodes.
 _PICTURES = {"batch": "pictures", "size": 64, "steps": 26_000, "learning_rate": 0.1, "weight_decay": 5e-4}
@@ -43,7 +43,6 @@ class CCRot(Method):
     head_blocks: int = 4
 
     def build(self) -> None:
-        """See `Method.build`."""
         c = self.channels
         self.base_weights = nn.Parameter((2 / c) ** 0.5 * torch.randn(self.classes, c))
         self.scale = nn.Parameter(torch.tensor(10.0))
@@ -52,17 +51,16 @@ class CCRot(Method):
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scaled cosines with the mean of the normalised shots; see `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
-            novel = over_shots(F.normalize(support.mean((-2, -1)), dim=-1), support_mask)
+            novel = mean_of_shots(F.normalize(support.mean((-2, -1)), dim=-1), support_mask)
             return self.scale * cosines(query.mean((-2, -1)), novel)
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """The loss of classification on all pictures of the episodes; the few-shot loss is only looked at."""
         n, k = support.shape[1:3]
-        of_shots = base_classes(labels, base_labels, n).repeat_interleave(k, 1)
         pictures = torch.cat([support.flatten(1, 2), query], dim=1)
         maps = self.embed(four_rotations(pictures))  # [E, NK + Q, 4, c, h, w]: an episode's numbers stay its own
         with torch.autocast(query.device.type, enabled=False):
-            classification, rotation, _ = self.losses_of(maps, torch.cat([of_shots, base_labels], dim=1))
+            classification, rotation, _ = self.losses_of(maps, base_classes_of_all(labels, base_labels, n, k))
             auxiliary = classification + self.rotation_weight * rotation
             upright = maps[:, :, 0]
             scores = self.score(upright[:, : n * k].unflatten(1, (n, k)), upright[:, n * k :])

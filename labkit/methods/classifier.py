@@ -26,12 +26,10 @@ class Classifier(Method):
     scale: float = 10.0
 
     def build(self) -> None:
-        """See `Method.build`."""
         c, n = self.channels, self.classes
         self.global_classifier = nn.Conv2d(c, n, 1) if self.dense else nn.Linear(c, n)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         return self.scale * nearest_mean(support, query, support_mask)
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
+from labkit.methods.base import Method, mean_of_shots
 
 FLOOR = 1e-3  # added to every weight of Eq. 6, or a map of weights that are all 0 had nothing to be moved
 FLOOR_OF_CONSTANT = 1e-5  # and once more, relative to a mean of 1, before the solver whose flow is a constant
@@ -84,9 +84,6 @@ class DeepEMD(Method):
     pretrain: bool = False
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.gradient not in ("costs", "program"):
-            raise ValueError(f"gradient must be 'costs' or 'program', got {self.gradient!r}")
         checks.check_int("sfc_epochs", self.sfc_epochs, least=0, most=MOST_EPOCHS)
         if self.sfc_batch is not None:
             checks.check_int("sfc_batch", self.sfc_batch)
@@ -142,17 +139,6 @@ class DeepEMD(Method):
                 (prototypes.grad,) = torch.autograd.grad((losses * share).sum(), prototypes)
                 optimiser.step()
         return prototypes.detach()
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of the queries, and of all base classes where that has a weight."""
-        of_support, of_query = self.embed_together(support, query)
-        with torch.autocast(query.device.type, enabled=False):
-            scores = self.score(of_support, of_query)
-            few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-            if not self.global_weight or self.global_classifier is None:
-                return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-            return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
 
 
 def plans(cost: Tensor, supply: Tensor, demand: Tensor) -> tuple[Tensor, Tensor, Tensor]:

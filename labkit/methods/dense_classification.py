@@ -16,7 +16,7 @@ compared by cosines too. What was assumed:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,10 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base_and_novel import base_classes_of_all
 
-# As far as known to us: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; ResNet-12 as TADAM's.
+# As far as known to us: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; a ResNet-12 as
+# TADAM's.
 _PICTURES = {"batch": "pictures", "size": 512, "steps": 8000, "learning_rate": 0.1, "weight_decay": 5e-4}
 _FILLED_IN = "learning rate, its schedule, weight decay"
 AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining([_PICTURES], filled_in=_FILLED_IN) for shot in (1, 5)}
@@ -47,15 +49,11 @@ class DenseClassification(Method):
 
     auxiliary_name = "dense classification"
     authors_training: ClassVar = AUTHORS_TRAINING
-    cells: str = "sum"
-    query_pooling: str = "max"
+    cells: Literal["sum", "mean"] = "sum"
+    query_pooling: Literal["max", "mean"] = "max"
     scale: float = 10.0
 
     def build(self) -> None:
-        """See `Method.build`."""
-        for name, known in (("cells", ("sum", "mean")), ("query_pooling", ("max", "mean"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         self.tau = nn.Parameter(torch.tensor(checks.finite("scale", self.scale, above=0)))
         self.global_classifier = nn.Linear(self.channels, self.classes, bias=False)
 
@@ -72,7 +70,6 @@ class DenseClassification(Method):
         return each.mean() * (h * w if self.cells == "sum" else 1)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             prototypes = F.normalize(mean_of_shots(support, support_mask).mean((-2, -1)), dim=-1)
             pooled = query.amax((-2, -1)) if self.query_pooling == "max" else query.mean((-2, -1))
@@ -85,10 +82,9 @@ class DenseClassification(Method):
         """
         of_support, of_query = self.embed_together(support, query)
         with torch.autocast(query.device.type, enabled=False):
-            e, n, k = of_support.shape[:3]
+            n, k = of_support.shape[1:3]
             scores = self.score(of_support, of_query).detach()
-            of_class = labels.new_zeros(e, n).scatter(1, labels, base_labels)
-            target = torch.cat([of_class.repeat_interleave(k, 1), base_labels], 1).flatten()
+            target = base_classes_of_all(labels, base_labels, n, k).flatten()
             maps = torch.cat([of_support.flatten(1, 2), of_query], 1).flatten(0, 1)
             auxiliary = self.dense_loss(self.logits(maps), target)
             return Losses(auxiliary, F.cross_entropy(scores.flatten(0, 1), labels.flatten()), auxiliary, scores)

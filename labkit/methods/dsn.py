@@ -60,9 +60,6 @@ class DSN(Method):
     discriminative: float = 0.03
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.form not in ("resnet12", "conv4"):
-            raise ValueError(f"form must be 'resnet12' or 'conv4', got {self.form!r}")
         self.gamma = nn.Parameter(torch.tensor(float(self.scale))) if self.form == "resnet12" else None
 
     def shows_mirrored(self, shots: int) -> bool:

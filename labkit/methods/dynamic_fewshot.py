@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
-from labkit.methods.base import Losses, Method
-from labkit.methods.base_and_novel import cosines, losses_of_classification, over_shots, roles
-
-Kind = Literal["attention", "averaging", "none"]
+from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base_and_novel import cosines, losses_of_classification, roles
 
 # A four-layer network of 64 filters. Twice 60 epochs of 1000 steps, by the same rates. First classification of random
 # base pictures; then the backbone is frozen and everything else is trained on episodes, in which 5 base classes play
@@ -55,17 +53,12 @@ class DynamicFewShot(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    kind: Kind = "attention"
+    kind: Literal["attention", "averaging", "none"] = "attention"
     novel: int | None = None
     read_out: Literal["mean", "map"] = "mean"
     cells: int = 1
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.kind not in ("attention", "averaging", "none"):
-            raise ValueError(f"kind must be 'attention', 'averaging' or 'none', got {self.kind!r}")
-        if self.read_out not in ("mean", "map"):
-            raise ValueError(f"read_out must be 'mean' or 'map', got {self.read_out!r}")
         d = self.channels * (self.cells if self.read_out == "map" else 1)
         spread = (2 / d) ** 0.5
         self.base_weights = nn.Parameter(spread * torch.randn(self.classes, d))
@@ -102,14 +95,14 @@ class DynamicFewShot(Method):
             [E, N, d].
         """
         unit = F.normalize(shots, dim=-1)
-        weights = over_shots(unit, mask)
+        weights = mean_of_shots(unit, mask)
         if self.kind != "none":
             weights = weights * self.of_average
         if self.kind == "attention":
             alike = cosines(self.to_query(unit).flatten(1, 2), self.keys[base])  # [E, N K, B]
             attention = (self.sharpness * alike).softmax(-1)
             seen = (attention @ F.normalize(self.base_weights[base], dim=-1)).view_as(shots)
-            weights = weights + self.of_attention * over_shots(seen, mask)
+            weights = weights + self.of_attention * mean_of_shots(seen, mask)
         return weights
 
     def class_weights(self, support: Tensor, base: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, pooled_global_loss
-from labkit.methods.base_and_novel import over_shots
+from labkit.methods.base import Method, mean_of_shots
 
 # After classification of the base classes, 100 epochs of 100 episodes of 16 queries, one a step. The rate of all
 # weights of the hyperpriors is 1e-6.
@@ -66,9 +65,6 @@ class E3BM(Method):
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.combination not in ("last", "equal"):
-            raise ValueError(f"combination must be 'last' or 'equal', got {self.combination!r}")
         counts = torch.full((self.steps,), 1 / self.steps)
         if self.combination == "last":
             counts = F.one_hot(torch.tensor(self.steps - 1), self.steps).float()
@@ -89,7 +85,7 @@ class E3BM(Method):
             unit, queries = (F.normalize(x, dim=-1) for x in (shots, self.read(query)))
             present = there.flatten(1).unsqueeze(-1)
             mean = (shots.flatten(1, 2) * present).sum(1) / present.sum(1)
-            weights = over_shots(shots, there).detach()
+            weights = mean_of_shots(shots, there).detach()
             scores = torch.zeros((), dtype=queries.dtype, device=queries.device)
             for step in range(self.steps):
                 slope = self.slope(unit, weights, there)
@@ -121,17 +117,6 @@ class E3BM(Method):
         along = (of_direction * direction).sum(-1, keepdim=True) * direction  # what only makes a weight longer
         slope: Tensor = (of_direction - along) / weights.norm(dim=-1, keepdim=True)
         return slope
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of the queries with the ensemble's scores."""
-        of_support, of_query = self.embed_together(support, query)
-        scores = self.score(of_support, of_query)
-        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        if not self.global_weight:
-            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-        with torch.autocast(query.device.type, enabled=False):
-            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-            return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
 
 
 class Hyperprior(nn.Module):

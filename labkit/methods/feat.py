@@ -63,9 +63,6 @@ class FEAT(Method):
     pretrain: bool = False
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.contrast_of not in ("raw", "adapted"):
-            raise ValueError(f"contrast_of must be 'raw' or 'adapted', got {self.contrast_of!r}")
         c = self.channels
         self.to_query, self.to_key, self.to_value = (nn.Linear(c, c, bias=False) for _ in range(3))  # Eq. 5
         self.out, self.norm = nn.Linear(c, c), nn.LayerNorm(c)
@@ -89,7 +86,6 @@ class FEAT(Method):
         return adapted
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             prototypes = self.adapt(mean_of_shots(support, support_mask).mean((-2, -1)))
             return -_distances(query.mean((-2, -1)), prototypes) / self.temperature

@@ -26,8 +26,7 @@ from torch.nn import functional as F
 
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
-from labkit.methods.base import Losses, Method, pooled_global_loss
-from labkit.methods.base_and_novel import over_shots
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
 from labkit.methods.noise import Noise
 
 SMALLEST = 1e-10  # of standard deviations
@@ -102,7 +101,6 @@ class LEO(Method):
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
         c, z = self.channels, self.latents
         self.encoder, self.decoder = nn.Linear(c, z, bias=False), nn.Linear(z, 2 * c, bias=False)
         self.relation = nn.Sequential(
@@ -127,14 +125,13 @@ class LEO(Method):
         return [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             shots, queries = (F.normalize(x.mean((-2, -1)), dim=-1) for x in (support, query))
             return self.logits(queries, self.adapt(shots, support_mask).weights, support_mask)
 
     def logits(self, vectors: Tensor, weights: Tensor, mask: Tensor | None = None) -> Tensor:
         """Of features [E, Q, d], with class weights [E, N, K, d]: [E, Q, N]."""
-        logits: Tensor = self.drops[-1](vectors) @ over_shots(weights, mask).transpose(1, 2)
+        logits: Tensor = self.drops[-1](vectors) @ mean_of_shots(weights, mask).transpose(1, 2)
         return logits
 
     def adapt(self, shots: Tensor, mask: Tensor | None = None, normals: Normals | None = None) -> Adapted:
@@ -188,7 +185,7 @@ class LEO(Method):
         """The gradient of the support's summed cross-entropy by class weights [E, N, K, d]."""
         n, k = there.shape[1:]
         x = self.drops[1 + step](shots).flatten(1, 2)
-        logits = x @ over_shots(weights, there).transpose(1, 2)
+        logits = x @ mean_of_shots(weights, there).transpose(1, 2)
         labels = torch.arange(n, device=shots.device).repeat_interleave(k)
         wrong = (logits.softmax(-1) - F.one_hot(labels, n)) * there.flatten(1).unsqueeze(-1)
         of_class = wrong.transpose(1, 2) @ x  # [E, N, d]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, read_out, weights_dtype
+from labkit.methods.base import Method, read_out, weights_dtype
 from labkit.methods.noise import Noise
 
 Weights = dict[str, Tensor]
@@ -69,9 +69,6 @@ class MAML(Method):
     cells: int = 25
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.statistics not in ("batch", "support"):
-            raise ValueError(f"statistics must be 'batch' or 'support', got {self.statistics!r}")
         _prepare(self.backbone)
         self.head = nn.Linear(self.channels * (self.cells if self.read == "map" else 1), self.way)
 
@@ -139,13 +136,6 @@ class MAML(Method):
             cells = features.shape[-2] * features.shape[-1]
             raise ValueError(f"this MAML was made for maps of {self.cells} cells, and was given {cells}: set `cells`")
         return F.linear(read, weights["head.weight"], weights["head.bias"])
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of the queries after adaptation; its gradient is that of the first weights."""
-        support, query = self.embed(support), self.embed(query)
-        scores = self.score(support, query)
-        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
 
 
 class SupportNorm(nn.Module):

@@ -53,7 +53,6 @@ class MatchingNet(Method):
     cells: int = 25
 
     def build(self) -> None:
-        """See `Method.build`."""
         if self.steps is not None and not 0 <= self.steps <= MAX_STEPS:
             raise ValueError(f"steps must be from 0 to {MAX_STEPS}, got {self.steps}")
         if self.context:

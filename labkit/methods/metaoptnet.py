@@ -58,9 +58,6 @@ class MetaOptNet(Method):
     label_smoothing: float = 0.1
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.head not in ("svm", "ridge", "r2d2"):
-            raise ValueError(f"head must be 'svm', 'ridge' or 'r2d2', got {self.head!r}")
         default = {"svm": 0.1, "ridge": 50.0, "r2d2": 50.0}[self.head]
         self.strength = default if self.regularisation is None else self.regularisation
         if self.strength <= 0:
@@ -74,7 +71,6 @@ class MetaOptNet(Method):
         return super().from_recipe({**recipe, "head": "r2d2"} if old else recipe)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             n, k = support.shape[1:3]
             s, q = support.flatten(-3).flatten(1, 2), query.flatten(-3)  # [E, N K, c h w], [E, Q, c h w]

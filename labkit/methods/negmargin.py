@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method
+from labkit.methods.base_and_novel import base_classes_of_all
 
 # Of the new classifier: the authors' stochastic gradient descent. Dampened, the first step has the whole gradient and
 # later ones a tenth of it.
@@ -51,9 +52,6 @@ class NegativeMargin(Method):
     finetune: bool = True
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.form not in ("cosine", "softmax"):
-            raise ValueError(f"form must be 'cosine' or 'softmax', got {self.form!r}")
         self.global_classifier = nn.Linear(self.channels, self.classes, bias=False)  # uniform(+-1/sqrt(c)), as theirs
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -135,9 +133,8 @@ class NegativeMargin(Method):
         of_support, of_query = self.embed_together(support, query)
         with torch.autocast(query.device.type, enabled=False):
             scores = self.score(of_support, of_query)
-            e, n, k = of_support.shape[:3]
-            of_class = labels.new_zeros(e, n).scatter(1, labels, base_labels)  # a picture of every class is asked for
-            target = torch.cat([of_class.repeat_interleave(k, 1), base_labels], dim=1).flatten()
+            n, k = of_support.shape[1:3]
+            target = base_classes_of_all(labels, base_labels, n, k).flatten()  # a picture of every class is asked for
             maps = torch.cat([of_support.flatten(1, 2), of_query], dim=1).flatten(0, 1)
             auxiliary = self._classified(maps, target)[0]
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())

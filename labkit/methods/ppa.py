@@ -3,9 +3,9 @@
 A small network phi predicts a class's weights in the last layer from an activation of that class (its section 3): from
 one picture's, or from the mean of several. It is learned on the base classes, all of them at once.
 
-The authors' code is for Lua Torch and was read, not run; there are no numbers of it to hold this file to. It is followed
-where we know it: phi normalises what it takes and what it gives, the query's activation stays as it is, and there is
-no scale and no bias. The paper's text was not at hand, so no equation is cited.
+The authors' code is for Lua Torch and was read, not run; there are no numbers of it to hold this file to. It is
+followed where we know it: phi normalises what it takes and what it gives, the query's activation stays as it is, and
+there is no scale and no bias. The paper's text was not at hand, so no equation is cited.
 
 In their training every class is in every episode; here an episode has the classes it is given. Class means are not of
 all of a class's pictures but follow those of the episodes, so that they also hold while a backbone still learns; `pace`
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
+from labkit.methods.base_and_novel import base_classes, base_classes_of_all
 from labkit.methods.noise import Noise
 
 # A simple network of 64 channels and pictures of 80 px. After classification the backbone is frozen: 50 epochs of 250
@@ -56,7 +57,6 @@ class PPA(Method):
     seen: Tensor
 
     def build(self) -> None:
-        """See `Method.build`."""
         checks.finite("single", self.single, least=0)
         checks.finite("pace", self.pace, above=0)
         c = self.channels
@@ -101,10 +101,10 @@ class PPA(Method):
 
     def _represented(self, of_support: Tensor, of_query: Tensor, labels: Tensor, base_labels: Tensor) -> Tensor:
         """An activation [E, N, c] for each class of an episode, drawn: its first picture's or its mean's."""
-        e, n, k = of_support.shape[:3]
-        of_class = labels.new_zeros(e, n).scatter(1, labels, base_labels)  # which base class is which
+        n, k = of_support.shape[1:3]
+        of_class = base_classes(labels, base_labels, n)
         shots, queries = of_support.mean((-2, -1)), of_query.mean((-2, -1))
-        classes = torch.cat([of_class.repeat_interleave(k, 1), base_labels], 1)
+        classes = base_classes_of_all(labels, base_labels, n, k)
         self._follow(classes, torch.cat([shots.flatten(1, 2), queries], 1))
         one = self.draw.draw(shots, n).unsqueeze(-1) < self.single
         return torch.where(one, shots[:, :, 0], self.means[of_class])

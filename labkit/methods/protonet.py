@@ -9,10 +9,9 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots, read_out
+from labkit.methods.base import Method, mean_of_shots, read_out
 
 # The training of the released code is for Omniglot (60 ways, 5 queries; Conv4), and this is it with what the paper says
 # of miniImageNet: 30 ways at one shot and 20 at five, 15 queries, the same optimiser and schedule.
@@ -39,14 +38,7 @@ class ProtoNet(Method):
     scale: float = 1.0
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             prototypes = read_out(mean_of_shots(support, support_mask), self.read)
             distance = (read_out(query, self.read).unsqueeze(2) - prototypes.unsqueeze(1)).square().sum(-1)
             return -self.scale * distance
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of an episode's queries (Eq. 2); there is no global loss."""
-        scores = self.score(*self.embed_together(support, query))
-        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)

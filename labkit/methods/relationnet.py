@@ -51,9 +51,6 @@ class RelationNet(Method):
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.statistics not in ("batch", "running"):
-            raise ValueError(f"statistics must be 'batch' or 'running', got {self.statistics!r}")
         self.relation = RelationModule(self)
         self.global_classifier = nn.Linear(self.channels, self.classes) if self.global_weight else None
 

@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, weights_dtype
-from labkit.methods.base_and_novel import base_classes, over_shots
+from labkit.methods.base import Losses, Method, mean_of_shots, weights_dtype
+from labkit.methods.base_and_novel import base_classes_of_all
 from labkit.methods.noise import Noise
 from labkit.methods.probe import maps_of
 
@@ -83,11 +83,6 @@ class RobustDist(Method):
     scale: float = 20.0
 
     def build(self) -> None:
-        """See `Method.build`."""
-        _one_of("relation", self.relation, "cooperation", "diversity")
-        _one_of("targets", self.targets, "probabilities", "logits")
-        _one_of("read", self.read, "student", "ensemble")
-        _one_of("distance", self.distance, "cosine", "squared")
         count = checks.check_int("members", self.members)
         self.networks = nn.ModuleList(self._another_backbone() for _ in range(count))
         self.network_heads = nn.ModuleList(nn.Linear(self.channels, self.classes) for _ in range(count))
@@ -114,7 +109,7 @@ class RobustDist(Method):
         """Logarithms of the mean of the networks' probabilities; see `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             each = (-1, self.channels)
-            prototypes = over_shots(support.mean((-2, -1)), support_mask).unflatten(-1, each)  # [E, N, H, c]
+            prototypes = mean_of_shots(support.mean((-2, -1)), support_mask).unflatten(-1, each)  # [E, N, H, c]
             queries = query.mean((-2, -1)).unflatten(-1, each)
             if self.distance == "cosine":
                 q, p = F.normalize(queries, dim=-1), F.normalize(prototypes, dim=-1)
@@ -128,11 +123,10 @@ class RobustDist(Method):
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """The losses of classification on all pictures of the episodes; the few-shot loss is only looked at."""
         n, k = support.shape[1:3]
-        of_shots = base_classes(labels, base_labels, n).repeat_interleave(k, 1)
         pictures = torch.cat([support.flatten(1, 2), query], dim=1)
         maps = self._all_maps(pictures)
         with torch.autocast(query.device.type, enabled=False):
-            ensemble, auxiliary, _ = self.losses_of(maps, torch.cat([of_shots, base_labels], dim=1))
+            ensemble, auxiliary, _ = self.losses_of(maps, base_classes_of_all(labels, base_labels, n, k))
             read = (maps[-1] if self.read == "student" else torch.cat(maps[:-1], dim=-3)).detach()
             scores = self.score(read[:, : n * k].unflatten(1, (n, k)), read[:, n * k :])
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
@@ -219,8 +213,3 @@ class _Active(Noise):
         if not self.training:
             return torch.ones(*labels.shape, self.members, device=labels.device)
         return (self.draw(labels, *labels.shape[1:], self.members) < self.probability).float()
-
-
-def _one_of(name: str, given: str, *allowed: str) -> None:
-    if given not in allowed:
-        raise ValueError(f"{name} must be one of {allowed}, got {given!r}")

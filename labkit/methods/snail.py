@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
 from labkit.methods.noise import Noise, uniform
 
 # The port's training, from scratch, with a network of its own in front (384 numbers, dropout 0.9); the paper trains its
@@ -57,14 +57,11 @@ class SNAIL(Method):
     keys: Sequence[int] = (64, 256, 512)
     values: Sequence[int] = (32, 128, 256)
     filters: int = 128
-    softmax: str = "keys"
+    softmax: Literal["keys", "queries"] = "keys"
 
     def build(self) -> None:
-        """See `Method.build`."""
         for name in ("way", "shot", "filters"):
             checks.check_int(name, getattr(self, name))
-        if self.softmax not in ("keys", "queries"):
-            raise ValueError(f"softmax must be 'keys' or 'queries', got {self.softmax!r}")
         self.options |= {"keys": list(self.keys), "values": list(self.values)}  # as a file of a model has them
         dilations = [2**i for i in range(1, math.ceil(math.log2(self.way * self.shot + 1)) + 1)]
         layers: list[nn.Module] = []
@@ -104,7 +101,6 @@ class SNAIL(Method):
         return out
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         e, n, k = support.shape[:3]
         if (n, k) != (self.way, self.shot):
             raise ValueError(
@@ -125,12 +121,6 @@ class SNAIL(Method):
                 return self.last_answers(s, labels, q)
             s, labels = s.repeat_interleave(q.shape[1], 0), labels.repeat_interleave(q.shape[1], 0)
             return self.answers(s, labels, q.flatten(0, 1))[:, -1].view(e, -1, n)
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of what stands at the last place of every query's sequence."""
-        scores = self.score(*self.embed_together(support, query))
-        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
 
 
 class Attention(nn.Module):

@@ -10,16 +10,14 @@ the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss
-
-EPSILON = 1e-6  # of the authors' normalisation
+from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss, unit_length
 
 # From scratch, 4 residual blocks of 64 to 512 channels, max pooling after the first three. 30,000 steps of 2 tasks of 5
 # shots, whatever the test has, and 32 queries; a phase counts by classes, 6 each. Beside it, at step s with probability
@@ -62,16 +60,13 @@ class TADAM(Method):
 
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
-    metric: str = "polynomial"
+    metric: Literal["polynomial", "cosine", "prototypical"] = "polynomial"
     scale: float = 7.5
     conditioned: bool = True
     start: float = 0.0
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
-        if self.metric not in ("polynomial", "cosine", "prototypical"):
-            raise ValueError(f"metric must be 'polynomial', 'cosine' or 'prototypical', got {self.metric!r}")
         self.global_classifier = nn.Linear(self.channels, self.classes)
         self.films = nn.ModuleList()
         if not self.conditioned:
@@ -122,7 +117,7 @@ class TADAM(Method):
             prototypes = mean_of_shots(support, support_mask).mean((-2, -1)).unsqueeze(1)
             queries = query.mean((-2, -1)).unsqueeze(2)
             if self.metric == "cosine":
-                return -self.scale * (_unit(queries) - _unit(prototypes)).square().sum(-1)
+                return -self.scale * (unit_length(queries) - unit_length(prototypes)).square().sum(-1)
             distance: Tensor = torch.linalg.vector_norm(queries - prototypes, dim=-1)
             return -distance if self.metric == "prototypical" else -self.scale * distance
 
@@ -192,8 +187,3 @@ class Conditioning(nn.Module):
         y = F.silu(second(y) + y)
         out: Tensor = third(y) + y
         return out
-
-
-def _unit(x: Tensor) -> Tensor:
-    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPSILON)
-    return unit

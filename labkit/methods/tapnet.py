@@ -19,9 +19,7 @@ from torch.nn import functional as F
 
 from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots
-
-EPSILON = 1e-6  # of the authors' normalisation
+from labkit.methods.base import Method, mean_of_shots, unit_length
 
 # From scratch, a residual network of 12 layers, mean of its map, 512 numbers. Episodes of 20 classes with 5 shots, for
 # 1 and for 5 shots in the test.
@@ -49,7 +47,6 @@ class TapNet(Method):
     references: int = 20
 
     def build(self) -> None:
-        """See `Method.build`."""
         checks.check_int("references", self.references)
         self.reference = nn.Linear(self.channels, self.references)  # phi, and b
         nn.init.zeros_(self.reference.bias)
@@ -72,7 +69,7 @@ class TapNet(Method):
         M, the complement, is a constant of training: no gradient goes through it.
         """
         apart = phi.shape[1] * phi - phi.sum(1, keepdim=True)
-        errors = _unit(apart) - _unit(prototypes)
+        errors = unit_length(apart) - unit_length(prototypes)
         basis: Tensor = torch.linalg.qr(errors.detach().mT).Q
         return basis
 
@@ -84,7 +81,6 @@ class TapNet(Method):
         return 2 * bias.unsqueeze(1) - (query.unsqueeze(2) - phi.unsqueeze(1)).square().sum(-1)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         n = support.shape[1]
         if n > self.references or n >= self.channels:
             raise ValueError(
@@ -98,14 +94,3 @@ class TapNet(Method):
             else:
                 which = self.chosen(prototypes)
             return self.compare(prototypes, query.mean((-2, -1)), which)
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of the queries, for as many classes as the episode has."""
-        scores = self.score(*self.embed_together(support, query))
-        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-
-
-def _unit(x: Tensor) -> Tensor:
-    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPSILON)
-    return unit

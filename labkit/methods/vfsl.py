@@ -46,7 +46,6 @@ class VFSL(Method):
     divergence_weight: float = 0.01
 
     def build(self) -> None:
-        """See `Method.build`."""
         checks.check_int("draws", self.draws)
         start = math.log(checks.finite("spread", self.spread, above=0))
         c = self.channels
@@ -78,7 +77,6 @@ class VFSL(Method):
         return -0.5 * (apart + (2 * math.pi * variance).log().unsqueeze(1)).sum(-1)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         with torch.autocast(support.device.type, enabled=False):
             mean, variance = self.infer(support.mean((-2, -1)), support_mask)
             return self.log_density(query.mean((-2, -1)), mean, variance + self.log_spread.exp())

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
-from labkit.methods.base import Losses, Method
-from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, over_shots, roles
+from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, roles
 from labkit.methods.noise import Noise
 
 # The released settings, of ImageNet, where 200 of 389 base classes play novel in an episode: here half of 64. After
@@ -71,7 +71,6 @@ class WDAE(Method):
     global_weight: float = 0.0
 
     def build(self) -> None:
-        """See `Method.build`."""
         c, hidden = self.channels, 3 * self.channels
         self.base_weights = nn.Parameter((2 / c) ** 0.5 * torch.randn(self.classes, c))
         self.scale = nn.Parameter(torch.tensor(10.0))
@@ -83,7 +82,7 @@ class WDAE(Method):
 
     def nodes(self, support: Tensor, base: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalised weights of [base ; novel] classes: maps [E, N, K, c, h, w], classes [E, B] to [E, B + N, c]."""
-        novel = over_shots(F.normalize(support.mean((-2, -1)), dim=-1), mask)
+        novel = mean_of_shots(F.normalize(support.mean((-2, -1)), dim=-1), mask)
         return F.normalize(torch.cat([self.base_weights[base].detach(), novel], dim=1), dim=-1)
 
     @torch.no_grad()

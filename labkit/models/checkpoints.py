@@ -54,10 +54,10 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         "preprocessing": preprocessing,
         "about": checks.plain(about or {}),
     }
-    write_atomically(file, _sealed(state, header))
+    write_atomically(file, sealed(state, header))
 
 
-def _sealed(state: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
+def sealed(state: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
     """A safetensors file whose header says, last, the digest of the file."""
     metadata = {"labkit": json.dumps(header | {"sha256": UNKNOWN})}
     content = safetensors.torch.save(state, metadata=metadata)

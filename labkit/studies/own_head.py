@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.feature_set import FeatureSet
@@ -36,23 +35,15 @@ class OfModule(Method):
     kind: ClassVar[type[nn.Module]]
 
     def build(self) -> None:
-        """See `Method.build`."""
         wanted = inspect.signature(self.kind).parameters
         self.head = self.kind(self.channels) if wanted else self.kind()
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """See `Method.score`."""
         if support_mask is not None and not support_mask.all():
             raise ValueError("a head without support_mask needs as many shots of every class")
         with torch.autocast(support.device.type, enabled=False):
             found: Tensor = self.head.score(support, query)  # type: ignore[operator]
             return found
-
-    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """The cross-entropy of the queries."""
-        scores = self.score(*self.embed_together(support, query))
-        few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
 
 
 @contextmanager
@@ -137,10 +128,7 @@ def _check_loss(own: str, model: Method, inputs: tuple[Tensor, ...]) -> None:
             f"class that is; {own}.loss{inspect.signature(model.loss)} wants other things ({error}). What else it "
             "needs must be computed from these"
         ) from None
-    try:
-        losses = model.loss(*inputs)
-    except NotImplementedError:
-        raise TypeError(f"{own} is a Method and has no {LOSS}; a plain nn.Module needs none") from None
+    losses = model.loss(*inputs)
     if not isinstance(losses, Losses):
         raise TypeError(
             f"{own}.loss must give labkit.methods.base.Losses(total, few_shot, auxiliary, scores), got a "

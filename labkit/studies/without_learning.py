@@ -19,11 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from labkit.data.glyphs.classes import GlyphClass
 from labkit.data.glyphs.likeness import COMPARED_FACES, EM, TURNS, covered, describe, drawing, ink, likeness
-from labkit.data.glyphs.load import DEFAULT, SPLITS, Difficulty, classes_of, load_glyphs
+from labkit.data.glyphs.load import DEFAULT, SPLITS, classes_of, load_glyphs
 from labkit.data.imageset import ImageSet
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.backbones import ResNet12
@@ -89,10 +88,8 @@ class UntrainedLogistic(nn.Module):
 METHODS = {"pixel nearest neighbour": PixelNearest, "logistic regression on an untrained ResNet-12": UntrainedLogistic}
 
 
-def without_learning(
-    images: ImageSet, *, way: int = 5, shot: int = 1, query: int = 15, episodes: int = 200, seed: int = 0
-) -> pd.DataFrame:
-    """Accuracy of both methods on the same episodes of `images`.
+def without_learning(images: ImageSet, *, episodes: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Accuracy of both methods on the same 5-way 1-shot episodes of `images`, 15 queries a class.
 
     Returns:
         A row a method: method, accuracy and ci95, the half width of its 95 % interval over episodes, both in percent.
@@ -102,7 +99,7 @@ def without_learning(
     """
     rows = []
     for name, method in METHODS.items():
-        result = evaluate(method(), images, way, shot, query, episodes, seed)
+        result = evaluate(method(), images, episodes=episodes, seed=seed)
         rows.append({"method": name, "accuracy": result.accuracy, "ci95": result.ci95})
     return pd.DataFrame(rows)
 
@@ -120,43 +117,39 @@ def objects_alone(images: ImageSet) -> ImageSet:
 
 def data_sheet(
     dataset: str = "glyphs-mini",
-    split: str = "val",
     *,
     displacements: Sequence[float] = (0, 0.5, 1),
     clutters: Sequence[int] = (0, 3, 6),
-    difficulty: Difficulty = DEFAULT,
     size: int = 40,
     per_class: int = 30,
     episodes: int = 200,
     seed: int = 0,
-    progress: bool = False,
 ) -> pd.DataFrame:
     """Accuracy without learning, 5-way 1-shot, at every displacement of the object and amount of clutter.
+
+    It is asked of validation classes: novel ones are kept for the end.
 
     Only these two numbers differ between the sets of images: class by class and image by image the scenes are the
     same otherwise, and so are the episodes. Beside the images, `objects_alone` are asked for too.
 
     Args:
         dataset: one that is rendered.
-        split: validation classes, unless told otherwise: novel ones are kept for the end.
         displacements, clutters: see `Difficulty`.
-        difficulty: everything else.
         size, per_class: pixels a side and images a class of the small sets that are rendered for this.
         episodes, seed: as in `evaluate`; the seed is also that of the images.
-        progress: show a bar.
 
     Returns:
         A row for each displacement, each thing seen and each method: displacement, sees (``"clutter 3"`` or
         ``"object alone"``), method, accuracy and ci95 in percent.
 
     Raises:
-        ValueError: an unknown dataset or split, a difficulty that cannot be, or fewer than 16 images a class.
+        ValueError: an unknown dataset, a difficulty that cannot be, or fewer than 16 images a class.
     """
     sheets = []
-    for displacement, clutter in tqdm(list(product(displacements, clutters)), desc="settings", disable=not progress):
-        setting = replace(difficulty, displacement=displacement, clutter=clutter)
+    for displacement, clutter in product(displacements, clutters):
+        setting = replace(DEFAULT, displacement=displacement, clutter=clutter)
         images = load_glyphs(
-            dataset, split, size=size, seed=seed, per_class=per_class, difficulty=setting, progress=False
+            dataset, "val", size=size, seed=seed, per_class=per_class, difficulty=setting, progress=False
         )
         seen = {f"clutter {clutter}": images}
         if clutter == clutters[-1]:  # the objects are the same in all of them

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import write_atomically
+from labkit.common.files import write_json
 from labkit.common.versions import versions
 from labkit.sweeps.sweep import finished
 
@@ -30,7 +30,7 @@ def write_result(file: Path, what: str | None, command: str, content: Mapping[st
         "command": command,
     }
     about |= {"date": str(date.today()), "versions": versions()}
-    write_atomically(file, (json.dumps(about | dict(content), indent=1) + "\n").encode())
+    write_json(file, about | dict(content))
 
 
 def read_rows(file: Path) -> list[Row]:

@@ -24,7 +24,7 @@ import json
 import multiprocessing
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -34,7 +34,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.sweeps.engines import ENGINES, GUARD
-from labkit.sweeps.forecast import Cost, forecast
+from labkit.sweeps.forecast import forecast
 from labkit.sweeps.task import Record, Run, Task, as_json, read_record
 
 if TYPE_CHECKING:  # slow to import
@@ -75,7 +75,6 @@ def sweep(
     workers: int | None = None,
     retry_failed: bool = True,
     wait: bool = True,
-    expected: Callable[[dict[str, Any]], Cost] | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Do every run of a grid that is not finished yet, several at a time, and return the results of all.
@@ -98,7 +97,6 @@ def sweep(
         workers: most runs at once; None fills the machine, or the cluster.
         retry_failed: False leaves alone what failed in an earlier call.
         wait: for runs that other processes have in hand, and take over those that are given up.
-        expected: what a run of some parameters costs, for the forecast; without it that is made from finished runs.
         progress: show a forecast of time, memory and disk, and a bar with the time left.
 
     Raises:
@@ -132,7 +130,7 @@ def sweep(
         start as (at_once, do),
     ):
         if progress and left:
-            bar.write(_forecast(list(tasks.values()), left, at_once, expected))
+            bar.write(forecast([r for t in tasks.values() if (r := t.finished())], len(left), at_once))
         failures = 0
         while left:
             taken = []
@@ -149,17 +147,6 @@ def sweep(
             while left and all(task.held() for task in left):
                 time.sleep(1)
     return _gathered(list(tasks.values()), code, progress)
-
-
-def _forecast(
-    tasks: list[Task], left: list[Task], at_once: int, expected: Callable[[dict[str, Any]], Cost] | None
-) -> str:
-    """A forecast of the remaining runs: from finished ones if there are any, else from what the caller expects."""
-    finished = Cost.of_records([record for task in tasks if (record := task.finished())])
-    if finished is None and expected is None:
-        return f"{len(left)} runs, {at_once} at a time; how long they take is known when the first has finished."
-    costs = [finished or expected(task.parameters) for task in left]  # type: ignore[misc]
-    return forecast(costs, at_once)
 
 
 def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:

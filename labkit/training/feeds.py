@@ -51,7 +51,6 @@ class EpisodeFeed:
         self.sampler = sampler
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """See `Feed.batch`."""
         drawn = self.sampler.batch(numbers)
         base_labels = drawn.classes.gather(1, drawn.query_labels)
         keys = [(self.sampler.seed, i, 4) for i in numbers]

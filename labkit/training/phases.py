@@ -15,16 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from labkit.common import checks
 from labkit.episodes.augment import Augment
-
-Kind = Literal["episodes", "pictures"]
-OptimiserName = Literal["sgd", "adam", "adamw"]
-ScheduleName = Literal["cosine", "steps", "constant"]
-Selection = Literal["method", "nearest mean"]
-CHOICES = {"batch": Kind, "optimiser": OptimiserName, "schedule": ScheduleName, "selection": Selection}
 
 
 @dataclass(frozen=True)
@@ -62,19 +56,19 @@ class Phase:
 
     steps: int
     name: str = "training"
-    batch: Kind = "episodes"
+    batch: Literal["episodes", "pictures"] = "episodes"
     size: int = 4
     way: int | None = None
     shot: int | None = None
     query: int | None = None
-    optimiser: OptimiserName = "sgd"
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     momentum: float = 0.9
     nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     rates: dict[str, float] = field(default_factory=dict)
-    schedule: ScheduleName = "cosine"
+    schedule: Literal["cosine", "steps", "constant"] = "cosine"
     warmup: int = 0
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
@@ -84,16 +78,14 @@ class Phase:
     augment: Augment | None = None
     validate_every: int = 300
     save_every: int | None = None
-    selection: Selection = "method"
+    selection: Literal["method", "nearest mean"] = "method"
 
     def __post_init__(self) -> None:
         for name in ("steps", "size", "validate_every"):
             checks.check_int(name, getattr(self, name))
         for name in ("way", "shot", "query", "save_every"):  # None is the experiment's, or never
             checks.check_int(name, 1 if getattr(self, name) is None else getattr(self, name))
-        for name, kinds in CHOICES.items():
-            if getattr(self, name) not in get_args(kinds):
-                raise ValueError(f"{name} must be one of {sorted(get_args(kinds))}, got {getattr(self, name)!r}")
+        checks.literals(Phase, vars(self))
         checks.check_int("warmup", self.warmup, least=0)
         checks.finite("learning_rate", self.learning_rate, above=0)
         checks.finite("weight_decay", self.weight_decay, least=0)

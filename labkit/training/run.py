@@ -165,9 +165,7 @@ class NearestMean(torch.nn.Module):
         self.model, self.preprocessing = model, model.preprocessing
 
     def embed(self, images: Tensor) -> Tensor:
-        """See `Method.embed`."""
         return self.model.embed(images)
 
     def score(self, support: Tensor, query: Tensor) -> Tensor:
-        """See `Method.score`."""
         return nearest_mean(support, query)

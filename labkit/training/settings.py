@@ -140,6 +140,26 @@ QUICK = Experiment(
     augment=Augment(jitter=0, erase=0),
 )
 
+# A training of a second, on pictures made on the spot: for tests and rehearsals.
+TINY = Experiment(
+    "tiny",
+    "squares",
+    size=24,
+    way=3,
+    query=3,
+    backbone_options={"width": 0.05},
+    groups=4,
+    preset="released",
+    choices={"alignment": "rk4"},
+    steps=12,
+    batch=2,
+    warmup=4,
+    learning_rate=0.02,
+    validate_every=6,
+    validation_episodes=6,
+    test_query=3,
+)
+
 # What figure 4 and section 5.4 compare with QUICK, trained in the same way. CAN's cosines need no `score_scale`.
 BESIDE_QUICK: dict[str, dict[str, Any]] = {
     "quick-none": {"alignment": "none"},

@@ -28,6 +28,7 @@ def run(code: str, cache: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.integration
 def test_everything_public_imports_and_glyphs_are_rendered_without_them(tmp_path: Path) -> None:
     code = HIDDEN + (
         "import labkit\n"

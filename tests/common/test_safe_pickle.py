@@ -118,7 +118,7 @@ def test_what_is_something_else_says_what_it_is(tmp_path: Path, content: bytes, 
         load_pickle(tmp_path / "data.pkl")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(), text=st.sampled_from([python2_pickle(SAMPLE, 0), python2_pickle(SAMPLE, 2), pickle.dumps(SAMPLE)])
 )

@@ -51,6 +51,7 @@ def test_a_build_that_dies_leaves_nothing(cache: Path) -> None:
     assert (build_once("name", {}, write) / "content").exists()
 
 
+@pytest.mark.integration
 def test_two_processes_build_it_once_together(tmp_path: Path) -> None:
     log = tmp_path / "log"
     context = multiprocessing.get_context("spawn")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.dmf.alignment import gain, integrate, parse_rule
@@ -40,7 +40,6 @@ def test_rk4_s_polynomial_is_torchdiffeq_s_step_and_so_is_its_gradient() -> None
     torch.testing.assert_close(*slopes, atol=1e-6, rtol=0)
 
 
-@settings(max_examples=300)
 @given(
     values=st.lists(st.floats(0, 1), min_size=1, max_size=12),
     steps=st.integers(1, 6),
@@ -68,7 +67,6 @@ def test_every_rule_lies_between_one_step_and_the_exponential(
         assert (found.diff() >= -tolerance).all()
 
 
-@settings(max_examples=200)
 @given(
     size=st.integers(1, 4), steps=st.integers(1, 5), scale=st.sampled_from([0.1, 1.0, 3.0]), seed=st.integers(0, 2**31)
 )

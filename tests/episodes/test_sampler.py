@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.episodes.augment import Augment
@@ -16,7 +16,6 @@ from tests.helpers.toys import toy_images
 IMAGES = toy_images(classes=7, per_class=12)
 
 
-@settings(max_examples=700)
 @given(
     way=st.integers(1, 7),
     shot=st.integers(1, 6),
@@ -57,6 +56,7 @@ def test_an_episode_is_the_same_in_any_order_and_batch() -> None:
         assert torch.equal(batch.query_labels[place], alone.query_labels)
 
 
+@pytest.mark.integration
 def test_an_episode_is_the_same_in_another_process_and_differs_by_seed() -> None:
     code = (
         "from labkit.episodes.sampler import EpisodeSampler; from tests.helpers.toys import toy_images; "

@@ -30,24 +30,19 @@ from labkit.sweeps.task import Task
 from labkit.sweeps.task import attempt as attempt_run
 from labkit.training import loop, run
 from labkit.training.checkpoints import load_state
-from labkit.training.settings import Experiment
+from labkit.training.settings import TINY
 
-NIGHT = Experiment(
-    "night",
-    "glyphs-mini",
-    size=24,
+NIGHT = replace(
+    TINY,
+    name="night",
+    dataset="glyphs-mini",
     per_class=6,
-    way=3,
     query=2,
-    backbone="resnet12",
     backbone_options={"width": 0.0625, "ramp": 20},  # dropout and DropBlock draw too
-    groups=4,
+    preset="paper",
     choices={"alignment": "closed"},
-    batch=2,
-    warmup=4,
     learning_rate=0.05,
     validate_every=3,
-    validation_episodes=6,
     test_query=2,
 )
 Moment = tuple[str, int, float]  # what happens, how many times, and seconds until the signal

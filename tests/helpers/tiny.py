@@ -1,22 +1,19 @@
 """The smallest training there is, and its images."""
 
-from labkit.training.settings import Experiment
+from dataclasses import replace
+
+from labkit.training import settings
 from tests.helpers.toys import toy_images
 
-TINY = Experiment(
-    "tiny",
-    "toy",
-    way=3,
-    query=3,
+TINY = replace(
+    settings.TINY,
+    dataset="toy",
+    size=84,
     backbone="conv4",
     backbone_options={"width": 16},
-    groups=4,
+    preset="paper",
     choices={"alignment": "closed"},
-    steps=12,
-    batch=2,
-    warmup=4,
     learning_rate=0.05,
-    validate_every=6,
     validation_episodes=20,
     test_query=5,
 )

@@ -11,26 +11,14 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.noise import set_keys
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.registry import METHODS, Method, name_of
+from labkit.models.small import CLASSES, SIZE, E, K, N, Q, small_batch, small_model
 
-E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 6, 7, 24
-OPTIONS: dict[str, dict[str, Any]] = {
-    "dmf": {"groups": 4, "alignment": "closed"},
-    "can": {"cells": 9, "reduction": 2},
-    "feat": {"global_weight": 0.5},
+# Beside `small_model`'s own options: parts that are off by default.
+MORE: dict[str, dict[str, Any]] = {
+    "dmf": {"preset": "paper", "alignment": "closed"},
     "relationnet": {"global_weight": 0.5, "statistics": "running"},
-    "matchingnet": {"context": True, "steps": 2, "cells": 9},
-    "deepemd": {"global_weight": 0.5, "sfc_epochs": 2, "sfc_in_training": False},
-    "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1, "cells": 9, "statistics": "support"},
-    "ppa": {"global_weight": 0.5},
-    "tapnet": {"references": N},
-    "tadam": {"start": 0.1, "global_weight": 0.5},
-    "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
-    "wdae": {"global_weight": 0.5},
-    "robust_dist": {"members": 2},
-    "leo": {"latents": 4, "global_weight": 0.5},
-    "e3bm": {"steps": 3, "global_weight": 0.5},
-    "cc_rot": {"head_blocks": 2},
-}
+    "matchingnet": {"context": True, "steps": 2},
+} | {name: {"global_weight": 0.5} for name in ("feat", "deepemd", "ppa", "tadam", "wdae", "leo", "e3bm")}
 # Methods whose scores depend on the order of classes, and why.
 ORDERED = {
     "matchingnet": "its LSTM reads the classes in their order",
@@ -53,10 +41,7 @@ NOT_ONE_GRAPH = {
 @pytest.fixture(params=METHODS)
 def model(request: pytest.FixtureRequest) -> Method:
     torch.manual_seed(0)
-    options = OPTIONS.get(request.param, {})
-    kind: Any = METHODS[request.param]
-    made: Method = kind("resnet12", classes=CLASSES, backbone_options={"width": 0.05}, **options)
-    return made.eval()
+    return small_model(request.param, **MORE.get(request.param, {}))
 
 
 def features(model: Method) -> tuple[Tensor, Tensor]:
@@ -100,7 +85,7 @@ def test_missing_shots_do_not_count(model: Method) -> None:
 
 
 def test_every_weight_that_training_may_move_gets_a_gradient(model: Method) -> None:
-    losses = model.train().loss(*batch())
+    losses = model.train().loss(*small_batch())
     losses.total.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not without
@@ -108,26 +93,32 @@ def test_every_weight_that_training_may_move_gets_a_gradient(model: Method) -> N
     assert torch.isfinite(losses.total)
 
 
-def batch() -> tuple[Tensor, ...]:
-    torch.manual_seed(2)
-    labels, base = torch.tensor([[0, 1, 2, 0, 2, 1]] * E), torch.tensor([[3, 4, 5, 3, 5, 4]] * E)
-    return torch.randn(E, N, K, 3, SIZE, SIZE), torch.randn(E, Q, 3, SIZE, SIZE), labels, base
-
-
-def test_the_loss_is_one_graph(model: Method) -> None:
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NOT_ONE_GRAPH])
+def test_the_loss_is_one_graph(name: str) -> None:
     """So nothing in it makes the host wait for a GPU: `item`, `bool` of a tensor and `nonzero` break a graph."""
-    if name_of(model) in NOT_ONE_GRAPH:
-        pytest.skip(NOT_ONE_GRAPH[name_of(model)])
-    one_graph(model)
+    one_graph(small_model(name, "conv4", **MORE.get(name, {})))
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["dynamic_fewshot", "wdae", "cc_rot", "robust_dist", "leo", "dense_classification"])
+def test_the_classification_loss_is_one_graph(name: str) -> None:
+    model = small_model(name, "conv4").train()
+    images, labels = torch.randn(4, 3, SIZE, SIZE), torch.tensor([3, 0, 6, 3])
+    set_keys(model, [(0,)])  # so that both draw the same
+    torch.compiler.reset()
+    compiled = torch.compile(model.classification_loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images, labels).total, model.classification_loss(images, labels).total)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("can", {"cells": 9, "fuse": "sum", "fusion_norm": False, "transductive": [2]}),
-        ("dmf", {"groups": 4, "preset": "released"}),
-        ("dmf", {"groups": 4, "alignment": "rk4"}),
-        ("dmf", {"groups": 4, "alignment": "euler(2)"}),
+        ("can", {"fuse": "sum", "fusion_norm": False, "transductive": [2]}),
+        ("dmf", {}),
+        ("dmf", {"preset": "paper", "alignment": "rk4"}),
+        ("dmf", {"preset": "paper", "alignment": "euler(2)"}),
         ("dsn", {"form": "conv4"}),
         ("matchingnet", {}),
         ("metaoptnet", {"head": "ridge"}),
@@ -135,16 +126,14 @@ def test_the_loss_is_one_graph(model: Method) -> None:
     ],
 )
 def test_the_loss_of_other_forms_is_one_graph(name: str, options: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    kind: Any = METHODS[name]
-    one_graph(kind("conv4", classes=CLASSES, backbone_options={"width": 8}, **options))
+    one_graph(small_model(name, "conv4", **options))
 
 
+@pytest.mark.integration
 def test_dopri5_is_not_one_graph() -> None:
     """When it is, `NOT_ONE_GRAPH` has a line too many."""
     assert "dmf, dopri5" in NOT_ONE_GRAPH
-    torch.manual_seed(0)
-    model = METHODS["dmf"]("conv4", 4, classes=CLASSES, backbone_options={"width": 8}, alignment="dopri5")
+    model = small_model("dmf", "conv4", preset="paper", alignment="dopri5")
     with pytest.raises(torch._dynamo.exc.TorchDynamoException):
         one_graph(model)
 
@@ -154,7 +143,7 @@ def one_graph(model: Method) -> None:
     model.backbone.eval()
     torch.compiler.reset()
     compiled = torch.compile(model.loss, fullgraph=True, backend="eager")
-    found, expected = compiled(*batch()), model.loss(*batch())
+    found, expected = compiled(*small_batch()), model.loss(*small_batch())
     torch.testing.assert_close((found.total, found.scores), (expected.total, expected.scores))
 
 

@@ -83,10 +83,3 @@ def test_with_one_cell_it_is_cosine_classification() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ValueError, match=r"query_pooling must be one of .*'max', 'mean'.*, got 'sum'"):
         made(query_pooling="sum")
-
-
-def test_its_losses_are_one_graph_each() -> None:
-    model, (support, query) = made(), maps()
-    for loss, batch in ((model.loss, (support, query, LABELS, BASE)), (model.classification_loss, (query[0], BASE[0]))):
-        compiled = torch.compile(loss, fullgraph=True, backend="eager")
-        torch.testing.assert_close(compiled(*batch).total, loss(*batch).total)

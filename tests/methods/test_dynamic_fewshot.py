@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.methods.base_and_novel import roles
-from labkit.methods.dynamic_fewshot import DynamicFewShot, Kind
+from labkit.methods.dynamic_fewshot import DynamicFewShot
 from tests.helpers.features import Features
 from tests.helpers.rival_golden import GRADIENTS, SCORES, check, golden, put_weights
 
@@ -25,13 +25,13 @@ NAMES: dict[str, dict[str, str]] = {
 }
 
 
-def names(kind: Kind) -> dict[str, str]:
+def names(kind: str) -> dict[str, str]:
     """The model's names of weights and the authors'; their `bias`, which changes no probability, has none."""
     own = {"none": ["none"], "averaging": ["none", "averaging"], "attention": ["none", "averaging", "attention"]}[kind]
     return {k: v for part in own for k, v in NAMES[part].items()}
 
 
-def model(kind: Kind) -> DynamicFewShot:
+def model(kind: str) -> DynamicFewShot:
     made = DynamicFewShot(Features(8), classes=20, kind=kind, read_out="map", cells=4).double()
     put_weights(made, ARRAYS, f"{THEIRS[kind]}/weights/", names(kind))
     return made.eval()
@@ -39,7 +39,7 @@ def model(kind: Kind) -> DynamicFewShot:
 
 @pytest.mark.parametrize("shots", [1, 5])
 @pytest.mark.parametrize("kind", ["attention", "averaging", "none"])
-def test_it_computes_what_the_authors_code_computes(kind: Kind, shots: int) -> None:
+def test_it_computes_what_the_authors_code_computes(kind: str, shots: int) -> None:
     made = model(kind)
     support, query = (ARRAYS[f"k{shots}/{x}"][None].requires_grad_() for x in ("support", "query"))
     base, labels = ARRAYS[f"k{shots}/base_ids"][None], ARRAYS[f"k{shots}/query_labels"]

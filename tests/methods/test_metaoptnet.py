@@ -80,7 +80,7 @@ def test_the_machine_is_the_solution_of_a_general_solver(shots: int, strength: f
 
 @pytest.mark.parametrize("solve", [dual_of_svm, dual_of_ridge])
 def test_gradients_are_those_of_finite_differences(solve) -> None:  # type: ignore[no-untyped-def]
-    s, targets, present = problem(2)
+    s, targets, present = (x[:1] for x in problem(2, channels=6))
     s.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: solve(x @ x.transpose(1, 2), targets, present, 0.1), (s,), atol=1e-6)
 

@@ -96,6 +96,7 @@ def test_double_precision(method: str, double: str) -> None:
     own: dict[str, Any] = {
         "dmf": {"groups": 4},
         "can": {"cells": 9},
+        "deepemd": {"sfc_epochs": 2},
         "maml": {"cells": 9},
         "snail": {"way": 5, "shot": 2},
         "wdae": {"novel": 2},

@@ -26,5 +26,5 @@ def test_a_file_older_than_the_option_reads_the_mean() -> None:
     recipe = {"backbone": "conv4", "classes": 64, "backbone_options": {}, "scale": 1.0}
     assert ProtoNet.from_recipe(recipe).read == "mean"
     assert ProtoNet.from_recipe(ProtoNet("conv4").recipe()).read == "map"
-    with pytest.raises(ValueError, match="read must be 'map' or 'mean', got 'max'"):
-        ProtoNet(Features(4), read="max").score(torch.zeros(1, 1, 1, 4, 1, 1), torch.zeros(1, 1, 4, 1, 1))
+    with pytest.raises(ValueError, match="read must be one of"):
+        ProtoNet(Features(4), read="max")

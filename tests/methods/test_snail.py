@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.methods.noise import set_keys
@@ -117,13 +116,5 @@ def test_other_ways_and_shots_are_refused() -> None:
         model.score(support, query)
     with pytest.raises(ValueError, match="no shot can be missing"):
         model.score(support[:, :, :1], query, torch.zeros(1, 5, 1, dtype=torch.bool))
-    with pytest.raises(ValueError, match="softmax must be 'keys' or 'queries'"):
+    with pytest.raises(ValueError, match="softmax must be one of"):
         SNAIL(Features(16), softmax="rows")
-
-
-def test_its_loss_is_one_graph() -> None:
-    model = of_the_port(1).eval()
-    maps: list[Tensor] = [GOLDEN[f"k1/{x}"][None, ..., None, None] for x in ("support", "query")]
-    labels = GOLDEN["k1/query_labels"][None]
-    compiled = torch.compile(model.loss, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(*maps, labels, labels).total, model.loss(*maps, labels, labels).total)

@@ -145,15 +145,5 @@ def test_classification_is_of_the_backbone_as_it_is() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="no batch normalisation to condition"):
         TADAM(Features(16))
-    with pytest.raises(ValueError, match="metric must be 'polynomial', 'cosine' or 'prototypical'"):
+    with pytest.raises(ValueError, match="metric must be one of"):
         TADAM(Features(16), metric="euclidean")
-
-
-def test_its_loss_is_one_graph() -> None:
-    model = conditioned(start=0.5, global_weight=0.5)
-    support, query, labels = images()
-    compiled = torch.compile(model.loss, fullgraph=True, backend="eager")
-    for _ in range(2):
-        torch.testing.assert_close(
-            compiled(support, query, labels, labels).total, model.loss(support, query, labels, labels).total
-        )

@@ -127,12 +127,3 @@ def test_its_noise_is_normal_and_of_its_episode() -> None:
     assert (both.abs() < 1.96).float().mean() == pytest.approx(0.95, abs=0.004)
     set_keys(model, [(0, 2)])
     assert torch.equal(model.noise.draw(torch.zeros(1, 1), 500, 100)[0], both[1])
-
-
-def test_its_loss_is_one_graph() -> None:
-    model, (support, query) = made(), maps()
-    set_keys(model, [(0, 1), (0, 2)])
-    compiled = torch.compile(model.loss, fullgraph=True, backend="eager")
-    torch.testing.assert_close(
-        compiled(support, query, LABELS, LABELS).total, model.loss(support, query, LABELS, LABELS).total
-    )

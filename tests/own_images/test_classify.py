@@ -18,6 +18,7 @@ from labkit.common.places import PACKAGE
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
 from labkit.own_images import calibration, pictures
+from labkit.own_images.calibration import fit_temperature
 from labkit.own_images.classify import NONE, Classified, SupportSet
 
 KEPT = Preprocessing(40, "none")
@@ -190,8 +191,8 @@ def test_between_and_beyond_the_grid() -> None:
 
 def test_fit_temperature_needs_no_more_than_a_model_and_images(model: Method) -> None:
     images = labkit.load_images("glyphs-mini", "val", size=40, per_class=8, progress=False)
-    fit = labkit.fit_temperature(model, images, way=3, shot=2, episodes=4, seed=0)
-    assert fit == labkit.fit_temperature(model, images, way=3, shot=2, episodes=4, seed=0)
+    fit = fit_temperature(model, images, way=3, shot=2, episodes=4, seed=0)
+    assert fit == fit_temperature(model, images, way=3, shot=2, episodes=4, seed=0)
     assert fit.seen["queries"] == 60
     assert 0.05 < fit.temperature < 20
     assert list(fit.thresholds) == sorted(fit.thresholds)

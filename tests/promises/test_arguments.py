@@ -86,6 +86,7 @@ def test_numpy_numbers_reach_every_writer(tmp_path: Path) -> None:
     assert labkit.load_model(tmp_path / "m.safetensors").recipe() == model.recipe()
 
 
+@pytest.mark.integration
 def test_a_script_without_a_guard(tmp_path: Path) -> None:
     """The lab's functions need none; the script's own need one, and that is said."""
     start = f"import labkit, sys\nsys.path.insert(0, {str(Path.cwd())!r})\n"

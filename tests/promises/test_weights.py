@@ -21,6 +21,7 @@ def test_all_together_stay_small() -> None:
     assert sum(file.stat().st_size for file in SHIPPED) < 60e6
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
 def test_they_reach_the_accuracy_that_is_written_in_them(file) -> None:  # type: ignore[no-untyped-def]
     about = read_header(file)["about"]

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
@@ -62,7 +62,6 @@ def test_a_planted_bright_cell_is_found_by_deformable_convolution_where_the_poin
     assert inside > 300
 
 
-@settings(max_examples=25)
 @given(height=st.integers(1, 9), width=st.integers(1, 9), reach=st.sampled_from([1.0, 8.0]), seed=st.integers(0, 2**31))
 def test_masks_are_read_bilinearly_with_nothing_outside(height: int, width: int, reach: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -79,6 +79,7 @@ def test_objects_alone_are_the_masks_in_their_places() -> None:
     assert alone.provenance.digest != IMAGES.provenance.digest
 
 
+@pytest.mark.integration
 def test_sheet_has_a_row_for_everything_and_displacement_costs_the_objects(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Losses
 from labkit.methods.protonet import ProtoNet
 from labkit.models.registry import METHODS
 from labkit.studies.ideas import Contrast
@@ -92,11 +92,6 @@ class WantsMore(ProtoNet):
         raise AssertionError
 
 
-class NoLoss(Method):
-    def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        return -torch.cdist(query.flatten(2), support.mean(2).flatten(2))
-
-
 class PlainLoss(ProtoNet):
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         return torch.zeros(())  # type: ignore[return-value]
@@ -117,7 +112,6 @@ class InfiniteLoss(ProtoNet):
         (NoTensor, TypeError, "must give a tensor"),
         (NoGradient, ValueError, "does not depend on any of the head's weights"),
         (WantsMore, TypeError, "wants other things .*boxes"),
-        (NoLoss, TypeError, "has no loss"),
         (PlainLoss, TypeError, "must give labkit.methods.base.Losses"),
         (InfiniteLoss, FloatingPointError, "InfiniteLoss.loss is inf"),
         (nn.Linear, TypeError, r"has no score\(support, query\)"),

@@ -11,7 +11,7 @@ import pytest
 
 import labkit
 from labkit.sweeps import engines
-from labkit.sweeps.sweep import key_of
+from labkit.sweeps.sweep import Sweep, key_of
 from tests.helpers import sweep_runs
 from tests.helpers.places import ROOT
 from tests.helpers.sweep_runs import events
@@ -45,7 +45,7 @@ def cluster() -> Iterator[tuple[Any, list[Any]]]:
             started.shutdown()
 
 
-def sweep(run: Any, grid: Any, folder: Path, cluster: Any, **options: Any) -> labkit.Sweep:
+def sweep(run: Any, grid: Any, folder: Path, cluster: Any, **options: Any) -> Sweep:
     address = cluster[0].address
     return labkit.sweep(run, grid, "ray", folder=folder, version=1, address=address, progress=False, **options)
 

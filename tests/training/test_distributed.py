@@ -18,30 +18,26 @@ from torch import nn
 
 from labkit.common.shared_arrays import by_reference
 from labkit.data.imageset import ImageSet, read_arrays, write_arrays
-from labkit.training import distributed
+from labkit.training import distributed, settings
 from labkit.training.checkpoints import load_state
 from labkit.training.loop import build_model, train
 from labkit.training.phases import Phase
-from labkit.training.settings import Experiment
 from tests.helpers.toys import toy_images
 
 pytestmark = pytest.mark.integration
 
-TINY = Experiment(
-    "tiny",
-    "toy",
-    size=24,
-    way=3,
-    query=3,
+TINY = replace(
+    settings.TINY,
+    dataset="toy",
     backbone_options={"width": 0.1},
-    groups=4,
+    preset="paper",
     choices={"alignment": "closed", "score_scale": 0.1},
     steps=5,
+    batch=4,
     warmup=100,
     learning_rate=0.01,  # higher ones multiply float32's rounding tenfold at every step
     validate_every=3,
     validation_episodes=10,
-    test_query=3,
 )
 BASE, VALIDATION = toy_images(6), toy_images(4, seed=1, split="val")
 

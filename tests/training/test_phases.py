@@ -177,12 +177,8 @@ def test_a_plan_goes_through_json_and_defaults_stay_out_of_it() -> None:
     ("made", "kind", "said"),
     [
         (lambda: Phase(0), ValueError, "steps must be at least 1"),
-        (
-            lambda: Phase(1, optimiser="lion"),
-            ValueError,
-            r"optimiser must be one of \['adam', 'adamw', 'sgd'\], got 'li",
-        ),
-        (lambda: Phase(1, batch="images"), ValueError, r"batch must be one of \['episodes', 'pictures'\]"),
+        (lambda: Phase(1, optimiser="lion"), ValueError, r"optimiser must be one of .* got 'lion'"),
+        (lambda: Phase(1, batch="images"), ValueError, r"batch must be one of \('episodes', 'pictures'\)"),
         (lambda: Phase(1, milestones=(3,)), ValueError, 'milestones go with schedule="steps"'),
         (lambda: Phase(1, schedule="steps", milestones=(3, 2)), ValueError, "ascending steps"),
         (lambda: Phase(1, rates={"a": -1.0}), ValueError, "factor of 'a' must be"),

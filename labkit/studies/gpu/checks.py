@@ -21,77 +21,22 @@ import torch
 from torch import Tensor
 
 from labkit.episodes.augment import Augment
-from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.methods.base import Method
 from labkit.methods.noise import set_keys
 from labkit.models.registry import METHODS
+from labkit.models.small import E, N, small_batch, small_model
 from labkit.studies.gpu.works import tiny_pictures
 from labkit.training.divergence import Watch
 from labkit.training.feeds import EpisodeFeed
 from labkit.training.loop import train
 from labkit.training.optimisers import make_optimiser
-from labkit.training.settings import Experiment
+from labkit.training.settings import TINY
 
 TOLERANCE = 1e-4  # relative, in float32 without TF32
-E, N, K, Q, CLASSES, SIZE = 2, 3, 2, 6, 7, 24
-# What a method needs for so small an episode.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "dmf": {"groups": 4, "preset": "released"},
-    "can": {"cells": 9, "reduction": 2},
-    "matchingnet": {"cells": 9},
-    "deepemd": {"sfc_epochs": 2, "sfc_in_training": False},
-    "maml": {"way": N, "steps": 1, "test_steps": 2, "inner_rate": 0.1, "cells": 9, "statistics": "support"},
-    "tapnet": {"references": N},
-    "tadam": {"start": 0.1},
-    "snail": {"way": N, "shot": K, "keys": [4, 4, 4], "values": [4, 4, 4], "filters": 4},
-    "robust_dist": {"members": 2},
-    "leo": {"latents": 4},
-    "e3bm": {"steps": 3},
-    "cc_rot": {"head_blocks": 2},
-}
-SMALL = Experiment(
-    "check",
-    "squares",
-    size=SIZE,
-    way=3,
-    query=3,
-    backbone_options={"width": 0.05},
-    groups=4,
-    preset="released",
-    choices={"alignment": "rk4"},
-    steps=12,
-    batch=2,
-    warmup=4,
-    learning_rate=0.02,
-    validate_every=6,
-    validation_episodes=6,
-    test_query=3,
-)
 
 
 class CheckError(AssertionError):
     """A GPU's result differs from the processor's, or a step made the host wait."""
-
-
-def small_model(name: str, **changes: Any) -> Method:
-    """A method of the registry on a thin ResNet-12, as a function of its name."""
-    kind: Any = METHODS[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        options = OPTIONS.get(name, {}) | changes
-        made: Method = kind("resnet12", classes=CLASSES, backbone_options={"width": 0.05}, **options)
-    made.preprocessing = Preprocessing(SIZE, "bilinear")
-    return made.eval()
-
-
-def small_batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What a loss takes: support, query, labels and labels among the base classes."""
-    generator = torch.Generator().manual_seed(2)
-    labels, base = torch.tensor([[0, 1, 2, 0, 2, 1]] * E), torch.tensor([[3, 4, 5, 3, 5, 4]] * E)
-    shapes = (E, N, K, 3, SIZE, SIZE), (E, Q, 3, SIZE, SIZE)
-    support, query = (torch.randn(shape, generator=generator) for shape in shapes)
-    return support, query, labels, base
 
 
 @contextmanager
@@ -166,7 +111,7 @@ def step_waits_nowhere(device: str) -> dict[str, float]:
     where = torch.device(device)
     model = small_model("dmf").to(where).train()
     feed = EpisodeFeed(EpisodeSampler(tiny_pictures("train"), 3, 1, 2, device=where, augment=Augment()))
-    phase = SMALL.plan[0]
+    phase = TINY.plan[0]
     optimiser, watch = make_optimiser(model, phase, where), Watch(model, phase.size, where)
     for step in range(2):
         with _no_synchronisation() if where.type == "cuda" and step else nullcontext():  # the first one warms up
@@ -194,7 +139,7 @@ def training_goes_on(device: str) -> dict[str, float]:
     """A training that stops after half its steps and is called again ends where one without a pause ends."""
     base, validation = tiny_pictures("train"), tiny_pictures("val")
     with tempfile.TemporaryDirectory() as folder, full_precision():
-        call = partial(train, SMALL, base, validation, device=device, compiler=None, progress=False)
+        call = partial(train, TINY, base, validation, device=device, compiler=None, progress=False)
         whole = call(Path(folder) / "whole")
         call(Path(folder) / "halves", until=5)
         halves = call(Path(folder) / "halves")

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from labkit.common.files import write_atomically
+from labkit.common.files import write_json
 from labkit.common.timing import about
 from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
@@ -171,7 +171,7 @@ def flagship(
         if schedule is None:
             print(f"{name}: the time left does not suffice; another call begins it", flush=True)
             return None
-        _write(plan, asdict(schedule))
+        write_json(plan, asdict(schedule))
     assert schedule is not None
     print(f"{name}: {schedule}", flush=True)
     stop_at = deadline - schedule.test
@@ -184,7 +184,7 @@ def flagship(
         nonlocal written
         if time.perf_counter() - written > NOTED_EVERY:  # so that a killed call's minutes count too
             written = time.perf_counter()
-            _write(spent, {"seconds": before + written - started})
+            write_json(spent, {"seconds": before + written - started})
         if time.monotonic() > stop_at and step < schedule.steps:
             signal.raise_signal(signal.SIGINT)  # the loop ends the step, saves, and says where it stopped
 
@@ -208,17 +208,17 @@ def flagship(
         so_far = folder / name / "best.safetensors"
         if so_far.exists():
             result = evaluate(load_model(so_far, device), novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
-            _write(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
+            write_json(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
             print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
         return None
     except FloatingPointError as error:  # the others are trained all the same
         diverged = {"diverged": f"{error}", "schedule": asdict(schedule), "made": about(device)}
-        _write(folder / f"{name}.json", diverged)
+        write_json(folder / f"{name}.json", diverged)
         print(f"{name} diverged: {error}", flush=True)
         return diverged
     finally:
         signal.signal(signal.SIGINT, handler)
-        _write(spent, {"seconds": before + time.perf_counter() - started})
+        write_json(spent, {"seconds": before + time.perf_counter() - started})
     minutes = (before + time.perf_counter() - started) / 60
     source = folder / name / "best.safetensors"
     model = load_model(source, device)
@@ -240,12 +240,8 @@ def flagship(
         "curve": trained.metrics,
         "made": about(device),
     }
-    _write(folder / f"{name}.json", content)
+    write_json(folder / f"{name}.json", content)
     (folder / f"{name}.unfinished.json").unlink(missing_ok=True)
     beside = f" (published: {published[0]} ± {published[1]})" if published else ""
     print(f"{name}: {result.accuracy:.2f} ± {result.ci95:.2f} % in {minutes:.1f} minutes{beside}", flush=True)
     return content
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from labkit.common.devices import memory_explained
-from labkit.common.files import write_atomically
+from labkit.common.files import write_json
 from labkit.common.timing import about, alternate
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
@@ -66,7 +66,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: tiny(name, e) if small else e for name, e in works().items()}
     first: Experiment = next(iter(settings.values()))
-    _write(folder / "made.json", {"command": list(command), "seconds": seconds, **about(device)})
+    write_json(folder / "made.json", {"command": list(command), "seconds": seconds, **about(device)})
     print("\n".join(estimate.lines(first)), flush=True)
     pool = ThreadPoolExecutor(1)  # pictures are decoded while the GPU is checked
     loading = pool.submit(_pictures, root, first.size, small)
@@ -75,7 +75,7 @@ def run(
         device,
         time.monotonic() + min(CHECK_SECONDS, seconds / 4),
         done,
-        lambda found: _write(folder / "checks.json", found),
+        lambda found: write_json(folder / "checks.json", found),
     )
     failed = [name for name, said in done.items() if not said["passed"]]
     print(f"checks: {len(done) - len(failed)} passed, {len(failed)} failed {failed or ''}", flush=True)
@@ -123,7 +123,7 @@ def speed_table(
         except Exception as error:  # a number that is missing must not cost the training that comes next
             found = {"error": f"{type(error).__name__}: {f'{error}':.500}"}
         done[part] = found | {"made": about(device), "took": round(time.perf_counter() - started, 2)}
-        _write(file, done)
+        write_json(file, done)
         if device == "cuda":
             torch.cuda.empty_cache()
     print(f"speed: {', '.join(done)} measured", flush=True)
@@ -147,7 +147,3 @@ def _pictures(root: Path | str | None, size: int, small: bool) -> tuple[ImageSet
 def _read(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return found
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())

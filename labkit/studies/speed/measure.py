@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import write_atomically
+from labkit.common.files import write_json
 from labkit.common.timing import about
 from labkit.studies.speed import head, whole
 from labkit.studies.speed.setting import Setting
@@ -29,7 +29,6 @@ PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
     "growth": head.growth,
     "largest": head.largest,
     "test": whole.test,
-    "schedule": whole.schedule,
 }
 
 
@@ -53,5 +52,5 @@ def run(out: Path, parts: Sequence[str] = tuple(PARTS), setting: Setting = PAPER
     done = sweep(run_part, runs, folder=out.with_suffix(""), version=VERSION, cpus=threads, gpus=gpus, workers=1)
     content: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     content |= {row["parameters"]["part"]: row["result"] for row in done.rows}
-    write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
+    write_json(out, content)
     return content

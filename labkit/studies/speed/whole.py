@@ -1,4 +1,4 @@
-"""The whole method: a training step, the paper's protocol, the accuracy of both forms, and the paper's schedule."""
+"""The whole method: a training step, the paper's protocol, and the accuracy of both forms."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from labkit.evaluation.protocol import evaluate
 from labkit.models.checkpoints import load_model
 from labkit.studies.speed.literal import LiteralDMF
 from labkit.studies.speed.setting import Setting
-from labkit.training.loop import build_model
 from labkit.training.settings import experiment
-from labkit.training.step import seconds_of_steps, trial
 
 MINI = experiment("mini-1shot")
 
@@ -143,30 +141,3 @@ def agreement(setting: Setting) -> dict[str, Any]:
             other += int((fast.argmax(-1) != slow.argmax(-1)).sum())
     forms = {"episodes": count, "largest_difference": worst, "other_answers": other}
     return {"accuracy": rows, "bfloat16_minus_float32": paired, "fast_against_literal": forms}
-
-
-def schedule(setting: Setting) -> dict[str, Any]:
-    """Steps of the paper's mini 1-shot training on a GPU, their share of its bfloat16 peak, and the whole forecast."""
-    if setting.device != "cuda":
-        return {"not_measured": "no GPU was at hand"}
-    images = setting.images("train")
-    e = experiment("mini-1shot", bfloat16=True)
-    with trial(build_model(e, len(images.class_names), 0), e, images, setting.device) as steps:
-        times = seconds_of_steps(steps, count=200, warm_up=30)
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    product = alternate({"matmul": lambda: a @ a}, 10, "cuda")["matmul"]
-    peak = 2 * 8192**3 / statistics.median(product)
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = setting.model()
-    with FlopCounterMode(display=False) as counter:
-        model.backbone(torch.randn(4 * 35, 3, setting.size, setting.size, device="cuda")).sum().backward()
-    work = counter.get_total_flops()
-    median = statistics.median(times)
-    return {
-        "seconds_a_step": round(median, 5),
-        "minutes_of_all_steps": round(median * e.steps / 60, 2),
-        "backbone_flops_a_step": work,
-        "matmul_peak_flops": peak,
-        "share_of_peak": round(work / median / peak, 4),
-    }

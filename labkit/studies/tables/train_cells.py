@@ -32,11 +32,9 @@ from labkit.studies.tables.cells import (
     TABLES,
     Cell,
     cells_of_table2,
-    image_passes,
     setting,
     trained_as,
 )
-from labkit.sweeps.forecast import Cost
 from labkit.sweeps.kept import Row, all_rows
 from labkit.sweeps.sweep import sweep
 from labkit.training.loop import Trained, train
@@ -62,20 +60,6 @@ def file_of(dataset: str) -> Path:
 def version_of(dataset: str) -> int | str:
     """The version under which a sweep keeps rows of a set of pictures."""
     return VERSION if dataset == TABLES.dataset else f"{VERSION}, {dataset}"
-
-
-def expected(parameters: dict[str, Any], dataset: str = TABLES.dataset) -> Cost:
-    """What a run will cost, for the forecast: rough, from a few steps of every system on one busy core of an AMD EPYC.
-
-    An image that passes through training takes 4 ms, MAML's 13 with the derivative of its steps; a test episode takes
-    20 ms, 80 with DeepEMD's transports (250 with prototypes to be learned), and 250 or 600 where MAML adapts to it.
-    """
-    e, shot = setting(parameters["cell"], parameters["shot"], dataset), parameters["shot"]
-    image = 0.013 if e.method == "maml" else 0.004
-    episode = {"maml": {1: 0.25, 5: 0.6}, "deepemd": {1: 0.08, 5: 0.25}}.get(e.method, {}).get(shot, 0.02)
-    validations = sum(-(-phase.steps // phase.validate_every) for phase in e.plan)
-    time_taken = image * image_passes(e) + episode * (EPISODES + validations * e.validation_episodes)
-    return Cost(time_taken, 2 * 2**30, 13e6, "a few steps on one busy core of an AMD EPYC")
 
 
 def run_cell(
@@ -254,7 +238,7 @@ def fill(
         )
     root = None if data_root is None else str(data_root)
     run = partial(run_cell, dataset=dataset, data_root=root)
-    how |= {"folder": folder, "version": version_of(dataset), "expected": partial(expected, dataset=dataset)}
+    how |= {"folder": folder, "version": version_of(dataset)}
     for shot in shots:
         asked = cells_of_table2(shot) if cells is None else [trained_as(cell, shot) for cell in cells]
         if table == 1:

@@ -53,6 +53,7 @@ def test_a_face_without_the_character_is_not_used():
     assert "STIXGeneral" not in armenian.faces
 
 
+@pytest.mark.integration
 @same_fonts
 def test_no_two_rows_look_alike():
     alike = np.triu(likeness([row.codepoint for row in ROWS]), 1)
@@ -60,6 +61,7 @@ def test_no_two_rows_look_alike():
     assert alike[a, b] <= ALIKE + 1e-4, (ROWS[a].name, ROWS[b].name)
 
 
+@pytest.mark.integration
 @same_fonts
 def test_the_table_can_be_made_again(tmp_path):
     rows = choose()

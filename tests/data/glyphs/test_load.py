@@ -19,6 +19,7 @@ from labkit.data.glyphs.load import DEFAULT, classes_of, load_glyphs, render
 MADE_WITH_PILLOW = "13.0.0"
 
 
+@pytest.mark.integration
 def test_another_process_renders_the_same():
     code = "from labkit.data.glyphs.load import sample_digest; print(sample_digest())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -154,6 +155,7 @@ def test_another_pillow_or_font_release_is_reported(monkeypatch, name, value, me
         glyphs.check_release.cache_clear()
 
 
+@pytest.mark.integration
 def test_a_script_without_a_main_guard_may_load_a_large_set(tmp_path):
     script = tmp_path / "naive.py"
     script.write_text(

@@ -16,7 +16,7 @@ from typing import Any
 from labkit.dmf.authors_checkpoint import load_released
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.models.checkpoints import _sealed, load_model
+from labkit.models.checkpoints import load_model, sealed
 from labkit.training.checkpoints import load_state, save_state
 from tests.helpers.hostile.cases import Build, Read, case
 from tests.helpers.hostile_pickles import Call, nested_tuples
@@ -136,7 +136,7 @@ def _model(change: Callable[[dict[str, Any]], object]) -> Build:
         recipe = json.loads(json.dumps(net.recipe()))
         header = {"method": "dmf", "recipe": recipe, "preprocessing": vars(net.preprocessing), "about": {}}
         change(header)
-        (folder / "model.safetensors").write_bytes(_sealed(net.state_dict(), header))
+        (folder / "model.safetensors").write_bytes(sealed(net.state_dict(), header))
         return lambda: load_model(folder / "model.safetensors")
 
     return build

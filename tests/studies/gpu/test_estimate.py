@@ -4,17 +4,13 @@ import pytest
 
 from labkit.studies.gpu.estimate import lines, parts_of_a_step
 from labkit.studies.gpu.works import tiny, works
-from labkit.studies.training_cost import work_of_an_image
+from labkit.studies.training_cost import operations
 
 
 def test_the_backbone_s_operations_are_those_of_the_forecast() -> None:
     e = tiny("mini-1shot", works()["mini-1shot"])
     parts = {part.name: part for part in parts_of_a_step(e)}
-    images = e.batch * e.way * (e.shot + e.query)
-    work, kept, weights = work_of_an_image("resnet12", tuple(e.backbone_options.items()), e.size)
-    assert parts["backbone"].flops == pytest.approx(images * work)
-    assert parts["backbone"].bytes > images * kept  # in bfloat16 half of it, written, and read at least twice
-    assert parts["optimiser"].bytes > 20 * weights
+    assert parts["backbone"].flops * e.steps == pytest.approx(operations(e))
     assert all(part.flops > 0 and part.bytes > 0 for part in parts.values())
 
 

@@ -13,9 +13,9 @@ import torch
 from labkit.__main__ import main
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.registry import METHODS
+from labkit.models.small import small_model
 from labkit.studies.gpu import flagship as module
 from labkit.studies.gpu import parts, run
-from labkit.studies.gpu.checks import small_model
 from labkit.studies.gpu.flagship import VALIDATIONS, Schedule, fitting, flagship
 from labkit.studies.gpu.works import tiny, tiny_pictures, works
 from labkit.training.loop import build_model
@@ -29,6 +29,7 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.integration
 def test_the_whole_command_is_rehearsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_the_whole_command_is_rehearsed(
     assert [phase["batch"] for phase in of_feat["phases"]] == ["pictures", "episodes"]
 
 
+@pytest.mark.integration
 def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

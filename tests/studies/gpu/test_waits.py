@@ -6,7 +6,7 @@ import torch
 from labkit.common import checks
 from labkit.methods.noise import set_keys
 from labkit.models.registry import METHODS
-from labkit.studies.gpu.checks import E, small_batch, small_model
+from labkit.models.small import E, small_batch, small_model
 from tests.helpers.waits import WaitError, no_waits
 
 # Losses that look at a number, and why.

@@ -16,6 +16,7 @@ TOY = Setting(
 )
 
 
+@pytest.mark.integration
 def test_every_part_is_measured_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setting, "images", lambda self, split: toy_images(5, 20, size=24, split=split))
     parts = [p for p in measure.PARTS if p not in ("agreement", "largest")]
@@ -26,7 +27,6 @@ def test_every_part_is_measured_completely(tmp_path: Path, monkeypatch: pytest.M
     assert set(content["step"]["parts"]["fast"]) == {"episodes", "backbone", "head", "backward", "optimiser"}
     assert content["test"]["ratio"].keys() == {"fast", "fast, bfloat16"}
     assert set(content["growth"]["slopes"]) == {"queries", "ways", "groups", "cells"}
-    assert "not_measured" in content["schedule"]
     assert all("torch" in part["made"]["versions"] for part in content.values())
 
 

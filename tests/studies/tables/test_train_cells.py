@@ -82,8 +82,7 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, expected: Any, **how: Any) -> None:
-        assert all(60 < expected(p).seconds < 3 * 3600 for p in runs)
+    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, **how: Any) -> None:
         for p in runs:
             if p not in asked:
                 asked.append(p)

@@ -1,0 +1,100 @@
+"""The exported page, opened from a file: the position, the class and the time that are chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from labkit.explorer.widget import Explorer
+from tests.helpers.explorer_network import network_points, network_scores, truth
+from tests.helpers.explorer_page import (
+    bars,
+    opened,
+    place,
+    points,
+    press,
+    scores,
+    where,
+)
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize(("t", "m", "mode"), [(0, 0, 0), (0, 1, 0), (1, 0, 0), (3, 0, 1), (2, 0, 2), (3, 1, 2)])
+def test_points_and_scores_are_those_of_the_network(
+    browser: Browser, exported: Path, explorer: Explorer, t: int, m: int, mode: int
+) -> None:
+    view = f"task={t}&checkpoint={m}&mode={mode}&query=3&support_class=1&row=4&column=0"
+    with opened(browser, exported, view=view) as page:
+        np.testing.assert_allclose(points(page), network_points(explorer, t, m, mode, 3, 1, 4, 0), atol=2e-3)
+        np.testing.assert_allclose(scores(page), network_scores(explorer, t, m, mode, 3), rtol=1e-4, atol=1e-5)
+
+
+def test_points_are_drawn_where_they_are(page: Page, explorer: Explorer) -> None:
+    expected = network_points(explorer, 0, 0, 0, 0, truth(explorer), 2, 2)
+    drawn = page.eval_on_selector_all(
+        ".dot circle:nth-child(2)", "c => c.map(e => [e.cy, e.cx].map(v => v.baseVal.value))"
+    )
+    side = page.eval_on_selector("[data-stage=offsets] svg", "e => e.viewBox.baseVal.width") - 22
+    np.testing.assert_allclose(drawn, (11 + (expected + 0.5) * side / 40).clip(11, 11 + side), atol=0.02)
+
+
+def test_two_sliders_move_the_position(page: Page) -> None:
+    for name, said in (("row", "row 3, column 2"), ("column", "row 3, column 3")):
+        page.locator(f"input[name={name}]").focus()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", said)
+
+
+def test_arrow_keys_move_the_position_and_stop_at_the_edge(page: Page) -> None:
+    press(page, "ArrowUp", "ArrowLeft")
+    assert where(page) == "row 1, column 1"
+    press(page, *["ArrowUp"] * 3)
+    assert where(page) == "row 0, column 1"
+
+
+@pytest.mark.parametrize("stage", ["query", "map"])
+def test_the_position_follows_the_mouse_until_a_click_locks_it(page: Page, stage: str) -> None:
+    page.mouse.move(*place(page, stage, 4, 0))
+    expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 4, column 0")
+    page.mouse.click(*place(page, stage, 4, 0))
+    expect(page.locator("button[name=lock]")).to_have_attribute("aria-pressed", "true")
+    page.mouse.move(*place(page, stage, 1, 1))
+    assert where(page) == "row 4, column 0"
+    page.locator("button[name=lock]").click()
+    page.mouse.move(*place(page, stage, 1, 1))
+    expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 1, column 1")
+
+
+def test_a_finger_moves_the_position(browser: Browser, exported: Path) -> None:
+    with opened(browser, exported, 1000, 800, has_touch=True) as page:
+        page.touchscreen.tap(*place(page, "query", 0, 4))
+        expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 0, column 4")
+        expect(page.locator("button[name=lock]")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_class_is_chosen_by_click_and_by_key(page: Page, explorer: Explorer) -> None:
+    page.locator(".class").nth(3).click()
+    np.testing.assert_allclose(points(page), network_points(explorer, 0, 0, 0, 0, 3, 2, 2), atol=2e-3)
+    press(page, "+")
+    np.testing.assert_allclose(points(page), network_points(explorer, 0, 0, 0, 0, 4, 2, 2), atol=2e-3)
+
+
+def test_at_time_zero_nothing_is_aligned(page: Page, explorer: Explorer) -> None:
+    page.locator("input[name=time]").focus()
+    page.keyboard.press("Home")
+    np.testing.assert_allclose(scores(page), network_scores(explorer, 0, 0, None, 0), rtol=1e-4)
+    assert bars(page, "gain") == [1.0] * 16
+    page.keyboard.press("End")
+    np.testing.assert_allclose(scores(page), network_scores(explorer, 0, 0, 0, 0), rtol=1e-4)
+
+
+def test_play_runs_time_to_its_end(page: Page) -> None:
+    page.locator("button[name=play]").click()
+    expect(page.locator("button[name=play]")).to_contain_text("Pause")
+    expect(page.locator("output")).not_to_have_text("t = 1.00")
+    expect(page.locator("button[name=play]")).to_contain_text("Play", timeout=20_000)
+    assert page.locator("input[name=time]").input_value() == "1"

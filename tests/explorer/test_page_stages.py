@@ -1,0 +1,141 @@
+"""The exported page, opened from a file: what its stages show and say, and their equations."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from labkit.explorer.widget import Explorer
+from tests.helpers.explorer_network import features, network_points, network_scores, truth
+from tests.helpers.explorer_page import (
+    bars,
+    caption,
+    cells,
+    more,
+    point_at_group,
+    press,
+)
+
+pytestmark = pytest.mark.integration
+
+
+def test_margin_and_change_by_alignment_are_told(page: Page, explorer: Explorer) -> None:
+    now, bare = (np.array(network_scores(explorer, 0, 0, mode, 0)) for mode in (0, None))
+    right = truth(explorer)
+
+    def margin(s: np.ndarray[Any, Any]) -> float:
+        return float(s[right] - np.delete(s, right).max())
+
+    told = caption(page, "scores").replace("−", "-")
+    assert f"Margin {margin(now):+.2f} over" in told
+    assert f"without alignment {margin(bare):+.2f}" in told
+    changes = page.locator(".class").nth(right).inner_html().replace("−", "-")
+    assert f"{now[right] - bare[right]:+.1f}" in changes
+
+
+def test_bars_are_drawn_on_one_scale_that_time_does_not_move(page: Page) -> None:
+    ratio = "b => b.map(e => e.width.baseVal.value / Number(e.closest('.class').dataset.score))"
+    before = page.eval_on_selector_all("rect.score", ratio)
+    page.locator("input[name=time]").focus()
+    page.keyboard.press("Home")
+    after = page.eval_on_selector_all("rect.score", ratio)
+    np.testing.assert_allclose(before, before[0], rtol=0.02)
+    np.testing.assert_allclose(after, before[0], rtol=0.02)
+
+
+@torch.inference_mode()
+def test_the_map_is_centred_over_the_classes_or_as_it_is(page: Page, explorer: Explorer) -> None:
+    model, x_supp, x_q = features(explorer)
+    maps = model.score_maps(x_supp, x_q, model.filters(x_supp, x_q))[0, 0]
+    right = truth(explorer)
+    np.testing.assert_allclose(cells(page), (maps - maps.mean(0))[right].flatten(), atol=2e-3)
+    more(page)
+    page.locator("input[name=plain]").check()
+    np.testing.assert_allclose(cells(page), maps[right].flatten(), atol=2e-3)
+
+
+@torch.inference_mode()
+def test_a_group_lights_up_its_channels_and_the_cells_it_changes(page: Page, explorer: Explorer) -> None:
+    model, x_supp, x_q = features(explorer)
+    right, group = truth(explorer), 4
+    whole = page.locator("path.channels").get_attribute("d") or ""
+    point_at_group(page, group)
+    expect(page.locator("[data-stage=map] .dmf-caption")).to_contain_text(f"group {group + 1} adds")
+    share = (x_q[0, 0].view(16, 10, 5, 5) * model.class_weights(x_supp)[0, right].view(16, 10, 1, 1)).sum(1) * 0.08
+    added = share * model.filters(x_supp, x_q)[0, 0, right, :, 0].expm1()
+    np.testing.assert_allclose(cells(page), added[group].flatten(), atol=2e-3)
+    lit = page.locator("path.channels").get_attribute("d") or ""
+    assert lit.count("M") == 10
+    assert set(lit.split("M")) <= set(whole.split("M"))
+    page.mouse.move(5, 5)
+    expect(page.locator("[data-stage=map] .dmf-caption")).not_to_contain_text("adds")
+    press(page, "]", "]")
+    expect(page.locator("[data-stage=filter] .dmf-caption")).to_have_text("group 2")
+
+
+@pytest.mark.parametrize("overlay", ["offset length", "score", "filter norm", "similarity"])
+def test_an_overlay_says_what_it_shows_under_the_picture_it_is_on(page: Page, overlay: str) -> None:
+    more(page)
+    page.select_option("select[name=overlay]", label=overlay)
+    on, other = ("offsets", "query") if overlay == "similarity" else ("query", "offsets")
+    expect(page.locator(f"[data-stage={on}] .dmf-caption")).to_contain_text(overlay)
+    expect(page.locator(f"[data-stage={other}] .dmf-caption")).not_to_contain_text(overlay)
+    assert page.locator(f"[data-stage={on}] image").count() == 2
+
+
+@pytest.mark.parametrize("stage", ["query", "offsets", "filter", "gain", "map", "scores"])
+def test_a_stage_opens_and_shows_its_equation_with_numbers(page: Page, explorer: Explorer, stage: str) -> None:
+    head = page.locator(f"button[name=open-{stage}]")
+    if head.get_attribute("aria-expanded") == "false":
+        head.click()
+    expect(head).to_have_attribute("aria-expanded", "true")
+    panel = page.locator(f"#{head.get_attribute('aria-controls')}")
+    text = panel.inner_text().replace("−", "-")
+    right = truth(explorer)
+    value = max(bars(page, "filter"))
+    numbers = {
+        "query": [f"{features(explorer)[2][0, 0, :, 2, 2].norm():.2f}"],
+        "offsets": [f"({x:.1f}, {y:.1f})" for y, x in network_points(explorer, 0, 0, 0, 0, right, 2, 2)],
+        "filter": ["σ("],
+        "gain": ["t = 1.00"],
+        "map": [f"{np.array(cells(page))[12]:+.2f}"],
+        "scores": [f"{s:.2f}" for s in network_scores(explorer, 0, 0, 0, 0)],
+    }
+    assert value > 0
+    for number in numbers[stage]:
+        assert number in text
+    head.click()
+    expect(panel).to_be_hidden()
+
+
+def test_the_filter_told_is_the_bar_and_the_gain_its_exponential(page: Page) -> None:
+    page.locator("button[name=open-filter]").click()
+    group = 5
+    point_at_group(page, group)
+    value = bars(page, "filter")[group]
+    expect(page.locator(".dmf-panel")).to_contain_text(f"Group {group + 1}")
+    told = re.search(r"= ([\d.]+)\.\s+Each addend", page.locator(".dmf-panel").inner_text())
+    assert told
+    assert float(told[1]) == pytest.approx(value, abs=6e-4)
+    assert bars(page, "gain")[group] == pytest.approx(np.exp(value), abs=2e-3)
+
+
+def test_every_label_explains_itself_on_hover_and_on_focus(page: Page) -> None:
+    more(page)
+    tip = page.locator(".dmf-tip")
+    said = set()
+    for label in page.locator("[data-word]:visible").all():
+        label.hover()
+        expect(tip).to_be_visible()
+        said.add(tip.inner_text())
+        page.mouse.move(2, 2)
+        label.focus() if label.get_attribute("tabindex") == "0" or label.evaluate(
+            "e => e.tagName"
+        ) == "BUTTON" else None
+        assert len(tip.inner_text()) > 20
+    assert len(said) > 12
