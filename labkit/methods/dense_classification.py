@@ -26,7 +26,8 @@ from labkit.common import checks
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 
-# As far as known to us: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; ResNet-12 as TADAM's.
+# As far as known to us: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; ResNet-12 as
+# TADAM's.
 _PICTURES = {"batch": "pictures", "size": 512, "steps": 8000, "learning_rate": 0.1, "weight_decay": 5e-4}
 _FILLED_IN = "learning rate, its schedule, weight decay"
 AUTHORS_TRAINING: Trainings = {shot: AuthorsTraining([_PICTURES], filled_in=_FILLED_IN) for shot in (1, 5)}

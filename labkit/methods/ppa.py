@@ -3,9 +3,9 @@
 A small network phi predicts a class's weights in the last layer from an activation of that class (its section 3): from
 one picture's, or from the mean of several. It is learned on the base classes, all of them at once.
 
-The authors' code is for Lua Torch and was read, not run; there are no numbers of it to hold this file to. It is followed
-where we know it: phi normalises what it takes and what it gives, the query's activation stays as it is, and there is
-no scale and no bias. The paper's text was not at hand, so no equation is cited.
+The authors' code is for Lua Torch and was read, not run; there are no numbers of it to hold this file to. It is
+followed where we know it: phi normalises what it takes and what it gives, the query's activation stays as it is, and
+there is no scale and no bias. The paper's text was not at hand, so no equation is cited.
 
 In their training every class is in every episode; here an episode has the classes it is given. Class means are not of
 all of a class's pictures but follow those of the episodes, so that they also hold while a backbone still learns; `pace`
