@@ -1,17 +1,25 @@
 """What is trained on one backbone: every system of the paper's Table 1 is there or says why not."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
 
+from labkit.data.imageset import Provenance
+from labkit.evaluation.feature_set import FeatureSet
+from labkit.models.checkpoints import load_model
 from labkit.models.registry import METHODS
+from labkit.studies.tables.head_runs import HeadRun, Maps, train_and_measure
 from labkit.studies.tables.heads import (
     HEADS,
     LEFT_OUT,
+    RATE,
     SYSTEMS,
     TABLE1_HEADS,
+    Head,
     heads_of_table2,
     options_on,
     pooled_once_more,
@@ -22,6 +30,7 @@ from labkit.training.loop import build_model
 from tests.helpers.toy_maps import toy_maps
 
 MAPS = toy_maps()
+DIFFERENT = [head for head in TABLE1_HEADS if head.rate == RATE]  # in more than Adam's rate
 
 
 def test_every_published_system_is_there_or_says_why_not() -> None:
@@ -41,6 +50,43 @@ def test_every_head_is_a_method_with_its_options_and_trains_as_long_as_the_other
         options["groups"] = min(options["groups"], 16)  # of 16 channels, where the tables have 160
     model = build_model(head_experiment(head.method, options, MAPS.base, phases), 6, 0)
     assert type(model) is METHODS[head.method]
+
+
+@pytest.fixture(scope="module")
+def wide_maps() -> Maps:
+    """As many channels and base classes as heads are made for, of tiny maps."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(21), 23)
+    of_class = rng.standard_normal((21, 3, 3, 160))
+    found = []
+    for split in ("train", "val", "test"):
+        pixels = np.abs(of_class[labels] + rng.standard_normal((len(labels), 3, 3, 160))).astype(np.float16)
+        where = Provenance("toy", split, "made", "24x24", "none", split, {})
+        names = tuple(f"class {i}" for i in range(21))
+        found.append(FeatureSet(pixels, labels, names, None, where, picture_size=24, backbone="toy"))
+    return Maps(*found)
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+@pytest.mark.parametrize("head", DIFFERENT, ids=[head.name for head in DIFFERENT])
+def test_every_head_of_table_1_runs_as_the_command_runs_it(
+    head: Head, shot: int, wide_maps: Maps, tmp_path: Path
+) -> None:
+    options, phases = options_on(head, wide_maps.base, 5, shot), head.phases(3)
+    of = HeadRun("toy", head.system, head.name, shot, 0, "toy")
+    few = {"validation_episodes": 2, "episodes": 2}
+    run = train_and_measure(head.method, options, wide_maps, tmp_path, of, phases, **few)
+    assert not run.diverged
+    assert run.steps in (0, sum(phase.steps for phase in phases))
+    assert run.accuracy == pytest.approx(run.per_episode.mean(), abs=1e-3)
+    if head.method not in ("relationnet", "snail"):  # they begin without any idea of likeness
+        assert run.accuracy > 25  # the classes are far apart, and five of them
+    if head.trained and run.weights > 0:
+        moved = load_model(tmp_path / "best.safetensors").state_dict()
+        first = build_model(
+            head_experiment(head.method, options, wide_maps.base, phases, shot=shot), 21, 0
+        ).state_dict()
+        assert any(not torch.equal(moved[name], first[name]) for name in first)
 
 
 @pytest.mark.parametrize("shot", [1, 5])
