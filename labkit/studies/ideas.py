@@ -209,7 +209,8 @@ class CentredCosine(Idea):
         maps = (gain * torch.einsum("eqgdhw,engd->eqnghw", cells, weights)).sum(3)
         aligned = torch.einsum("eqnghw,eqgdhw->eqngd", gain, cells) / maps.shape[-2:].numel()
         length = torch.linalg.vector_norm(aligned, dim=(-2, -1)).clamp(min=1e-6)
-        return self.log_scale.exp() * maps / length[..., None, None]
+        scored: Tensor = self.log_scale.exp() * maps / length[..., None, None]
+        return scored
 
 
 class HiddenChannels(CentredCosine):
@@ -248,8 +249,8 @@ class LearnedMetric(CentredCosine):
         """[E, Q, N, h, w]."""
         if filters is None:
             filters = self.filters(x_supp, x_q)
-        changed = (x + self.change(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_supp, x_q))
-        return super().score_maps(*changed, filters)
+        supp, q = (x + self.change(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_supp, x_q))
+        return super().score_maps(supp, q, filters)
 
 
 IDEAS: tuple[type[Idea], ...] = (
