@@ -65,7 +65,7 @@ def task_of(images: ImageSet, seed: int = 0) -> tuple[dict[str, Files], Files]:
     }
     inside = [q for q, label in enumerate(labels) if label < WAY][:ASKED]
     outside = [q for q, label in enumerate(labels) if label == WAY][:1]
-    asked = {}
+    asked: Files = {}
     for q in [*inside, *outside]:
         of_none = " (no class)" if labels[q] == WAY else ""
         asked[f"{names[labels[q]]}{of_none}, {len(asked) + 1}.png"] = _file(images, int(query[q]))

@@ -18,7 +18,7 @@ REAL = labkit.load_images
 
 
 def few(*given: Any, **options: Any) -> ImageSet:
-    images: ImageSet = REAL(*given, **options | {"per_class": 12})
+    images: ImageSet = REAL(*given, **options | {"per_class": 16})
     kept = np.flatnonzero(images.labels < 12)
     names = images.class_names[:12]
     return replace(

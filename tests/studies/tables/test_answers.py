@@ -54,9 +54,11 @@ def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
 
 
 def test_end_to_end_is_answered_by_the_rows_of_a_data_set() -> None:
-    found = {"validation": 60.0, "novel": {"accuracy": 61.23, "way": 5, "dataset": "toy"}}
-    rows = [{"cell": "dmf", "shot": 1, "seed": 0} | found]
-    rows += [{"cell": "can", "shot": 1, "seed": 0, "validation": 21.0, "novel": found["novel"] | {"accuracy": 20.0}}]
+    where = {"way": 5, "dataset": "toy"}
+    rows = [
+        {"cell": cell, "shot": 1, "seed": 0, "validation": validation, "novel": where | {"accuracy": accuracy}}
+        for cell, validation, accuracy in (("dmf", 60.0, 61.23), ("can", 21.0, 20.0))
+    ]
     said = answers.answer_end_to_end(rows, 1)
     assert said == "1-shot, end to end: 2 systems, one training each; first DMF 61.2, CAN 20.0 %. Not started: CAN."
     assert answers.on_dataset(rows, "toy") == rows
