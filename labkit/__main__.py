@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a named setting",
     "table": "train what Table 1 or 2 lacks",
     "figure": "measure what a figure or a study shows",
+    "ideas": "train the lab's ideas beside DMF, on cached features",
     "speed": "measure the fast form against the literal one",
     "gpu": "check a GPU, measure it, and train the paper's setting on it",
     "export-explorer": "write the explorer as one page that needs no Python",

@@ -1,6 +1,10 @@
 """Fit the probabilities of shipped models and "none of these" on validation classes; measure them on novel ones.
 
-What is fitted is kept in the lab's results, where `labkit.classify` finds it.
+What is fitted is kept in the lab's results, where `labkit.classify` finds it: temperatures, thresholds, and the share
+of pictures that is refused by default, the largest that refuses right answers rarely on validation classes. At the end
+it is printed what that does on novel classes at 1, 3 and 5 pictures a class.
+
+dmf-lab calibrate mini --data-root /data/x
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import softmax
 
 from labkit.common.files import write_json
@@ -22,62 +27,91 @@ from labkit.evaluation.features import embed_pictures
 from labkit.models.checkpoints import load_model, read_header
 from labkit.own_images.calibration import (
     REFUSALS,
-    REFUSE,
     RESULTS,
     SHOTS,
     UNSEEN,
     WAYS,
     Calibration,
-    Shots,
     calibrate,
     fingerprint,
-    measure,
-    play,
-    reliability,
 )
+from labkit.own_images.open_episodes import Shots, measure, play, reliability
+
+MEASURED_SHOTS = (1, 3, 5)
+ROOT_OF_ANY = "ROOT"  # a record does not name where pictures lie on a machine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dmf-lab calibrate`` takes."""
-    parser.add_argument("names", nargs="+", help="of shipped models")
+    parser.add_argument("names", nargs="+", help="of shipped models, or files of one's own, with --out")
     parser.add_argument("--data-root", type=Path, help="folder of the pictures, for a model of photographs")
     parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="of the record; the lab's own unless given")
 
 
 def main(asked: argparse.Namespace) -> int:
-    """Fit, measure and add the models to `RESULTS`; what is there of other models stays."""
-    before = json.loads(RESULTS.read_text())["models"] if RESULTS.is_file() else {}
+    """Fit, measure and add the models to the record; what is there of other models stays."""
+    before = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
+    root = f" --data-root {ROOT_OF_ANY}" if asked.data_root else ""
+    names = " ".join(Path(name).stem for name in asked.names)
+    made = {
+        "command": f"dmf-lab calibrate {names}{root} --episodes {asked.episodes} --seed {asked.seed}",
+        "date": f"{date.today():%Y-%m-%d}",
+        "versions": versions(),
+    }
+    models = {Path(name).stem: report(name, asked.episodes, asked.seed, asked.data_root) | made for name in asked.names}
     found = {
         "what": "Temperature and likeness thresholds of shipped models, fitted on validation classes (`fits`), and "
         "what they do on novel classes, on which nothing is fitted (`novel`). An episode has `way` classes, 5 queries "
-        "of each, and 5 of a class that is not among them. `single_`: the 5-way 1-shot fit used for all. "
-        "`novel_reliability`: share of the queries, mean probability of the answer, share of right answers.",
-        "command": f"dmf-lab calibrate {' '.join(asked.names)} --episodes {asked.episodes} --seed {asked.seed}",
-        "date": f"{date.today():%Y-%m-%d}",
-        "versions": versions(),
-        "episodes": asked.episodes,
-        "seed": asked.seed,
-        "refuse": REFUSE,
+        "of each, and 5 of a class that is not among them. `refuse` is the share of the queries that is refused by "
+        "default. `single_`: the 5-way 1-shot fit used for all. `novel_reliability`: share of the queries, mean "
+        "probability of the answer, share of right answers.",
+        **(made | {"episodes": asked.episodes, "seed": asked.seed} if not before else {}),
+        **{name: value for name, value in before.items() if name not in ("what", "models", "refusals")},
         "refusals": REFUSALS,
-        "models": before | {name: report(name, asked.episodes, asked.seed, asked.data_root) for name in asked.names},
+        "models": before.get("models", {}) | models,
     }
-    write_json(RESULTS, found)
+    write_json(asked.out, found)
+    for name, of in models.items():
+        print(f"\n{name}: by default a share {of['refuse']} of the pictures that belong may be refused")
+        print(shown(of).to_string())
     return 0
 
 
+def shown(of: dict[str, Any]) -> pd.DataFrame:
+    """Of a model's record, 5-way episodes of novel classes in percent at `MEASURED_SHOTS` pictures a class."""
+    rows = {row["shot"]: row for row in of["novel"] if row["way"] == 5 and row["shot"] in MEASURED_SHOTS}
+    columns = {
+        "accuracy": "accuracy",
+        "calibration error": "ece_after",
+        "a sixth class refused": "outsiders_refused",
+        "right answers refused": "right_refused",
+    }
+    lines = {f"{shot} a class": {name: 100 * rows[shot][key] for name, key in columns.items()} for shot in rows}
+    return pd.DataFrame.from_dict(lines, orient="index").round(1)
+
+
 def report(name: str, episodes: int, seed: int, data_root: Path | None = None) -> dict[str, Any]:
-    """Fit a shipped model on validation classes and measure it on novel ones, in JSON types."""
+    """Fit a model on validation classes and measure it on novel ones, in JSON types.
+
+    Raises:
+        ValueError: it does not say which pictures it was trained on.
+    """
     model = load_model(name)
-    about = read_header(name)["about"]["experiment"]
+    about = read_header(name)["about"].get("experiment")
+    if about is None:
+        raise ValueError(
+            f"{name} does not say which data set it was trained on: it must come from a training of labkit"
+        )
     options = {"size": about["size"], "root": data_root, "progress": False}
     options |= {"per_class": about["per_class"]} if about["per_class"] else {}
     images = {split: load_images(about["dataset"], split, **options) for split in ("val", "test")}
     fitted = calibrate(model, images["val"], episodes=episodes, seed=seed)
-    only = Calibration(tuple(f for f in fitted.fits if (f.way, f.shot) == (5, 1)))
+    only = Calibration(tuple(f for f in fitted.fits if (f.way, f.shot) == (5, 1)), fitted.refuse)
     features = embed_pictures(model, images["test"].pixels)
     rows, bins = [], {}
-    cells: list[tuple[int, Shots]] = [(way, shot) for way in WAYS for shot in SHOTS]
+    cells: list[tuple[int, Shots]] = [(way, shot) for way in WAYS for shot in sorted({*SHOTS, *MEASURED_SHOTS})]
     for way, shot in [*cells, *UNSEEN]:
         played = play(model, images["test"], features, way, shot, episodes, seed)
         shots = [shot] * way if isinstance(shot, int) else list(shot)
@@ -92,4 +126,5 @@ def report(name: str, episodes: int, seed: int, data_root: Path | None = None) -
                 found_bins = reliability(softmax(played.scores[own] / t, axis=1), played.labels[own])
                 bins[f"{way}-way {shot}-shot, {when}"] = np.round(found_bins, 4).tolist()
     fits = [asdict(fit) for fit in fitted.fits]
-    return {"fingerprint": fingerprint(model), "fits": fits, "novel": rows, "novel_reliability": bins}
+    kept_of = {"fingerprint": fingerprint(model), "refuse": fitted.refuse, "fits": fits}
+    return kept_of | {"novel": rows, "novel_reliability": bins}

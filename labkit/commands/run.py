@@ -49,6 +49,7 @@ SECONDS = {
     "10_speed": 12,
     "11_limits": 20,
     "12_your_images": 15,
+    "13_your_method": 85,
 }
 
 

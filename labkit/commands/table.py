@@ -7,6 +7,8 @@ dmf-lab table 1 ../runs/tables --gather         what is finished, into the lab's
 dmf-lab table 1 ../runs/photos --shots 1 --seeds 0 --dataset miniimagenet --data-root /data/x --systems DMF CAN
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
     --data-root /data/x          only what a system adds to one backbone is trained, on cached feature maps
+dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet --show \\
+    --cards ../runs/your_method/Mine.json        train nothing: print Table 1, one's own method (notebook 13) in it
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labkit.studies.tables import agreement, one_backbone, train_cells
+from labkit.evaluation.feature_set import backbone_digest
+from labkit.models.checkpoints import load_model
+from labkit.studies.tables import agreement, answers, one_backbone, train_cells
+from labkit.studies.tables.cards import with_cards
 from labkit.studies.tables.cells import CELLS
 
 
@@ -35,6 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--systems", nargs="+", metavar="NAME", help="of Table 1; on one backbone also cells of Table 2"
     )
+    parser.add_argument("--show", action="store_true", help="on one backbone: train nothing, print Table 1")
+    parser.add_argument("--cards", type=Path, nargs="+", default=[], metavar="FILE", help="with --show: of notebook 13")
     parser.add_argument("--engine", default="local", help="local or ray")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--workers", type=int, help="runs at once")
@@ -47,6 +54,8 @@ def main(given: argparse.Namespace) -> int:
     """Train, or gather."""
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
+    if given.show or given.cards:
+        raise ValueError("--show and --cards belong to --protocol one-backbone")
     if given.gather:
         train_cells.gather(given.folder, given.dataset)
         return 0
@@ -73,10 +82,27 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
         raise ValueError("--cells and --settings-of belong to the end-to-end protocol; use --systems here")
     if given.backbone is None:
         raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
+    if given.show or given.cards:
+        return _show(given)
     how = {"address": given.address, "workers": given.workers, "systems": given.systems}
     where = given.backbone, given.dataset, given.data_root
     runs = one_backbone.fill(given.folder, given.table, *where, given.shots, given.seeds, given.engine, **how)
     if given.table == 1:
         for shot in given.shots:
             print(agreement.on_one_backbone(runs, shot))
+    return 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    """Raises:
+    ValueError: Table 2, or cards that belong to another table.
+    """
+    if given.table == 2 or not given.show:
+        raise ValueError("--cards are shown in Table 1: dmf-lab table 1 ... --show --cards FILE")
+    digest = backbone_digest(load_model(given.backbone))
+    for shot in given.shots:
+        runs = one_backbone.results(given.folder, dataset=given.dataset, backbone=digest, shot=shot)
+        known = with_cards(one_backbone.by_system(runs, shot), given.cards, given.dataset, digest, shot)
+        print(answers.answer_of_table1(known, shot))
+        print(answers.on_one_backbone(known, shot).round(2).to_string())
     return 0

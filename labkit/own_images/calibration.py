@@ -25,24 +25,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from torch import Tensor
 
 from labkit.common import checks, places
 from labkit.data.imageset import ImageSet
-from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
-from labkit.evaluation.play import Features, on_features
-from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
+from labkit.own_images.open_episodes import measure, play
 
 RESULTS = places.RESULTS / "calibration.json"
-REFUSE = 0.1  # false refusals among the queries that belong, unless asked otherwise
+REFUSE = 0.1  # false refusals among the queries that belong, where a calibration names no share of its own
+RIGHT_REFUSED = 0.02  # of the right answers on validation classes, how many "none of these" may cost by default
 REFUSALS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # rates whose thresholds are kept
 WAYS, SHOTS = (2, 5, 10), (1, 2, 3, 5, 10)
 UNSEEN = ((3, 1), (7, 4), (5, (1, 2, 3, 4, 5)))  # ways and shots between those of the grid, measured only
-QUERY, BINS = 5, 15
-Shots = int | Sequence[int]  # of every class, or of each
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class Fitted:
         way, shot, episodes, seed: of the validation episodes.
         temperature: scores are divided by it.
         thresholds: of likeness, one for each rate of false refusals in `REFUSALS`.
+        right_refused: share of the right answers that each of them refuses; empty where it was not measured.
         seen: `measure` on these same episodes; "ece_before" and "ece_after" are its calibration errors.
     """
 
@@ -63,17 +61,23 @@ class Fitted:
     temperature: float
     thresholds: tuple[float, ...]
     seen: dict[str, Any]
+    right_refused: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Temperature and threshold for any number of classes and shots, from fits on a grid of both.
 
+    Attributes:
+        fits: for every way with every shot of a grid.
+        refuse: the share of false refusals that is taken where none is asked for (`chosen_refusal`).
+
     Raises:
         ValueError: no fits, or a grid with a hole.
     """
 
     fits: tuple[Fitted, ...]
+    refuse: float = REFUSE
 
     def __post_init__(self) -> None:
         pairs = {(f.way, f.shot) for f in self.fits}
@@ -85,16 +89,19 @@ class Calibration:
         """For classes with these shots, one number a class; beyond the grid, the value at its edge."""
         return self._between(shots, lambda fit: fit.temperature)
 
-    def threshold(self, shots: Sequence[int], refuse: float = REFUSE) -> float:
+    def threshold(self, shots: Sequence[int], refuse: float | None = None) -> float:
         """Likeness below which a query is refused; `refuse` is the share of false refusals on validation classes.
+
+        None takes the calibration's own.
 
         Raises:
             ValueError: a share for which no threshold was kept.
             TypeError: no number.
         """
-        if not checked_share(refuse):
+        share = checked_share(self.refuse if refuse is None else refuse)
+        if not share:
             return -np.inf
-        return self._between(shots, lambda fit: float(np.interp(refuse, REFUSALS, fit.thresholds)))
+        return self._between(shots, lambda fit: float(np.interp(share, REFUSALS, fit.thresholds)))
 
     def _between(self, shots: Sequence[int], value: Callable[[Fitted], float]) -> float:
         place = -float(np.mean(1 / np.asarray(shots)))  # the noise of a mean falls as 1/shots
@@ -117,35 +124,6 @@ def checked_share(refuse: float) -> float:
     return share
 
 
-@dataclass(frozen=True)
-class Played:
-    """Open episodes, joined: scores [M, N], likeness [M], labels [M] with N for outsiders."""
-
-    scores: NDArray[np.float64]
-    likeness: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-
-def play(
-    model: Method, images: ImageSet, features: Tensor, way: int, shot: Shots, episodes: int, seed: int = 0
-) -> Played:
-    """Episodes of `way` classes and an outsider, on features [n, c, h, w] of all images."""
-    shots = torch.tensor([shot] * way if isinstance(shot, int) else list(shot))
-    most = int(shots.max())
-    mask = (torch.arange(most) < shots[:, None]).to(features.device)
-    sampler = EpisodeSampler(images, way + 1, most, QUERY, seed)
-    scores, alike, labels = [], [], []
-    for i in range(episodes):
-        episode = on_features([sampler.indices(i)], Features(features))
-        found = compare(model, episode.support[0, :way], mask, episode.query[0])
-        scores.append(found[0].double().cpu().numpy())
-        alike.append(found[1].double().cpu().numpy())
-        if not found[0].isfinite().all():
-            raise FloatingPointError(f"scores are not finite in episode {i}: {BROKEN}")
-        labels.append(episode.labels[0])
-    return Played(np.concatenate(scores), np.concatenate(alike), np.concatenate(labels))
-
-
 def best_temperature(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """The T that minimises the cross-entropy of softmax(scores / T): [M, N] and [M]."""
     from scipy.optimize import minimize_scalar  # slow to import, as scipy.stats is, and `import labkit` should not be
@@ -154,52 +132,6 @@ def best_temperature(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         return -float(log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(labels)), labels].mean())
 
     return float(np.exp(minimize_scalar(cross_entropy, bounds=(-7, 7), method="bounded").x))
-
-
-def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[tuple[float, float, float]]:
-    """Share of the queries, mean confidence and accuracy, for each of `BINS` equal bins of confidence with any."""
-    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
-    at = np.minimum((sure * BINS).astype(int), BINS - 1)
-    bins = [at == b for b in range(BINS)]
-    return [(float(b.mean()), float(sure[b].mean()), float(right[b].mean())) for b in bins if b.any()]
-
-
-def calibration_error(bins: Sequence[tuple[float, float, float]]) -> float:
-    """Expected calibration error (0 to 1) of `reliability`."""
-    return sum(share * abs(sure - right) for share, sure, right in bins)
-
-
-def measure(played: Played, temperature: float, threshold: float) -> dict[str, Any]:
-    """What a temperature and a threshold do.
-
-    Returns:
-        shares (0 to 1): accuracy, ece_before (T = 1) and ece_after of the queries that belong; auroc of likeness and,
-        for comparison, of the largest score; false_refusals of queries that belong, outsiders_refused; and how many
-        queries there were of either kind.
-    """
-    from scipy.stats import mannwhitneyu
-
-    way = played.scores.shape[1]
-    own = played.labels < way
-    scores, labels = played.scores[own], played.labels[own]
-    before, after = (reliability(softmax(scores / t, axis=1), labels) for t in (1.0, temperature))
-    inside, outside = played.likeness[own], played.likeness[~own]
-
-    def area(of: NDArray[np.float64]) -> float:  # the chance that one who belongs is above an outsider
-        u = mannwhitneyu(of[own], of[~own]).statistic
-        return round(float(u) / (len(inside) * len(outside)), 4)
-
-    return {
-        "accuracy": round(float((scores.argmax(1) == labels).mean()), 4),
-        "ece_before": round(calibration_error(before), 4),
-        "ece_after": round(calibration_error(after), 4),
-        "auroc": area(played.likeness),
-        "auroc_of_scores": area(played.scores.max(1)),
-        "false_refusals": round(float((inside < threshold).mean()), 4),
-        "outsiders_refused": round(float((outside < threshold).mean()), 4),
-        "queries": len(inside),
-        "outsiders": len(outside),
-    }
 
 
 def fit_temperature(
@@ -234,7 +166,9 @@ def fit_temperature(
     temperature = round(best_temperature(played.scores[own], played.labels[own]), 4)
     thresholds = tuple(round(float(v), 4) for v in np.quantile(played.likeness[own], REFUSALS))
     seen = measure(played, temperature, float(np.interp(REFUSE, REFUSALS, thresholds)))
-    return Fitted(way, shot, episodes, seed, temperature, thresholds, seen)
+    right = played.likeness[own][played.scores[own].argmax(1) == played.labels[own]]
+    refused = tuple(round(float((right < t).mean()), 4) if len(right) else 0.0 for t in thresholds)
+    return Fitted(way, shot, episodes, seed, temperature, thresholds, seen, refused)
 
 
 def calibrate(
@@ -258,13 +192,21 @@ def calibrate(
     checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
     checks.kind("validation_images", validation_images, ImageSet, "an ImageSet, as labkit.load_images gives")
     features = embed_pictures(model, validation_images.pixels)
-    return Calibration(
-        tuple(
-            fit_temperature(model, validation_images, way, shot, episodes, seed, features)
-            for way in ways
-            for shot in shots
-        )
+    fits = tuple(
+        fit_temperature(model, validation_images, way, shot, episodes, seed, features) for way in ways for shot in shots
     )
+    return Calibration(fits, chosen_refusal(fits))
+
+
+def chosen_refusal(fits: Sequence[Fitted], most: float = RIGHT_REFUSED) -> float:
+    """The largest share of `REFUSALS` that costs at most a share `most` of the right answers on validation classes.
+
+    What is refused first is what is least like any class, and of that more is wrong than right: so the share of all
+    queries that may be refused is larger than `most`. It is chosen over the mean of all fits, as one default serves
+    them all; 0, which refuses nothing, where even the smallest costs more.
+    """
+    costs = np.mean([fit.right_refused for fit in fits], axis=0)
+    return max((share for share, cost in zip(REFUSALS, costs, strict=True) if cost <= most), default=0.0)
 
 
 def shipped_calibration(model: Method) -> Calibration | None:
@@ -277,7 +219,9 @@ def shipped_calibration(model: Method) -> Calibration | None:
     sign = fingerprint(model)
     for entry in json.loads(RESULTS.read_text())["models"].values():
         if len(entry["fingerprint"]) == len(sign) and np.allclose(entry["fingerprint"], sign, rtol=2e-3, atol=2e-3):
-            return Calibration(tuple(Fitted(**f | {"thresholds": tuple(f["thresholds"])}) for f in entry["fits"]))
+            lists = ("thresholds", "right_refused")
+            fits = (Fitted(**f | {k: tuple(f[k]) for k in lists if k in f}) for f in entry["fits"])
+            return Calibration(tuple(fits), entry.get("refuse", REFUSE))
     return None
 
 

@@ -24,12 +24,13 @@ from PIL import Image
 from scipy.special import softmax
 from torch import Tensor
 
-from labkit.common import checks
+from labkit.common import checks, places
 from labkit.common.files import write_atomically
 from labkit.common.names import read_alike, shown
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
 from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
+from labkit.models.checkpoints import load_model
 from labkit.own_images.calibration import REFUSE, Calibration, checked_share, shipped_calibration
 from labkit.own_images.pictures import Fit, Pictures, by_text, class_folders, read
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     from labkit.explorer.precompute import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
+PHOTOGRAPHS = "mini"  # the shipped model that was trained on photographs
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
@@ -82,16 +84,20 @@ class Classified:
     def answers(self) -> tuple[str, ...]:
         """The most probable class of each picture, or "none of these"."""
         known = self.likeness >= (-np.inf if self.threshold is None else self.threshold)
-        best = self.probabilities.argmax(1)
-        return tuple(self.support.names[b] if k else NONE for b, k in zip(best, known, strict=True))
+        return tuple(best if k else NONE for best, k in zip(self.best, known, strict=True))
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """The most probable class of each picture, whether it is refused or not."""
+        return tuple(self.support.names[b] for b in self.probabilities.argmax(1))
 
     def table(self) -> pd.DataFrame:
-        """A row a picture: file, answer, P(class) for every class, likeness and its threshold."""
+        """A row a picture: file, answer, best class, P(class) for every class, likeness and its threshold."""
         import pandas as pd
 
         columns = {f"P({name})": p for name, p in zip(self.support.names, self.probabilities.T, strict=True)}
         rest = {"likeness": self.likeness, "threshold": np.nan if self.threshold is None else self.threshold}
-        return pd.DataFrame({"file": self.files, "answer": self.answers} | columns | rest)
+        return pd.DataFrame({"file": self.files, "answer": self.answers, "best": self.best} | columns | rest)
 
     def to_csv(self, path: Path | str) -> Path:
         """Write `table`, all digits kept; whoever reads the file finds all of it.
@@ -100,7 +106,7 @@ class Classified:
         name gets an apostrophe in front, as OWASP recommends.
         """
         table = self.table()
-        for column in ("file", "answer"):
+        for column in ("file", "answer", "best"):
             table[column] = [f"'{name}" if name.startswith(FORMULA) else name for name in table[column]]
         file = checks.path("path", path)
         write_atomically(file, table.to_csv(index=False).encode("utf-8", "backslashreplace"))
@@ -117,14 +123,15 @@ class Classified:
         """A small table with the pictures themselves, for a widget."""
         rows = [
             f'<tr><td><img src="data:image/png;base64,{_png(picture)}" width="64" style="image-rendering:pixelated">'
-            f"</td><td>{html.escape(file)}</td><td><b>{html.escape(answer)}</b></td><td>{sure:.0%}</td></tr>"
-            for picture, file, answer, sure in zip(
-                self.pictures, self.files, self.answers, self.probabilities.max(1), strict=True
+            f"</td><td>{html.escape(file)}</td><td><b>{html.escape(answer)}</b></td><td>{html.escape(best)}</td>"
+            f"<td>{sure:.0%}</td></tr>"
+            for picture, file, answer, best, sure in zip(
+                self.pictures, self.files, self.answers, self.best, self.probabilities.max(1), strict=True
             )
         ]
         lost_files = self.support.skipped | self.skipped
         lost = "".join(f"<p>skipped {html.escape(f'{file}: {why}')}</p>" for file, why in lost_files.items())
-        head = "<tr><th></th><th>file</th><th>answer</th><th>best class has</th></tr>"
+        head = "<tr><th></th><th>file</th><th>answer</th><th>best class</th><th>it has</th></tr>"
         return f"<table>{head}{''.join(rows)}</table>{lost}"
 
 
@@ -159,19 +166,22 @@ class SupportSet:
         """How many pictures each class has."""
         return tuple(len(files) for files in self.files)
 
-    def classify(self, query: Pictures, refuse: float = REFUSE) -> Classified:
+    def classify(self, query: Pictures, refuse: float | None = None) -> Classified:
         """Compare pictures with the classes.
 
         Args:
             query: see `labkit.own_images.pictures.Pictures`.
             refuse: how large a share of the pictures that do belong may be answered with "none of these": 0 for
-                never, or 0.01 to 0.5; without a calibration nothing is refused.
+                never, or 0.01 to 0.5; None takes what the calibration found to refuse right answers rarely. Without a
+                calibration nothing is refused.
 
         Raises:
             ValueError: not one readable picture, or such a share.
             FloatingPointError: scores that are not numbers.
         """
-        refuse = checked_share(refuse)
+        known = self.calibration
+        asked = (known.refuse if known else REFUSE) if refuse is None else refuse
+        refuse = checked_share(asked)
         files, pictures, skipped = read(query, preprocessing_of(self.model), self.fit, "query")
         if not files:
             raise ValueError(f"query: {_nothing_in(skipped)}; give at least one picture to classify")
@@ -181,14 +191,13 @@ class SupportSet:
         scores, alike = (torch.cat(part).double().cpu().numpy() for part in zip(*found, strict=True))
         if not np.isfinite(scores).all():
             raise FloatingPointError(f"scores are not finite: {BROKEN}")
-        known = self.calibration
         probabilities = softmax(scores / (known.temperature(self.shots) if known else 1.0), axis=1)
         threshold = known.threshold(self.shots, refuse) if known and refuse else None
         return Classified(tuple(files), pictures, scores, probabilities, alike, threshold, skipped, self)
 
 
 def enrol(
-    model: Method,
+    model: Method | Path | str | None,
     support: Mapping[str, Pictures] | Path | str,
     fit: Fit = "letterbox",
     calibration: Calibration | None = None,
@@ -196,7 +205,8 @@ def enrol(
     """Read and embed a few pictures a class, once.
 
     Args:
-        model: `labkit.load_model` or any other method of the lab, trained.
+        model: `labkit.load_model` or any other method of the lab, trained; or what `load_model` takes; None takes the
+            model for photographs, `default_weights`.
         support: pictures by class, or a folder with a subfolder a class. One picture a class is enough, and more
             help; the paper uses one or five.
         fit: ``"letterbox"`` keeps the whole picture, between bars of the mean colour; ``"crop"`` keeps the middle
@@ -209,6 +219,8 @@ def enrol(
     """
     if fit not in ("letterbox", "crop"):
         raise ValueError(f"fit must be 'letterbox' or 'crop', got {fit!r}")
+    if model is None or isinstance(model, str | Path):
+        model = load_model(default_weights() if model is None else model)
     checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
     checks.kind("support", support, (Mapping, str, Path), "pictures by class, {'cat': [...], ...}, or a folder")
     checks.kind("calibration", calibration, (Calibration, type(None)), "a labkit.Calibration or None")
@@ -249,13 +261,18 @@ def enrol(
     return SupportSet(model, tuple(classes), tuple(files), padded, there, features, fit, calibration, skipped)
 
 
+def default_weights(photographs: bool = True) -> str:
+    """The shipped model for pictures: ``"mini"`` for photographs, where it is shipped, ``"quick"`` for drawn signs."""
+    return PHOTOGRAPHS if photographs and (places.WEIGHTS / f"{PHOTOGRAPHS}.safetensors").is_file() else "quick"
+
+
 def classify(
-    model: Method,
+    model: Method | Path | str | None,
     support: Mapping[str, Pictures] | Path | str,
     query: Pictures,
     fit: Fit = "letterbox",
     calibration: Calibration | None = None,
-    refuse: float = REFUSE,
+    refuse: float | None = None,
 ) -> Classified:
     """`enrol` and `SupportSet.classify` in one."""
     return enrol(model, support, fit, calibration).classify(query, refuse)

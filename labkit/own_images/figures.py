@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from labkit import plotting
-from labkit.own_images.calibration import calibration_error
 from labkit.own_images.classify import NONE, Classified, SupportSet
+from labkit.own_images.open_episodes import calibration_error
 
 MOST_BARS = 12  # classes beside a picture
 
@@ -27,28 +28,39 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
     Of more than `MOST_BARS` classes the most probable are shown, and of more pictures than fit the first.
     """
     bars = min(len(found.support.names), MOST_BARS)
-    high = max(1.0, 0.2 * bars + 0.45)
+    high = max(1.1, 0.22 * bars + 0.5)
     shown = min(len(found.files), columns * int(plotting.MOST_INCHES / high))
     rows = -(-shown // columns)
     figure, axes = plt.subplots(
         rows, 2 * columns, figsize=(4.5 * columns, high * rows), width_ratios=[1, 1.6] * columns, squeeze=False
     )
     if shown < len(found.files):
-        figure.supxlabel(f"and {len(found.files) - shown} more", fontsize=7)
+        figure.supxlabel(f"and {len(found.files) - shown} more", fontsize=9)
     for ax in axes.ravel()[2 * shown :]:
         ax.axis("off")
     for (left, right), k in zip(axes.reshape(-1, 2), range(shown), strict=False):
         plotting.show_image(left, found.pictures[k])
-        left.set_xlabel(plotting.text(found.files[k]), fontsize=7)
+        left.set_xlabel(plotting.text(found.files[k]), fontsize=9)
         best = np.sort(found.probabilities[k].argsort(kind="stable")[::-1][:bars])
         refused, highest = found.answers[k] == NONE, found.probabilities[k].max()
         shades = ["0.7" if refused or p < highest else plotting.BLUE for p in found.probabilities[k][best]]
         right.barh([plotting.text(found.support.names[b]) for b in best], found.probabilities[k][best], color=shades)
         right.set(xlim=(0, 1), xticks=[0, 0.5, 1])
-        right.tick_params(labelsize=7)
+        right.tick_params(labelsize=9)
         right.invert_yaxis()
-        right.set_title(f"{plotting.text(found.answers[k])} (likeness {found.likeness[k]:.2f})", fontsize=8, loc="left")
+        nearest = f", nearest {found.best[k]}" if refused else ""
+        title = plotting.text(f"{found.answers[k]}{nearest} (likeness {found.likeness[k]:.2f})")
+        right.set_title(title, fontsize=9, loc="left")
     return figure
+
+
+def answers_picture(found: Classified) -> bytes:
+    """`show_classified` as a PNG."""
+    figure = show_classified(found)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", bbox_inches="tight")
+    plt.close(figure)
+    return content.getvalue()
 
 
 def reliability_diagram(bins: dict[str, Any]) -> Figure:

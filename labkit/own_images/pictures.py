@@ -69,14 +69,6 @@ def read(
     return files, np.stack(squares) if squares else np.zeros((0, kept.size, kept.size, 3), np.uint8), skipped
 
 
-def uploaded(value: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
-    """Names and contents of the files in an `ipywidgets.FileUpload`; the second of one name gets a number."""
-    files: dict[str, bytes] = {}
-    for i, file in enumerate(value, 1):
-        files[file["name"] if file["name"] not in files else f"{i} {file['name']}"] = bytes(file["content"])
-    return files
-
-
 def by_name(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
     """Files dropped in one heap, sorted into classes by name: ``cat 1.jpg``, ``cat-2.png``, ``cat(3).png`` are cats."""
     classes: dict[str, dict[str, bytes]] = {}

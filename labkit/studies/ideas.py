@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.dmf import alignment
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import TAPS, regular_grid
+from labkit.methods.noise import Noise
 
 SETTING: dict[str, Any] = {"alignment": "closed", "score_scale": 0.08}
 
@@ -184,6 +186,73 @@ class Contrast(Idea):
         return weights - self.share * weights.mean(1, keepdim=True)
 
 
+class CentredCosine(Idea):
+    """Angles instead of lengths: a learned centre is taken from both, and the aligned query's length divides its score.
+
+    The gain begins nearly even, so it starts as a cosine without alignment and learns only what is better than that."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.centre = nn.Parameter(torch.zeros(self.channels, 1, 1))
+        with torch.no_grad():
+            self.filter_conv.weight *= 0.1
+
+    def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
+        """[E, Q, N, h, w]."""
+        if filters is None:
+            filters = self.filters(x_supp, x_q)
+        shape = (self.groups, -1)
+        weights = F.normalize((x_supp - self.centre).mean((-2, -1)), dim=-1).unflatten(2, shape)
+        cells = (x_q - self.centre).unflatten(2, shape)
+        gain = alignment.gain(filters.squeeze(4), self.rule)[0].expand(-1, x_q.shape[1], *filters.shape[2:4], -1, -1)
+        maps = (gain * torch.einsum("eqgdhw,engd->eqnghw", cells, weights)).sum(3)
+        aligned = torch.einsum("eqnghw,eqgdhw->eqngd", gain, cells) / maps.shape[-2:].numel()
+        length = torch.linalg.vector_norm(aligned, dim=(-2, -1)).clamp(min=1e-6)
+        scored: Tensor = self.log_scale.exp() * maps / length[..., None, None]
+        return scored
+
+
+class HiddenChannels(CentredCosine):
+    """`CentredCosine`, and in training a third of the channels is hidden, the same of support and query.
+
+    A frozen backbone tells its base classes apart too easily: whole, their maps teach a head little about new ones."""
+
+    hidden = 1 / 3
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        super().own()
+        self.hide = Noise()
+
+    def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Method.embed_together`."""
+        of_support, of_query = super().embed_together(support, query)
+        if not self.training:
+            return of_support, of_query
+        kept = (self.hide.draw(of_query, self.channels) >= self.hidden).to(of_query.dtype) / (1 - self.hidden)
+        return of_support * kept[:, None, None, :, None, None], of_query * kept[:, None, :, None, None]
+
+
+class LearnedMetric(CentredCosine):
+    """`CentredCosine` after a learned change of the channels, X + W X, of support and query alike.
+
+    W starts at zero; alignment can only weigh groups of channels, and cannot say which of them belong together."""
+
+    def own(self) -> None:
+        """See `Idea.own`."""
+        super().own()
+        self.change = nn.Conv2d(self.channels, self.channels, 1, bias=False)
+        nn.init.zeros_(self.change.weight)
+
+    def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
+        """[E, Q, N, h, w]."""
+        if filters is None:
+            filters = self.filters(x_supp, x_q)
+        supp, q = (x + self.change(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_supp, x_q))
+        return super().score_maps(supp, q, filters)
+
+
 IDEAS: tuple[type[Idea], ...] = (
     NormalisedWeights,
     SoftBestMatch,
@@ -194,6 +263,9 @@ IDEAS: tuple[type[Idea], ...] = (
     SupportAgreement,
     QueryAttention,
     Contrast,
+    CentredCosine,
+    HiddenChannels,
+    LearnedMetric,
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import linecache
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -35,7 +37,8 @@ class OfModule(Method):
     kind: ClassVar[type[nn.Module]]
 
     def build(self) -> None:
-        wanted = inspect.signature(self.kind).parameters
+        any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own constructor
+        wanted = [p for p in inspect.signature(self.kind).parameters.values() if p.kind not in any_number]
         self.head = self.kind(self.channels) if wanted else self.kind()
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
@@ -68,6 +71,32 @@ def registered(head: type[nn.Module]) -> Iterator[str]:
             del METHODS[name]
         else:
             METHODS[name] = before
+
+
+def source_of(kind: type) -> str:
+    """The lines that define a class, those of a notebook's cell too, which `inspect.getsource` does not find.
+
+    Raises:
+        ValueError: there are none to be read.
+    """
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        pass
+    for member in vars(kind).values():
+        code = getattr(inspect.unwrap(member) if callable(member) else None, "__code__", None)
+        if code is None:
+            continue
+        lines = linecache.getlines(code.co_filename)
+        for node in ast.walk(ast.parse("".join(lines))):
+            if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                if first <= code.co_firstlineno <= (node.end_lineno or first):
+                    return "".join(lines[first - 1 : node.end_lineno])
+    raise ValueError(
+        f"the source of {kind.__name__} cannot be read, and by it a finished training is known: define it in a file or "
+        "in a notebook's cell, with a method of its own"
+    )
 
 
 def check_head(

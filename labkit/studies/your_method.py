@@ -17,7 +17,6 @@ try_head(Mine, maps, "../runs/mine", look=True)           # on novel classes, on
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,11 +30,21 @@ from torch import nn
 from labkit.common import checks
 from labkit.common.files import append
 from labkit.evaluation import intervals
+from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
-from labkit.studies.own_head import check_head, registered
+from labkit.studies.own_head import check_head, registered, source_of
 from labkit.studies.tables.agreement import compared
-from labkit.studies.tables.head_runs import EPISODES, VALIDATION_EPISODES, WAY, HeadRun, Maps, train_and_measure
+from labkit.studies.tables.cards import Card
+from labkit.studies.tables.head_runs import (
+    EPISODES,
+    QUERY,
+    VALIDATION_EPISODES,
+    WAY,
+    HeadRun,
+    Maps,
+    train_and_measure,
+)
 from labkit.studies.tables.heads import RATE, STEPS, Head
 from labkit.studies.tables.one_backbone import by_system, results
 
@@ -50,7 +59,8 @@ class Tried:
         head: its class.
         runs: one for every seed.
         on: ``"validation"`` or ``"novel"`` classes.
-        against: against each stored system: points, ±, seeds, verdict; empty where none is stored for this backbone.
+        against: against each stored system: points, ±, seeds, verdict; empty where none is stored for this backbone. On
+            validation classes a verdict also needs more points than two separate intervals over episodes leave open.
         looks: how often novel classes were looked at from this folder, this time included.
         folders: of the runs, by seed.
     """
@@ -70,6 +80,10 @@ class Tried:
     def __repr__(self) -> str:
         return self.verdict
 
+    def card(self, file: Path | str) -> Path:
+        """Keep the head's lines and its runs in a file that ``dmf-lab table 1 --show --cards FILE`` reads back."""
+        return Card(self.head.__name__, source_of(self.head), self.looks, tuple(self.runs)).write(file)
+
     @property
     def verdict(self) -> str:
         """In words."""
@@ -79,7 +93,7 @@ class Tried:
         interval = f" ± {half:.1f}" if half == half else ""
         said = [f"{self.head.__name__}: {mean:.1f}{interval} % on {self.on} classes, {len(values)} seeds.", *failed]
         if self.against.empty:
-            said.append("No system is stored for this backbone and these shots: run dmf-lab table 1 first.")
+            said.append("No system is stored for this backbone and these shots: dmf-lab table 1 measures them.")
         for name in (n for n in ("DMF", "No alignment") if n in self.against.index):
             line = self.against.loc[name]
             said.append(f"Against {name}: {line['points']:+.1f} ± {line['±']:.1f} points, {line['verdict']}.")
@@ -167,8 +181,13 @@ def try_head(
     if against is None:
         known = results(dataset=maps.base.provenance.dataset, backbone=maps.base.backbone, shot=shot)
         against = known if usual else ()
-    on = "novel" if look else "validation"
-    return Tried(head, runs, on, compared(runs, by_system(against, shot), on), looks, folders)
+    on, least = "novel" if look else "validation", 0.0
+    if not look and against and not runs[0].diverged:
+        with registered(head):
+            one = load_model(folders[seeds[0]] / "best.safetensors")
+        # Of the stored systems no single validation episodes are kept: two separate intervals, wider than a paired one.
+        least = 2**0.5 * evaluate(one, maps.validation, WAY, shot, QUERY, validation_episodes).ci95
+    return Tried(head, runs, on, compared(runs, by_system(against, shot), on, least), looks, folders)
 
 
 def looks_at(folder: Path | str) -> int:
@@ -186,16 +205,6 @@ def _looked(folder: Path, head: str, shot: int) -> int:
 
 def _mark(head: type[nn.Module], about: Mapping[str, Any]) -> str:
     """Eight digits that change with the source of a head and of what it inherits outside libraries."""
-    own = [
-        kind
-        for kind in head.__mro__
-        if not kind.__module__.startswith(("torch.", "labkit.methods", "labkit.dmf", "builtins"))
-    ]
-    try:
-        source = [inspect.getsource(kind) for kind in own]
-    except (OSError, TypeError) as error:
-        raise ValueError(
-            f"the source of {head.__name__} cannot be read ({error}), and by it a finished training is known: define "
-            "it in a file or in a notebook's cell"
-        ) from None
+    library = ("torch.", "labkit.methods", "labkit.dmf", "builtins")
+    source = [source_of(kind) for kind in head.__mro__ if not kind.__module__.startswith(library)]
     return hashlib.sha256(json.dumps([source, dict(about)], sort_keys=True).encode()).hexdigest()[:8]

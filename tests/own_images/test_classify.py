@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ import labkit
 from labkit.common.places import PACKAGE
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
-from labkit.own_images import calibration, pictures
+from labkit.own_images import calibration, classify, open_episodes, pictures
 from labkit.own_images.calibration import fit_temperature
 from labkit.own_images.classify import NONE, Classified, SupportSet
 
@@ -154,18 +155,19 @@ def test_temperature_is_that_of_a_brute_force_grid() -> None:
     loss = [-log_softmax(scores / t, axis=1)[np.arange(4000), labels].mean() for t in grid]
     found = calibration.best_temperature(scores, labels)
     assert found == pytest.approx(grid[int(np.argmin(loss))], rel=5e-3)
-    bins = [calibration.reliability(np.exp(log_softmax(scores / t, axis=1)), labels) for t in (1.0, found)]
-    assert calibration.calibration_error(bins[1]) < 0.02 < 0.1 < calibration.calibration_error(bins[0])
+    bins = [open_episodes.reliability(np.exp(log_softmax(scores / t, axis=1)), labels) for t in (1.0, found)]
+    assert open_episodes.calibration_error(bins[1]) < 0.02 < 0.1 < open_episodes.calibration_error(bins[0])
 
 
 def test_measured_rates_by_hand() -> None:
     scores = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [1.0, 0.0]])
-    played = calibration.Played(scores, np.array([0.9, 0.3, 0.5, 0.4]), np.array([0, 1, 1, 2]))
-    found = calibration.measure(played, temperature=2.0, threshold=0.45)
+    played = open_episodes.Played(scores, np.array([0.9, 0.3, 0.5, 0.4]), np.array([0, 1, 1, 2]))
+    found = open_episodes.measure(played, temperature=2.0, threshold=0.45)
     assert found["accuracy"] == pytest.approx(2 / 3, abs=1e-4)
     assert found["auroc"] == pytest.approx(2 / 3, abs=1e-4), "two of three who belong are more alike than the outsider"
     assert found["false_refusals"] == pytest.approx(1 / 3, abs=1e-4)
     assert found["outsiders_refused"] == 1
+    assert found["right_refused"] == 0.5, "one of the two right answers is below the threshold"
     sure = 1 / (1 + np.exp(-1))
     assert found["ece_after"] == pytest.approx(abs(2 / 3 - sure), abs=1e-4)
 
@@ -189,6 +191,25 @@ def test_between_and_beyond_the_grid() -> None:
         calibration.Calibration((fitted(2, 1, 1.0), fitted(5, 2, 1.0)))
 
 
+def test_the_share_refused_by_default_is_the_largest_that_right_answers_can_bear() -> None:
+    costs = [tuple(c * k for c in (0.001, 0.004, 0.01, 0.02, 0.06, 0.1, 0.3)) for k in (0.5, 1.5)]
+    fits = [dataclasses.replace(fitted(5, k, 1.0), right_refused=c) for k, c in zip((1, 5), costs, strict=True)]
+    assert calibration.chosen_refusal(fits, most=0.02) == 0.1
+    assert calibration.chosen_refusal(fits, most=0.019) == 0.05
+    assert calibration.chosen_refusal(fits, most=0.0005) == 0
+    own = calibration.Calibration(tuple(fits), 0.05)
+    assert own.threshold([1] * 5) == own.threshold([1] * 5, 0.05) != own.threshold([1] * 5, 0.1)
+    assert calibration.Calibration(tuple(fits), 0.0).threshold([1] * 5) == -np.inf
+
+
+def test_photographs_take_mini_where_it_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classify.places, "WEIGHTS", tmp_path)
+    assert classify.default_weights() == "quick"
+    (tmp_path / "mini.safetensors").touch()
+    assert classify.default_weights() == "mini"
+    assert classify.default_weights(photographs=False) == "quick"
+
+
 def test_fit_temperature_needs_no_more_than_a_model_and_images(model: Method) -> None:
     images = labkit.load_images("glyphs-mini", "val", size=40, per_class=8, progress=False)
     fit = fit_temperature(model, images, way=3, shot=2, episodes=4, seed=0)
@@ -196,6 +217,7 @@ def test_fit_temperature_needs_no_more_than_a_model_and_images(model: Method) ->
     assert fit.seen["queries"] == 60
     assert 0.05 < fit.temperature < 20
     assert list(fit.thresholds) == sorted(fit.thresholds)
+    assert list(fit.right_refused) == sorted(fit.right_refused)
     own = labkit.classify(model, {"a": noise(1), "b": noise(2)}, noise(3), calibration=labkit.Calibration((fit,)))
     np.testing.assert_allclose(own.probabilities.sum(1), 1)
     ratio = np.diff(own.scores)[0] / np.diff(np.log(own.probabilities))[0]
@@ -259,6 +281,9 @@ def test_none_of_these_is_an_answer(drawn: SupportSet) -> None:
     assert often.threshold is not None
     assert [a == NONE for a in often.answers] == (often.likeness < often.threshold).tolist()
     assert often.answers[5] == NONE
+    assert often.best == never.answers, "what is refused has a best class all the same"
+    assert often.table()["best"].tolist() == list(often.best)
+    assert f"<b>{NONE}</b></td><td>{often.best[5]}" in often.to_html()
     assert isinstance(often, Classified)
 
 
@@ -293,11 +318,6 @@ def test_dropped_files_are_sorted_by_name() -> None:
         "no entry": names[4:5],
         "7": names[5:],
     }
-
-
-def test_files_of_an_upload_widget() -> None:
-    value = [{"name": name, "content": memoryview(bytes([k]))} for k, name in enumerate(["a.png", "b.png", "a.png"])]
-    assert pictures.uploaded(value) == {"a.png": b"\0", "b.png": b"\1", "3 a.png": b"\2"}
 
 
 def test_files_of_one_name_from_two_folders_stay_apart(drawn: SupportSet, tmp_path: Path) -> None:

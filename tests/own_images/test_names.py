@@ -70,7 +70,7 @@ def test_autocast_around_the_call_changes_nothing(model: Any) -> None:
     assert np.array_equal(found.scores, expected.scores)
 
 
-@pytest.mark.parametrize("refuse", ["0.2", None, True])
+@pytest.mark.parametrize("refuse", ["0.2", True])
 def test_refuse_is_looked_at(model: Any, refuse: Any) -> None:
     with pytest.raises(TypeError, match="refuse must be a number, got"):
         labkit.classify(model, {"a": px(0), "b": px(1)}, px(2), refuse=refuse)

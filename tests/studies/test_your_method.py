@@ -1,5 +1,6 @@
 """Your own method: twenty lines are trained, compared and told about in words; a broken head gets a sentence."""
 
+import linecache
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from labkit.methods.base import Losses
 from labkit.methods.protonet import ProtoNet
 from labkit.models.registry import METHODS
 from labkit.studies.ideas import Contrast
+from labkit.studies.own_head import source_of
 from labkit.studies.your_method import looks_at, try_head
 from labkit.training.heads import on_pictures
 from tests.helpers.toy_maps import PICTURES, backbone, toy_maps
@@ -60,6 +62,29 @@ def test_an_idea_of_the_lab_is_tried_in_the_same_way(tmp_path: Path) -> None:
     tried = try_head(Contrast, MAPS, tmp_path, **QUICKLY | {"seeds": (0,)})
     assert tried.runs[0].weights > 1000
     assert tried.runs[0].steps == 10
+
+
+class NothingToTrain(nn.Module):
+    def score(self, support: Tensor, query: Tensor) -> Tensor:
+        return -torch.cdist(query.flatten(2), support.mean(2).flatten(2))
+
+
+def test_a_head_without_weights_or_constructor_is_measured_as_it_is(tmp_path: Path) -> None:
+    tried = try_head(NothingToTrain, MAPS, tmp_path, **QUICKLY)
+    assert [run.weights for run in tried.runs] == [0, 0]
+    assert tried.card(tmp_path / "card.json").is_file()
+
+
+def test_a_head_of_a_notebook_is_known_by_its_lines() -> None:
+    """A class of a cell has no file that `inspect.getsource` would read; its methods know theirs."""
+    lines = "class Cell:\n    scale = 2\n\n    def score(self):\n        return 3\n"
+    name = "<a cell of a notebook>"
+    linecache.cache[name] = (len(lines), None, lines.splitlines(keepends=True), name)
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(lines, name, "exec"), space)
+    assert source_of(space["Cell"]) == lines
+    with pytest.raises(ValueError, match="the source of Bare cannot be read"):
+        source_of(type("Bare", (), {}))
 
 
 class WrongShape(Mine):

@@ -41,20 +41,24 @@ def paired(runs: Sequence[HeadRun], others: Sequence[HeadRun], on: str = "novel"
     return *intervals.over_seeds(single), single
 
 
-def compared(runs: Sequence[HeadRun], others: Mapping[str, Sequence[HeadRun]], on: str = "novel") -> pd.DataFrame:
+def compared(
+    runs: Sequence[HeadRun], others: Mapping[str, Sequence[HeadRun]], on: str = "novel", least: float = 0.0
+) -> pd.DataFrame:
     """`runs` minus every other system, those that `runs` is furthest ahead of first.
 
     Columns: points; the half width of the seed-paired 95 % t-interval; the half width of the interval over the episodes
     that both were tested on (NaN on validation classes, of which single episodes are not kept); seeds; and a verdict,
-    which needs both intervals to exclude zero: two systems that train nothing have no spread over seeds at all. A
-    system without a seed in common is left out.
+    which needs both intervals to exclude zero: two systems that train nothing have no spread over seeds at all. Where
+    single episodes are not kept, `least` is the difference in points that is needed. A system without a seed in common
+    is left out.
     """
     lines = {}
     for name, rows in others.items():
         mean, half, single = paired(runs, rows, on)
         if single:
             episodes = over_shared_episodes(runs, rows) if on == "novel" else float("nan")
-            widest = half if np.isnan(half) or np.isnan(episodes) else max(half, episodes)
+            beside = least if np.isnan(episodes) else episodes
+            widest = half if np.isnan(half) else max(half, beside)
             verdict = intervals.verdict(mean, widest)
             lines[name] = dict(zip(COLUMNS, (mean, half, episodes, len(single), verdict), strict=True))
     table = pd.DataFrame.from_dict(lines, orient="index", columns=list(COLUMNS))

@@ -12,17 +12,19 @@ import torch
 from numpy.typing import NDArray
 
 from labkit.common.versions import versions
-from labkit.data import load_images
+from labkit.data import ImageSet, load_images
 from labkit.evaluation.feature_set import FeatureSet, embed_all
 from labkit.evaluation.features import preprocessing_of
 from labkit.evaluation.protocol import evaluate
+from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.training.heads import train_head
 from labkit.training.phases import Phase
 from labkit.training.settings import QUICK
 
 WAY, QUERY, EPISODES, VALIDATION_EPISODES = 5, 15, 2000, 300
-FEWER = {QUICK.dataset: {"per_class": QUICK.per_class}}  # pictures of glyphs, as the quick setting takes
+# Pictures of glyphs, as many as the quick setting takes.
+FEWER: dict[str, dict[str, Any]] = {QUICK.dataset: {"per_class": QUICK.per_class}}
 
 
 class Maps(NamedTuple):
@@ -109,10 +111,14 @@ def maps_of(backbone: str | Path, dataset: str, data_root: Path | str | None = N
         progress: show bars.
     """
     model = load_model(backbone)
-    size = preprocessing_of(model).size
-    own: dict[str, Any] = {"size": size} | FEWER.get(dataset, {})
-    splits = (load_images(dataset, s, root=data_root, **own) for s in ("train", "val", "test"))
+    splits = (images_of(model, dataset, split, data_root) for split in ("train", "val", "test"))
     return Maps(*(embed_all(model, images, progress=progress) for images in splits))
+
+
+def images_of(backbone: Method, dataset: str, split: str, data_root: Path | str | None = None) -> ImageSet:
+    """The pictures that `maps_of` takes of a split: of the backbone's size, of glyphs 200 a class."""
+    size = preprocessing_of(backbone).size
+    return load_images(dataset, split, root=data_root, size=size, progress=False, **FEWER.get(dataset, {}))
 
 
 def train_and_measure(

@@ -111,7 +111,7 @@ def verdict(mean: float, half: float, seeds: int, waiting: int = 0) -> str:
     return intervals.verdict(mean, half, "held", "not held")
 
 
-def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def table(rows: Sequence[dict[str, Any]], where: str = "glyphs-mini") -> pd.DataFrame:
     """Published and measured accuracies in percent, by part; measured ones are means over seeds.
 
     Their number stands beside them, and how many of them started.
@@ -124,9 +124,9 @@ def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
             line["PUBLISHED, miniImageNet", f"{shot}-shot"] = paper[cell, shot]
         for shot in SHOTS:
             reached = list(by_seed(rows, cell, shot).values())
-            line["MEASURED, glyphs-mini", f"{shot}-shot"] = float(np.mean(reached)) if reached else np.nan
-            line["MEASURED, glyphs-mini", f"seeds, {shot}-shot"] = len(reached)
-            line["MEASURED, glyphs-mini", f"started, {shot}-shot"] = len(reached) - len(waiting(rows, cell, shot))
+            line[f"MEASURED, {where}", f"{shot}-shot"] = float(np.mean(reached)) if reached else np.nan
+            line[f"MEASURED, {where}", f"seeds, {shot}-shot"] = len(reached)
+            line[f"MEASURED, {where}", f"started, {shot}-shot"] = len(reached) - len(waiting(rows, cell, shot))
         lines[TITLES[cell.factor], cell.value] = line
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -165,10 +165,11 @@ def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def figure(rows: Sequence[dict[str, Any]], factor: str) -> Figure:
+def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-mini") -> Figure:
     """A part of Table 2 as differences to its base: published, hollow diamonds; measured, discs with t-intervals.
 
-    Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed.
+    Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed; `where` says on
+    what was measured.
     """
     paper, cells = published(), [cell for cell in TABLE2 if cell.factor == factor]
     drawn, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
@@ -176,7 +177,7 @@ def figure(rows: Sequence[dict[str, Any]], factor: str) -> Figure:
         places = np.arange(len(cells))
         gains = [paper[cell, shot] - paper[ODE, shot] for cell in cells]
         ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="PUBLISHED, miniImageNet")
-        label = "MEASURED, glyphs-mini (95 % t-interval over seeds)"
+        label = f"MEASURED, {where} (95 % t-interval over seeds)"
         for place, cell in zip(places, cells, strict=True):
             mean, half, single = difference(rows, cell, BASE, shot)
             if trained_as(cell, shot) == BASE:

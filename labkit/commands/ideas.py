@@ -1,0 +1,46 @@
+"""Train every idea of labkit/studies/ideas.py beside DMF and no alignment, on one backbone's cached maps.
+
+dmf-lab ideas ../runs/ideas --backbone mini-backbone-42 --dataset miniimagenet --data-root /data/x
+    all ideas on validation classes; start it again to go on, a line a seed in ../runs/ideas/ideas.jsonl
+dmf-lab ideas ../runs/ideas --backbone ... --shots 1 --seeds 0 1 2 3 4 --novel
+    the one that validation chose, DMF and no alignment: novel classes and displaced pictures, once
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from labkit.studies import idea_runs
+from labkit.studies.tables.heads import STEPS
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dmf-lab ideas`` takes."""
+    parser.add_argument("folder", type=Path, help="of the sweep; finished trainings are kept there")
+    parser.add_argument("--backbone", required=True, help="the file of a model, or a shipped one's name")
+    parser.add_argument("--dataset", default="glyphs-mini")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ideas", nargs="+", metavar="NAME", help=f"of {', '.join(idea_runs.NAMES)}")
+    parser.add_argument("--novel", action="store_true", help="the novel classes, for the idea that validation chose")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of training; fewer for a first look")
+    parser.add_argument("--workers", type=int, help="runs at once")
+
+
+def main(given: argparse.Namespace) -> int:
+    """Train, and print the table."""
+    where = given.backbone, given.dataset, given.data_root
+    found = idea_runs.fill(
+        given.folder,
+        *where,
+        given.shots,
+        given.seeds,
+        given.ideas,
+        given.novel,
+        given.steps,
+        workers=given.workers,
+    )
+    print(found.round(2).to_string(index=False))
+    return 0

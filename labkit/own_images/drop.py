@@ -1,0 +1,217 @@
+"""The widget of notebook 12: pictures dropped on it become classes, or are answered; names of classes can be changed.
+
+A plain `ipywidgets.FileUpload` is a button and takes no drop. Here the browser sends the files as they are; they are
+read, kept and classified in the kernel and go nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image
+
+from labkit.common.names import read_alike, shown
+from labkit.data.decode import read_rgb
+from labkit.methods.base import Method
+from labkit.own_images.classify import NONE, Classified, SupportSet, enrol
+from labkit.own_images.figures import answers_picture
+from labkit.own_images.pictures import Fit, by_name
+
+HERE = Path(__file__).parent
+THUMBNAIL, MOST_PICTURES = 184, 6  # pixels of a side; pictures of a class that are shown
+MOST_BYTES = 64 * 2**20  # of one drop
+Files = dict[str, bytes]
+
+
+class YourImages(anywidget.AnyWidget):
+    """Two places to drop pictures on, the classes, and the answers.
+
+    Args:
+        model: that classifies.
+        classes: pictures by class to begin with, as bytes; the first drop on the classes takes their place.
+        query: pictures to begin with.
+        refuse, fit: of `SupportSet.classify` and `enrol`.
+    """
+
+    _esm = HERE / "drop.js"
+    _css = HERE / "drop.css"
+    classes: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    answers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    message = traitlets.Unicode("").tag(sync=True)
+    most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)
+
+    def __init__(
+        self,
+        model: Method,
+        classes: Mapping[str, Files],
+        query: Files,
+        refuse: float | None = None,
+        fit: Fit = "letterbox",
+    ) -> None:
+        super().__init__()
+        self.model, self.refuse, self.fit = model, refuse, fit
+        self.support: dict[str, Files] = {name: dict(files) for name, files in classes.items()}
+        self.query = dict(query)
+        self.examples = True  # whether the classes are those it began with
+        self.enrolled: SupportSet | None = None
+        self.found: Classified | None = None
+        self.update(enrol_again=True)
+        self.on_msg(self._asked)
+
+    def __repr__(self) -> str:
+        return f"YourImages({len(self.support)} classes, {len(self.query)} pictures)"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        found: Any = super()._repr_mimebundle_(**options)
+        if not found or not self.found:
+            return found
+        bundle, about = found
+        return bundle | {"image/png": base64.b64encode(answers_picture(self.found)).decode()}, about
+
+    def add(self, zone: str, files: Mapping[str, bytes]) -> None:
+        """Pictures by name, dropped on ``"classes"`` or ``"query"``.
+
+        On the classes a picture in a folder is of the class of the folder's name; others are sorted by `by_name`. The
+        first drop there takes the place of the classes the widget began with.
+        """
+        if zone == "query":
+            self.query = dict(files)
+            self.update(enrol_again=False)
+            return
+        if self.examples:
+            self.support, self.examples = {}, False
+            self.query = {}
+        for name, of_class in sorted_into_classes(files).items():
+            own = self.support.setdefault(name, {})
+            for file, content in of_class.items():
+                own[file if file not in own else f"{len(own) + 1} {file}"] = content
+        self.update(enrol_again=True)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a class another name; that of another class joins the two."""
+        new = new.strip()
+        if old not in self.support or new == old:
+            return
+        alike = read_alike([*(name for name in self.support if name not in (old, new)), new])
+        if not new or new == NONE or alike:
+            clash = f"it reads like {', '.join(shown(alike))}" if alike else f"{new!r} is no name for a class"
+            self.message = f"{old} keeps its name: {clash}."
+            self.classes = [dict(known) for known in self.classes]  # the browser shows the old name again
+            self.send_state("classes")
+            return
+        joined: dict[str, Files] = {}
+        for name, files in self.support.items():
+            own = joined.setdefault(new if name == old else name, {})
+            own |= {file if file not in own else f"{len(own) + 1} {file}": content for file, content in files.items()}
+        self.support = joined
+        self.update(enrol_again=True)
+
+    def remove(self, name: str) -> None:
+        """Leave a class out."""
+        self.support.pop(name, None)
+        self.update(enrol_again=True)
+
+    def update(self, enrol_again: bool) -> None:
+        """Enrol, where the classes have changed, and classify; what is wrong becomes the message."""
+        said = []
+        try:
+            with warnings.catch_warnings(action="ignore"):  # what is skipped is named below
+                if enrol_again:
+                    self.enrolled = None
+                    self.enrolled = enrol(self.model, self.support, self.fit)
+                if self.enrolled is None:
+                    raise ValueError("the classes are not complete yet")
+                self.found = self.enrolled.classify(self.query, self.refuse) if self.query else None
+        except (ValueError, FloatingPointError) as error:
+            self.found = None
+            said.append(f"{error}.")
+        skipped = (self.enrolled.skipped if self.enrolled else {}) | (self.found.skipped if self.found else {})
+        said += [f"Skipped {file}: {why}." for file, why in skipped.items()]
+        if self.examples and not said:
+            said.append("These are examples: drop pictures of your own.")
+        elif self.enrolled and not self.query:
+            said.append("Now drop the pictures to be classified.")
+        self.classes = [
+            {"name": name, "count": len(files), "pictures": thumbnails(list(files.values())[:MOST_PICTURES])}
+            for name, files in self.support.items()
+        ]
+        self.answers = self._answers()
+        self.message = " ".join(said)
+
+    def _answers(self) -> list[dict[str, Any]]:
+        found = self.found
+        if found is None:
+            return []
+        shown_as = zip(found.files, found.answers, found.best, found.probabilities.max(1), strict=True)
+        return [
+            {
+                "file": file,
+                "answer": answer,
+                "best": best,
+                "share": float(share),
+                "refused": answer == NONE,
+                "picture": thumbnails([self.query[file]])[0],
+            }
+            for file, answer, best, share in shown_as
+        ]
+
+    def _asked(self, _: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """What the browser sends. An error becomes the message: a widget that falls silent helps nobody."""
+        try:
+            if content.get("kind") == "add":
+                names = [str(name) for name in content["names"]]
+                files = {}
+                for number, (name, content_of) in enumerate(zip(names, buffers, strict=True), 1):
+                    files[name if name not in files else f"{number} {name}"] = bytes(content_of)
+                self.add(str(content["zone"]), files)
+            elif content.get("kind") == "rename":
+                self.rename(str(content["old"]), str(content["new"]))
+            elif content.get("kind") == "remove":
+                self.remove(str(content["name"]))
+        except (ValueError, KeyError, TypeError) as error:
+            self.message = f"{type(error).__name__}: {error}"
+
+
+def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:
+    """Files by class: those in a folder, ``cat/1.jpg``, by the innermost folder's name, others by `by_name`."""
+    classes: dict[str, Files] = {}
+    for path, content in files.items():
+        folder, _, file = path.rpartition("/")
+        if folder and not file.startswith("."):
+            classes.setdefault(folder.rpartition("/")[2], {})[file] = content
+    loose = {path: content for path, content in files.items() if "/" not in path}
+    for name, own in by_name(loose).items():
+        classes.setdefault(name, {}).update(own)
+    return classes
+
+
+def thumbnails(contents: Sequence[bytes]) -> list[str]:
+    """Pictures as small data URLs in colours of their own, not as a network sees them; what cannot be read is grey."""
+    found = []
+    for content in contents:
+        try:
+            image = read_rgb(content)
+        except Exception:  # decoders of broken files raise nearly anything; the message names the file
+            image = Image.new("RGB", (8, 8), "grey")
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=85)
+        found.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return found
+
+
+def files_of(folder: Path | str) -> dict[str, bytes]:
+    """Names and contents of the files in a folder."""
+    return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file() and p.name[0] != "."}
+
+
+def classes_of(folder: Path | str) -> dict[str, Files]:
+    """Files by class, of a folder with a subfolder a class."""
+    return {p.name: files_of(p) for p in sorted(Path(folder).iterdir()) if p.is_dir() and p.name[0] != "."}

@@ -1,0 +1,196 @@
+"""The ideas of `labkit.studies.ideas` trained beside DMF and no alignment, all alike, on one backbone's cached maps.
+
+First on validation classes, as often as one likes; the novel classes and displaced pictures then for the one idea that
+validation chose, with DMF and no alignment. ``dmf-lab ideas`` does both, may be stopped and started again at will, and
+adds a line to ``FOLDER/ideas.jsonl`` for every seed that is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.common.files import append
+from labkit.evaluation import intervals
+from labkit.methods.base import Method
+from labkit.models.checkpoints import load_model
+from labkit.studies.ideas import IDEAS
+from labkit.studies.own_head import registered
+from labkit.studies.shifted import Shifted
+from labkit.studies.tables.cells import BASE_GROUPS
+from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
+from labkit.studies.tables.heads import OF_DMF, STEPS, Head
+from labkit.sweeps.sweep import sweep
+
+VERSION = 1  # of what an idea means: raised by hand
+FILE = "ideas.jsonl"
+# DMF in the ideas' setting, and no alignment with class weights as they are and of cells of length 1: the better of the
+# two on validation classes is what an idea has to beat, since much can be had without any alignment.
+OURS, NONE, NONE_NORMALISED = "DMF", "No alignment", "No alignment, normalised"
+BASELINES: dict[str, dict[str, Any]] = {
+    OURS: {},
+    NONE: {"alignment": "none"},
+    NONE_NORMALISED: {"alignment": "none", "class_weight": "normalised"},
+}
+BY_NAME = {idea.__name__: idea for idea in IDEAS}
+NAMES = (*BASELINES, *BY_NAME)
+VALIDATION, NOVEL = "validation", "novel"
+
+
+def run_idea(
+    parameters: dict[str, Any],
+    folder: Path,
+    *,
+    backbone: str,
+    data_root: str | None = None,
+    steps: int = STEPS,
+    episodes: int = EPISODES,
+) -> dict[str, Any]:
+    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed", "stage"}``, the backbone by its digest.
+
+    The second stage finds the training of the first, in the folder that both share.
+
+    Returns:
+        `HeadRun` in JSON types with the stage and, on novel classes, `displaced`: accuracy of every episode and level.
+    """
+    given = dict(parameters)
+    stage, name, shot = given.pop("stage"), given["name"], given["shot"]
+    maps = maps_of(backbone, given["dataset"], data_root)
+    command = f"dmf-lab ideas FOLDER --backbone {Path(backbone).stem} --dataset {given['dataset']} --shots {shot}"
+    command += f" --seeds {given['seed']} --ideas {name!r}" + (" --novel" if stage == NOVEL else "")
+    of = HeadRun(system=name, command=command, **given)
+    own = folder.parent / "trained" / f"{name}-{shot}-{given['seed']}-{steps}"
+    own.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"groups": BASE_GROUPS[shot]}
+    how: dict[str, Any] = {"look": stage == NOVEL, "episodes": episodes}
+    if name in BY_NAME:
+        phases = Head(name, name, name).phases(steps)
+        with registered(BY_NAME[name]) as method:
+            run = train_and_measure(method, options, maps, own, of, phases, **how)
+            trained = None if run.diverged else load_model(own / "best.safetensors")
+    else:
+        head = Head(name, name, "dmf", OF_DMF | BASELINES[name] | options, trained=name == OURS)
+        run = train_and_measure("dmf", dict(head.options), maps, own, of, head.phases(steps), **how)
+        trained = None if run.diverged else load_model(own / "best.safetensors")
+    row = run.to_json() | {"stage": stage}
+    if stage == NOVEL and isinstance(trained, Method):
+        row["displaced"] = _shifted(backbone, given["dataset"], data_root).measure(trained, shot)
+    append(folder.parent / FILE, (json.dumps(row) + "\n").encode())
+    return row
+
+
+@lru_cache(maxsize=1)
+def _shifted(backbone: str, dataset: str, data_root: str | None) -> Shifted:
+    model = load_model(backbone)
+    return Shifted(model, images_of(model, dataset, "test", data_root))
+
+
+def fill(
+    folder: Path | str,
+    backbone: str | Path,
+    dataset: str,
+    data_root: str | Path | None = None,
+    shots: Iterable[int] = (1, 5),
+    seeds: Sequence[int] = (0, 1, 2),
+    names: Sequence[str] | None = None,
+    novel: bool = False,
+    steps: int = STEPS,
+    episodes: int = EPISODES,
+    **how: Any,
+) -> pd.DataFrame:
+    """Train what is not trained yet; the table of the stage.
+
+    Args:
+        folder: of the sweep.
+        backbone, dataset, data_root: as in `maps_of`.
+        shots, seeds: whose runs.
+        names: of `NAMES`; None means all, and with `novel` the idea that validation chose and the baselines.
+        novel: the second stage.
+        steps, episodes: fewer for a first look.
+        how: of `labkit.sweep`: workers, progress, ...
+
+    Raises:
+        ValueError: a name that is not there; or the second stage before the first.
+    """
+    if unknown := sorted(set(names or ()) - set(NAMES)):
+        raise ValueError(f"there is no idea {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))
+    root = None if data_root is None else str(data_root)
+    run = partial(run_idea, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
+    fixed = {"dataset": dataset, "backbone": maps.base.backbone, "stage": NOVEL if novel else VALIDATION}
+    version = f"{VERSION}, {steps} steps, {episodes} episodes"
+    shots = list(shots)
+    for shot in shots:
+        asked = list(names or NAMES)
+        if novel and names is None:
+            asked = [*BASELINES, chosen(rows(folder, backbone=maps.base.backbone, steps=steps), shot)]
+        grid = [fixed | {"name": name, "shot": shot, "seed": seed} for seed in seeds for name in asked]
+        sweep(run, grid, folder=folder, version=version, **how)
+    return table(rows(folder, backbone=maps.base.backbone, stage=fixed["stage"]), fixed["stage"])
+
+
+def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[dict[str, Any]]:
+    """The lines of a folder's ``ideas.jsonl``, the last of each stage, idea, number of shots and seed.
+
+    Of heads that train something, those with `steps` steps; None means any.
+    """
+    file = Path(folder) / FILE
+    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    if steps is not None:
+        found = [r for r in found if r["system"] in (NONE, NONE_NORMALISED) or r["diverged"] or r["steps"] == steps]
+    by = ("stage", "dataset", "backbone", "system", "shot", "seed")
+    last = {tuple(r[name] for name in by): r for r in found}
+    return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
+
+
+def chosen(found: Sequence[Mapping[str, Any]], shot: int) -> str:
+    """The idea that is best on validation classes, by the mean over its seeds.
+
+    Raises:
+        ValueError: none is trained yet.
+    """
+    reached: dict[str, list[float]] = {}
+    for row in found:
+        if row["stage"] == VALIDATION and row["shot"] == shot and row["system"] in BY_NAME and row["validation"]:
+            reached.setdefault(row["system"], []).append(row["validation"])
+    if not reached:
+        raise ValueError(f"no idea is trained at {shot} shots yet: run the command without --novel first")
+    return max(reached, key=lambda name: float(np.mean(reached[name])))
+
+
+def table(found: Sequence[Mapping[str, Any]], stage: str = VALIDATION) -> pd.DataFrame:
+    """Ideas, best first: accuracy in percent, and differences from the baselines paired by seed, in points.
+
+    On novel classes also what a distance costs on displaced pictures: together minus apart, in points.
+    """
+    lines = []
+    for shot in sorted({row["shot"] for row in found}):
+        by_name: dict[str, dict[int, Mapping[str, Any]]] = {}
+        for row in found:
+            if row["shot"] == shot and _accuracy(row, stage) is not None:
+                by_name.setdefault(row["system"], {})[row["seed"]] = row
+        for name, own in by_name.items():
+            values = {seed: float(_accuracy(row, stage) or 0) for seed, row in own.items()}
+            line: dict[str, Any] = {"shot": shot, "head": name, "accuracy, %": float(np.mean(list(values.values())))}
+            for other in BASELINES:
+                theirs = by_name.get(other, {})
+                shared = [values[s] - float(_accuracy(theirs[s], stage) or 0) for s in values if s in theirs]
+                line[f"minus {other}"], line[f"± {other}"] = intervals.over_seeds(shared)
+            line |= {"seeds": len(values), "weights": next(iter(own.values()))["weights"]}
+            moved = [row["displaced"] for row in own.values() if row.get("displaced")]
+            for name_of in moved[0] if moved else ():
+                line[name_of] = float(np.mean([np.mean(m[name_of]) for m in moved]))
+            lines.append(line)
+    frame = pd.DataFrame(lines)
+    return frame if frame.empty else frame.sort_values(["shot", "accuracy, %"], ascending=[True, False])
+
+
+def _accuracy(row: Mapping[str, Any], stage: str) -> float | None:
+    value = row["validation"] if stage == VALIDATION else row["novel"].get("accuracy")
+    return None if value is None else float(value)

@@ -1,0 +1,145 @@
+"""What a table says in one line and in a few rows, from the stored runs of either protocol, for notebooks 4, 5 and 13.
+
+Nothing here is written by hand: a verdict is computed from the runs that exist, and what does not exist is named with
+the command that measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.evaluation import intervals
+from labkit.studies.tables.agreement import agreement, compared, differences, published
+from labkit.studies.tables.cells import SYSTEMS as END_TO_END
+from labkit.studies.tables.head_runs import HeadRun
+from labkit.studies.tables.heads import SYSTEMS, TABLE2_HEADS
+from labkit.studies.tables.table1 import measured
+from labkit.studies.tables.train_cells import started
+
+OURS, NONE = "DMF", "No alignment"
+Runs = Mapping[str, Sequence[HeadRun]]
+
+
+def command(
+    table: int,
+    backbone: str | Path,
+    dataset: str,
+    data_root: object = None,
+    shots: Sequence[int] = (1,),
+    systems: Sequence[str] = (),
+) -> str:
+    """The command that measures what a table on one backbone lacks."""
+    root = "" if data_root is None else f" --data-root {data_root}"
+    names = "".join(f' "{name}"' for name in systems)
+    return (
+        f"dmf-lab table {table} ../runs/heads --protocol one-backbone --backbone {backbone} --dataset {dataset}{root} "
+        f"--shots {' '.join(map(str, shots))}" + (f" --systems{names}" if names else "")
+    )
+
+
+def missing(runs: Runs) -> list[str]:
+    """Systems of Table 1 on one backbone that have no run."""
+    return [name for name in SYSTEMS if name not in runs]
+
+
+def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
+    """Every system, best first: accuracy on novel classes, its difference from `against`, and the published accuracy.
+
+    Accuracies are means over seeds in percent; differences are paired by seed, with the half width of the 95 %
+    t-interval, and a verdict that needs the interval over shared episodes to exclude zero too. Differences are left out
+    where `against` has no runs.
+    """
+    wanted, lines = published(shot), {}
+    beside = differences(runs, against) if against in runs else None
+    for name, rows in runs.items():
+        reached = [run.accuracy for run in rows if np.isfinite(run.accuracy)]
+        if not reached:
+            continue
+        mean, half = intervals.over_seeds(reached)
+        line: dict[str, object] = {"accuracy, %": mean, "±": half, "seeds": len(reached)}
+        if beside is not None:
+            own = beside.loc[name] if name in beside.index else None
+            line[f"minus {against}"] = np.nan if own is None else own["points"]
+            line["± "] = np.nan if own is None else own["±"]
+            line["verdict"] = "" if own is None else own["verdict"]
+        line |= {"weights": rows[0].weights, "PUBLISHED, %": wanted.get(name, np.nan)}
+        lines[name] = line
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    return table if table.empty else table.sort_values("accuracy, %", ascending=False)
+
+
+def answer_of_table1(runs: Runs, shot: int) -> str:
+    """Is DMF ahead, and of whom? In one line."""
+    if OURS not in runs:
+        return f"{shot}-shot: DMF is not measured yet."
+    table = compared(runs[OURS], {name: rows for name, rows in runs.items() if name != OURS})
+    count = table["verdict"].value_counts()
+    said = f"{shot}-shot: of {len(table)} other systems DMF is ahead of {count.get('better', 0)} and behind "
+    said += f"{count.get('worse', 0)}; {count.get('not decidable', 0)} differences are not decidable."
+    if NONE in table.index:
+        line = table.loc[NONE]
+        around = "" if np.isnan(line["±"]) else f" ± {line['±']:.1f}"
+        said += f" DMF minus no alignment: {line['points']:+.1f}{around} points, {line['verdict']}."
+    tau, half, count_of = agreement(runs, published(shot))
+    if count_of > 2:
+        spread = "" if np.isnan(half) else f" ± {half:.2f}"
+        said += f" Kendall's tau with the published ranks: {tau:.2f}{spread} ({count_of} systems)."
+    return said
+
+
+def as_rows(runs: Sequence[HeadRun]) -> list[dict[str, Any]]:
+    """Runs of Table 2's cells on one backbone as `labkit.studies.tables.table2` takes rows; it judges them alike."""
+    known = [run for run in runs if run.name in TABLE2_HEADS and run.novel]
+    return [
+        {"cell": run.name, "shot": run.shot, "seed": run.seed, "validation": run.validation, "novel": run.novel}
+        for run in known
+    ]
+
+
+def on_dataset(rows: Sequence[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
+    """The end-to-end trainings that were tested on a data set."""
+    return [row for row in rows if row.get("novel", row).get("dataset", dataset) == dataset]
+
+
+def answer_of_table2(claims: pd.DataFrame, protocol: str) -> str:
+    """How many of section 5.3's claims held, in one line."""
+    words = claims["verdict"].str.partition(" (")[0].value_counts()
+    if int(words.get("not measured yet", 0)) == len(claims):
+        return f"{protocol}: no claim is measured yet."
+    parts = ", ".join(f"{words.get(w, 0)} {w}" for w in ("held", "not held", "not decidable", "not measured yet"))
+    return f"{protocol}: of the {len(claims)} claims of section 5.3, {parts}."
+
+
+def answer_end_to_end(rows: Sequence[dict[str, Any]], shot: int) -> str:
+    """Which systems of Table 1, trained end to end, came out first, and how many did not start; in one line."""
+    runs = {system: found[0] for system in END_TO_END if (found := measured(rows, system, shot))}
+    if not runs:
+        return f"{shot}-shot, end to end: no system is measured."
+    order = sorted(runs, key=lambda system: -runs[system]["novel"]["accuracy"])
+    best = ", ".join(f"{system} {runs[system]['novel']['accuracy']:.1f}" for system in order[:3])
+    late = [system for system in order if not started(runs[system])]
+    said = f"{shot}-shot, end to end: {len(runs)} systems, one training each; first {best} %."
+    if OURS in runs and OURS not in order[:3]:
+        said += f" DMF is number {order.index(OURS) + 1}, {runs[OURS]['novel']['accuracy']:.1f} %."
+    return said + (f" Not started: {', '.join(late)}." if late else "")
+
+
+def both_protocols(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """The claims with what end-to-end trainings and heads on one backbone say of them, side by side."""
+    table = one[["claim", "shots", "PUBLISHED, table"]].copy()
+    for name, claims in (("end to end", one), ("on one backbone", other)):
+        table[name] = [
+            ""
+            if not c["seeds"]
+            else intervals.shown(c["MEASURED"], c["±"])
+            if c["seeds"] > 1
+            else f"{c['MEASURED']:.1f}"
+            for _, c in claims.iterrows()
+        ]
+        table[f"verdict, {name}"] = list(claims["verdict"])
+    return table

@@ -1,0 +1,67 @@
+"""`dmf-lab calibrate`: what is fitted on validation classes is kept with its default of refusal, and found again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import labkit
+from labkit.__main__ import main
+from labkit.commands import calibrate
+from labkit.data.imageset import ImageSet
+from labkit.own_images import calibration
+
+REAL = labkit.load_images
+
+
+def few(*given: Any, **options: Any) -> ImageSet:
+    images: ImageSet = REAL(*given, **options | {"per_class": 16})
+    kept = np.flatnonzero(images.labels < 12)
+    names = images.class_names[:12]
+    return replace(
+        images,
+        pixels=images.pixels[kept],
+        labels=images.labels[kept],
+        class_names=names,
+        categories=None,
+        packed_masks=None,
+    )
+
+
+def test_a_model_is_fitted_measured_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(calibrate, "load_images", few)
+    monkeypatch.setattr(calibrate, "WAYS", (5,))
+    monkeypatch.setattr(calibrate, "UNSEEN", ())
+    monkeypatch.setattr(calibrate, "calibrate", lambda *a, **k: calibration.calibrate(*a, ways=(5,), shots=(1, 5), **k))
+    out = tmp_path / "record.json"
+    out.write_text(json.dumps({"what": "", "refuse": 0.1, "models": {"another": {"kept": True}}}))
+    assert main(["calibrate", "quick", "--episodes", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "by default a share" in said
+    for column in ("accuracy", "calibration error", "a sixth class refused", "right answers refused"):
+        assert column in said
+    assert all(f"{shot} a class" in said for shot in (1, 3, 5))
+    record = json.loads(out.read_text())
+    assert record["models"]["another"] == {"kept": True}
+    own = record["models"]["quick"]
+    assert own["command"] == "dmf-lab calibrate quick --episodes 2 --seed 0"
+    assert {row["shot"] for row in own["novel"]} >= {1, 3, 5}
+    assert all("right_refused" in row for row in own["novel"])
+    monkeypatch.setattr(calibration, "RESULTS", out)
+    record["models"] = {"quick": own}
+    out.write_text(json.dumps(record))
+    found = calibration.shipped_calibration(labkit.load_model("quick"))
+    assert found is not None
+    assert found.refuse == own["refuse"] == calibration.chosen_refusal(found.fits)
+
+
+def test_a_model_that_names_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
+    model = labkit.load_model("quick")
+    labkit.save_model(model, tmp_path / "mine.safetensors")
+    with pytest.raises(ValueError, match="does not say which data set it was trained on"):
+        main(["calibrate", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "record.json")])

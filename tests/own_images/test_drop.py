@@ -1,0 +1,87 @@
+"""The widget of notebook 12, without a browser: what is dropped becomes classes and answers; names can be changed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labkit
+from labkit.common.places import PACKAGE
+from labkit.own_images.classify import NONE
+from labkit.own_images.drop import YourImages, classes_of, files_of, sorted_into_classes
+
+PICTURES = PACKAGE / "own_images" / "examples"
+SUPPORT, QUERY = classes_of(PICTURES / "support"), files_of(PICTURES / "query")
+STAR, FISH = (next(iter(SUPPORT[name].values())) for name in ("star", "fish"))
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return labkit.load_model("quick")
+
+
+@pytest.fixture
+def widget(model: Any) -> YourImages:
+    return YourImages(model, SUPPORT, QUERY, refuse=0.5)
+
+
+def names(widget: YourImages) -> list[str]:
+    return [known["name"] for known in widget.classes]
+
+
+def test_it_begins_with_an_answer_and_shows_the_best_class_beside_none(widget: YourImages) -> None:
+    assert names(widget) == sorted(SUPPORT)
+    assert [found["file"] for found in widget.answers] == sorted(QUERY)
+    refused = [found for found in widget.answers if found["refused"]]
+    assert refused
+    assert all(found["answer"] == NONE and found["best"] in SUPPORT for found in refused)
+    assert "drop pictures of your own" in widget.message
+    assert repr(widget) == "YourImages(5 classes, 8 pictures)"
+    bundle = widget._repr_mimebundle_()
+    assert "image/png" in (bundle[0] if isinstance(bundle, tuple) else bundle)
+
+
+def test_dropped_classes_take_the_place_of_the_examples_and_later_ones_join(widget: YourImages) -> None:
+    widget.add("classes", {"star 1.png": STAR})
+    assert names(widget) == ["star"]
+    assert widget.answers == []
+    assert "at least 2 classes" in widget.message
+    widget.add("classes", {"my/fish/a.png": FISH})
+    assert names(widget) == ["star", "fish"]
+    assert "Now drop" in widget.message
+    widget.add("query", {"what.png": STAR, "notes.txt": b"no picture"})
+    assert [(found["file"], found["best"]) for found in widget.answers] == [("what.png", "star")]
+    assert "Skipped notes.txt" in widget.message
+    widget.add("classes", {"star 1.png": STAR})
+    assert widget.classes[0]["count"] == 2, "a second picture of one name is another picture"
+
+
+def test_a_name_can_be_changed_and_two_of_one_name_become_one(widget: YourImages) -> None:
+    widget.rename("star", "asterisk")
+    assert "asterisk" in names(widget)
+    assert "asterisk" in {found["best"] for found in widget.answers}
+    before = {known["name"]: known["count"] for known in widget.classes}
+    widget.rename("asterisk", "fish")
+    assert {known["name"]: known["count"] for known in widget.classes}["fish"] == before["asterisk"] + before["fish"]
+    for impossible in ("", NONE):
+        widget.rename("fish", impossible)
+        assert "fish keeps its name" in widget.message
+    widget.remove("fish")
+    assert "fish" not in names(widget)
+
+
+def test_what_the_browser_sends_is_read_and_nonsense_becomes_a_message(widget: YourImages) -> None:
+    asked = {"kind": "add", "zone": "query", "names": ["a.png", "a.png"]}
+    widget._asked(None, asked, [memoryview(STAR), memoryview(FISH)])
+    assert [found["file"] for found in widget.answers] == ["a.png", "2 a.png"]
+    widget._asked(None, asked, [])
+    assert "ValueError" in widget.message
+    widget._asked(None, {"kind": "rename", "old": "star"}, [])
+    assert "KeyError" in widget.message
+    widget._asked(None, {"kind": "remove", "name": "no class"}, [])
+    assert len(widget.classes) == 5
+
+
+def test_a_picture_in_a_folder_is_of_the_folders_class(tmp_path: Path) -> None:
+    found = sorted_into_classes({"mine/cat/1.png": b"1", "mine/cat/.hidden": b"", "dog 2.png": b"2", "cat 9.png": b"9"})
+    assert found == {"cat": {"1.png": b"1", "cat 9.png": b"9"}, "dog": {"dog 2.png": b"2"}}

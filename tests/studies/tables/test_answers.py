@@ -1,0 +1,66 @@
+"""What a table says is computed from the runs that exist, and names what does not."""
+
+from dataclasses import replace
+
+import pytest
+
+from labkit.studies.tables import answers, table2
+from labkit.studies.tables.heads import SYSTEMS
+from tests.studies.tables.test_cards import DMF, run
+
+NONE = [run("No alignment", s, 53 + 1.05 * s, "No alignment: class_weight normalised") for s in (0, 1, 2)]
+
+
+def test_the_answer_of_table_1_is_computed() -> None:
+    said = answers.answer_of_table1({"DMF": DMF, "No alignment": NONE}, 1)
+    assert "ahead of 0 and behind 1" in said
+    assert "DMF minus no alignment: -2.9" in said
+    assert "worse" in said
+    low = [replace(r, novel=r.novel | {"accuracy": 10.0 + r.seed}, correct="7 8 7 8") for r in NONE]
+    assert "ahead of 1" in answers.answer_of_table1({"DMF": DMF, "No alignment": low}, 1)
+    assert answers.answer_of_table1({}, 5) == "5-shot: DMF is not measured yet."
+
+
+def test_what_is_missing_is_named_with_its_command() -> None:
+    lacking = answers.missing({"DMF": DMF})
+    assert lacking == [name for name in SYSTEMS if name != "DMF"]
+    said = answers.command(1, "quick-none", "glyphs-mini", None, [1], ["No alignment"])
+    assert said.endswith('--backbone quick-none --dataset glyphs-mini --shots 1 --systems "No alignment"')
+    assert "--data-root /x" in answers.command(2, "b", "miniimagenet", "/x", [1, 5])
+
+
+def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
+    rows = [run("", s, 60 + s + 0.1 * s, "dmf") for s in (0, 1, 2)]
+    rows += [run("", s, 50 + s, "dynamic_sampling off") for s in (0, 1, 2)]
+    rows += [run("", 0, 70, "align 1")]
+    rows += [run("", 0, 70, "no cell")]
+    assert len(answers.as_rows(rows)) == 7
+    claims = table2.claims(answers.as_rows(rows))
+    found = {(c["claim"], c["shots"]): c for _, c in claims.iterrows()}
+    held = found["dynamic sampling helps", 1]
+    assert (held["verdict"], held["seeds"]) == ("held", 3)
+    assert held["MEASURED"] == pytest.approx(10.1)
+    assert found["the ODE improves on one alignment", 1]["verdict"] == "not decidable (one seed)"
+    assert found["dynamic sampling helps", 5]["verdict"] == "not measured yet"
+    said = answers.answer_of_table2(claims, "On one backbone")
+    assert said == (
+        "On one backbone: of the 15 claims of section 5.3, 1 held, 0 not held, 1 not decidable, 13 not measured yet."
+    )
+    none = table2.claims([])
+    assert answers.answer_of_table2(none, "On one backbone") == "On one backbone: no claim is measured yet."
+    both = answers.both_protocols(table2.claims([]), claims)
+    assert both["verdict, on one backbone"].tolist() == claims["verdict"].tolist()
+    assert both["on one backbone"].iloc[0] == "10.1 ± 0.2"
+
+
+def test_end_to_end_is_answered_by_the_rows_of_a_data_set() -> None:
+    where = {"way": 5, "dataset": "toy"}
+    rows = [
+        {"cell": cell, "shot": 1, "seed": 0, "validation": validation, "novel": where | {"accuracy": accuracy}}
+        for cell, validation, accuracy in (("dmf", 60.0, 61.23), ("can", 21.0, 20.0))
+    ]
+    said = answers.answer_end_to_end(rows, 1)
+    assert said == "1-shot, end to end: 2 systems, one training each; first DMF 61.2, CAN 20.0 %. Not started: CAN."
+    assert answers.on_dataset(rows, "toy") == rows
+    assert answers.on_dataset(rows, "other") == []
+    assert answers.answer_end_to_end([], 5) == "5-shot, end to end: no system is measured."
