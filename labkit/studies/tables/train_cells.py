@@ -17,14 +17,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from labkit.common import places
+from labkit.common import checks, places
 from labkit.common.files import write_atomically
 from labkit.common.timing import peak_bytes, seconds
 from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.protocol import evaluate
-from labkit.studies.tables.cells import SYSTEMS, TABLE1, Cell, cells_of_table2, image_passes, setting, trained_as
+from labkit.studies.tables.cells import (
+    SYSTEMS,
+    TABLE1,
+    Cell,
+    asked_of,
+    cells_of_table2,
+    image_passes,
+    setting,
+    trained_as,
+)
 from labkit.sweeps.forecast import Cost
 from labkit.sweeps.kept import Row, all_rows
 from labkit.sweeps.sweep import sweep
@@ -209,6 +218,10 @@ def fill(
         ValueError: cells of Table 1, whose validation classes choose; a cell that is not there; or settings_of a
             number of shots at which a system has no setting yet.
     """
+    shots, seeds = asked_of(table, shots, seeds)
+    if cells is not None:
+        for cell in checks.several("cells", cells, "a list of labkit.studies.tables.cells.Cell"):
+            checks.kind("cells", cell, Cell, "a list of labkit.studies.tables.cells.Cell")
     if engine is None:
         return results()
     if table == 1 and cells is not None:
