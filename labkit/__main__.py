@@ -6,6 +6,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from labkit.common.files import expanded
 
 # Module of `labkit.commands`, and what it does in one line. Each has `arguments(parser)` and `main(parsed) -> int`;
 # it is imported only when it is called, so that help comes at once.
@@ -41,7 +44,11 @@ def main(given: Sequence[str] | None = None) -> int:
         prog=f"dmf-lab {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.arguments(own)
-    code: int = command.main(own.parse_args(given[1:]))
+    parsed = own.parse_args(given[1:])
+    for option, value in vars(parsed).items():
+        if isinstance(value, Path):  # a shell leaves the ~ of --out=~/x as it is
+            setattr(parsed, option, expanded(value))
+    code: int = command.main(parsed)
     return code
 
 

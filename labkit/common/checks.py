@@ -67,7 +67,8 @@ def path(name: str, value: Any, expected: str = "the path of a file or folder") 
 
 def several(name: str, value: Any, expected: str, least: int = 1) -> list[Any]:
     """A list or another series, of `least` things at least; a text is none, since it would be read letter by letter."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    single = isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0  # of an array of one number
+    if single or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be {expected}, got {_described(value)}")
     found = list(value)
     if len(found) < least:

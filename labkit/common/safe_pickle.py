@@ -7,14 +7,18 @@ before its type, shape and length are known to fit the bytes that are really the
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import math
 import mmap
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping, Sized
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +102,10 @@ def _text(value: Any) -> str:
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
+def _default_table(*_: Any) -> Table:
+    return Table()  # of a defaultdict; its items follow
+
+
 # All that a pickle may name, and what it gets. numpy 2 says numpy._core where numpy 1 said numpy.core.
 ALLOWED: Mapping[str, Any] = {
     "numpy.ndarray": "ndarray",  # only ever an argument of _reconstruct, so it need not be callable
@@ -107,7 +115,12 @@ ALLOWED: Mapping[str, Any] = {
     "numpy.core.numeric._frombuffer": _frombuffer,
     "_codecs.encode": _encode,
     "collections.OrderedDict": Table,
+    "collections.defaultdict": _default_table,
+    # The first value of a missing key of a defaultdict: never called, so a name will do.
+    **{f"builtins.{name}": name for name in ("int", "float", "str", "list", "dict", "bool", "tuple")},
 }
+# Protocols 0 to 2 write the names of Python 2, which had these two besides.
+PYTHON2 = {"__builtin__.long": "builtins.int", "__builtin__.unicode": "builtins.str"}
 
 # Instructions that data has no need of: instances of classes, sets, references to objects outside the file.
 _NEEDLESS = {
@@ -142,9 +155,10 @@ class Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
-        if full_name not in self.allowed:
+        known = PYTHON2.get(full_name, full_name.replace("__builtin__.", "builtins."))
+        if known not in self.allowed:
             raise Refused(f"{module[:80]}.{name[:80]}")
-        return self.allowed[full_name]
+        return self.allowed[known]
 
     def charge(self, arguments: Iterable[Any]) -> None:
         self.allowance -= sum(len(argument) for argument in arguments if isinstance(argument, Sized))
@@ -183,19 +197,55 @@ class Reader(pickle._Unpickler):
     }
 
 
+# Packed files that are unpacked as they are read, by their first bytes.
+PACKED: Mapping[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+ROOM, TIMES = 2**24, 20  # a packed file may unpack to so many bytes, and to so many times its own length
+
+
+@contextmanager
+def unpacked(file: Path) -> Iterator[BinaryIO]:
+    """A file, or what a gzip or bzip2 file holds, in a scratch file that goes with the block.
+
+    A small file may unpack to any length: numbers do not shrink twentyfold, and what does is refused.
+
+    Raises:
+        Refused: it unpacks to more.
+        EOFError, OSError, zlib.error: it is damaged.
+    """
+    start = first_bytes(file, 3)
+    opener = next((opener for magic, opener in PACKED.items() if start.startswith(magic)), None)
+    if opener is None:
+        with file.open("rb") as handle:
+            yield handle
+        return
+    most = max(ROOM, TIMES * file.stat().st_size)
+    with opener(file, "rb") as packed, tempfile.TemporaryFile() as scratch:
+        while block := packed.read(2**20):
+            if scratch.write(block) and scratch.tell() > most:
+                raise Refused(f"more than {most} bytes when it is unpacked; unpack it yourself if that is right")
+        scratch.flush()
+        yield scratch
+
+
 def load_pickle(file: Path) -> Any:
     """What a pickle of Python 2 or 3 holds: numbers, strings, lists, tuples, dictionaries and arrays of numbers.
 
-    Strings of Python 2 come as bytes, but for the keys of dictionaries, which are always str or int.
+    Strings of Python 2 come as bytes, but for the keys of dictionaries, which are always str or int. One that is packed
+    with gzip or bzip2 is unpacked on the way.
 
     Raises:
         DataError: the file asks for anything outside `ALLOWED`, or is truncated, packed, or no pickle at all.
     """
-    if other := instead(first_bytes(file)):  # not unpacked here: a small file may unpack to any length
+    start = first_bytes(file)
+    if (other := instead(start)) and not start.startswith(tuple(PACKED)):
         raise DataError(f"{file}: expected a pickle, this file is {other}")
     try:
-        with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with unpacked(file) as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if other := instead(data[:64]):
+                raise DataError(f"{file}: expected a packed pickle, what it holds is {other}")
             return Reader(data, len(data)).load()
+    except DataError:
+        raise
     except Refused as refusal:
         raise DataError(
             f"{file}: refused, this pickle asks for {refusal}; only numpy arrays and built-in types are read"

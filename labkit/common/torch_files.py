@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from labkit.common import safe_pickle
+from labkit.common.files import instead
 from labkit.common.safe_pickle import Reader, Refused, Table
 
 MAGIC = 0x1950A86A20F9469CFC6C  # what the files before PyTorch 1.6 begin with
@@ -55,10 +56,6 @@ class _Namespace(Table):
     """Stands in for an `argparse.Namespace`, the options of a training, which many keep beside the weights."""
 
 
-def _default_table(*_: Any) -> Table:
-    return Table()  # of a defaultdict; its items follow
-
-
 def _counter(items: Any = ()) -> Table:
     return Table(items.items() if isinstance(items, Table) else ())
 
@@ -81,15 +78,12 @@ ALLOWED: Mapping[str, Any] = {
     **safe_pickle.ALLOWED,
     "argparse.Namespace": _Namespace,
     "types.SimpleNamespace": _Namespace,
-    "collections.defaultdict": _default_table,
     "collections.Counter": _counter,
     "builtins.set": _series,
     "builtins.frozenset": _series,
     "torch.Size": _series,
     "torch.device": _text,
     **{f"pathlib.{name}": _text for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")},
-    # The first value of a missing key of a defaultdict: never called, so a name will do.
-    **{f"builtins.{name}": name for name in ("int", "float", "str", "list", "dict", "bool", "tuple")},
     **{f"torch.{str(dtype)[6:]}": str(dtype) for dtype in STORAGES.values()},
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
@@ -138,8 +132,6 @@ class _TorchReader(Reader):
         return self.storages[key]
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "__builtin__":  # protocol 2 writes Python 2's names
-            module, name = "builtins", {"long": "int", "unicode": "str"}.get(name, name)
         return super().find_class("pathlib" if module == "pathlib._local" else module, name)
 
     def load_newobj(self) -> None:
@@ -179,12 +171,14 @@ def read_torch(content: bytes, file: Path) -> Any:
     Raises:
         ValueError: it asks for anything outside `ALLOWED`, or is damaged, or no file of torch's at all.
     """
+    if (other := instead(content)) and not content.startswith(b"PK"):
+        raise ValueError(f"{file} is not a checkpoint that can be read: it is {other}")
     try:
         return _read_zipped(content) if content.startswith(b"PK") else _read_stream(content)
     except Refused as refusal:
         raise ValueError(
             f"{file} is not a checkpoint that can be read: it asks for {refusal}, "
-            "and only tensors and plain values are read"
+            "and only tensors and plain values are read; save model.state_dict(), without objects of classes"
         ) from None
     except Exception as error:  # a broken file can raise nearly anything
         raise ValueError(

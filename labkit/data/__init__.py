@@ -15,6 +15,7 @@ from labkit.data.source import MAX_SIZE
 __all__ = ["DataError", "ImageSet", "Provenance", "load_images"]
 
 REAL = ("miniimagenet", "tieredimagenet")
+FLAGS = ("progress", "check_counts", "download")  # options of several sources
 SIZE = 84  # pixels; of the papers' miniImageNet and tieredImageNet
 
 
@@ -42,6 +43,7 @@ def load_images(
     name, split, options = checks.text("name", name), checks.text("split", split), checks.plain(options)
     side = (32 if name == "cifar-fs" else SIZE) if size is None else checks.check_int("size", size, most=MAX_SIZE)
     seed = checks.check_int("seed", seed, least=0, most=2**64 - 1)
+    options |= {option: checks.flag(option, options[option]) for option in FLAGS if option in options}
     if name in glyphs.DATASETS:
         if root is not None:
             raise ValueError(f"{name} is rendered here and read from no folder, got root={str(root)!r}")

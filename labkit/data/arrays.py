@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
+from labkit.common import checks
 from labkit.common.errors import DataError
 from labkit.data.decode import RESAMPLINGS, to_rgb
 from labkit.data.source import check_choice, check_size, numbered
@@ -78,6 +79,8 @@ def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, c
         TypeError: something else.
         ValueError: another number of labels, or one without a name.
     """
+    if not isinstance(labels, torch.Tensor | np.ndarray):
+        labels = checks.several("labels", labels, "whole numbers [n] or names [n]", least=0)
     found = labels.tolist() if isinstance(labels, torch.Tensor | np.ndarray) else list(labels)
     found = [each.item() if isinstance(each, torch.Tensor | np.ndarray) and not each.shape else each for each in found]
     if len(found) != count:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labkit.common import checks
 from labkit.common.errors import DataError
 from labkit.common.files import expanded
 from labkit.common.safe_pickle import load_pickle
@@ -58,7 +59,7 @@ def load_cifar_fs(
         ValueError: an argument has none of the allowed values.
     """
     check_choice("split", split, SPLITS)
-    if download:
+    if checks.flag("download", download):
         fetch(root)
     folder = real_root(root)
     files = find(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,15 @@ from labkit.common.files import instead
 
 # Heads of the two columns that are read; others may stand beside them.
 HEADS = (("filename", "label"), ("path", "class"))
+QUOTED_AND_SPACES = re.compile(r'("(?:[^"]|"")*")[ \t]+(?=,|$)')
 
 
 def read_rows(table: Path) -> list[tuple[int, str, str]]:
     """Line number, path and class of each row. A row is one line: no name of a file or a class holds a line break.
 
     Raises:
-        DataError: no such header, an empty entry, a quote that is not closed, or no text in UTF-8.
+        DataError: no such header, an empty entry, a quote that is not closed in its line or stands where none may, or
+            no text in UTF-8.
     """
     if not is_file(table):  # reading a pipe would wait for ever
         raise DataError(f"{table}: not a readable CSV table (no such file)")
@@ -41,10 +44,14 @@ def read_rows(table: Path) -> list[tuple[int, str, str]]:
         name, class_name = (named.get(head, "").strip() for head in heads)
         if not name or not class_name:
             raise DataError(f"{table}, line {line}: expected a path and a class, one is empty")
+        if "\0" in name + class_name:
+            raise DataError(
+                f"{table}, line {line}: not a readable CSV table (an entry holds a zero byte); save it as text"
+            )
         rows.append((line, name, class_name))
     if heads is None:
         wanted = " or ".join(",".join(pair) for pair in HEADS)
-        raise DataError(f"{table}: expected a first line {wanted}, got {','.join(columns)!r:.80}")
+        raise DataError(f"{table}: expected a first line {wanted}, with commas, got {','.join(columns)!r:.80}")
     return rows
 
 
@@ -67,21 +74,33 @@ def _text(table: Path) -> str:
 def _records(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each line that is not empty."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    # An empty line at the end: a quote that is still open there swallows it, and is found like any other.
-    reader = csv.reader((f"{line}\n" for line in (*lines, "")), skipinitialspace=True)
+    # An empty line at the end: a quote that is still open there swallows it, and is found like any other. `strict`: a
+    # text behind a closing quote is an error, where a reader would guess otherwise (`"a"b` becomes `ab`).
+    # Spaces between that quote and the comma are taken away before.
+    trimmed = (QUOTED_AND_SPACES.sub(r"\1", line) for line in (*lines, ""))
+    reader = csv.reader((f"{line}\n" for line in trimmed), skipinitialspace=True, strict=True)
     before = 0
     try:
         for cells in reader:
             if reader.line_num > before + 1:
-                raise DataError(
-                    f"{table}, line {before + 1}: a double quote opens and is not closed in that line; close it, or "
-                    "write it twice where it belongs to a name"
-                )
+                raise DataError(_unclosed(table, before + 1))
             before = reader.line_num
             if cells:
                 yield before, cells
     except csv.Error as error:
-        raise DataError(f"{table}, line {before + 1}: not a readable CSV table ({error})") from error
+        if reader.line_num > before + 1:
+            raise DataError(_unclosed(table, before + 1)) from error
+        raise DataError(
+            f"{table}, line {before + 1}: not a readable CSV table ({error}); a double quote within a quoted entry is "
+            "written twice"
+        ) from error
+
+
+def _unclosed(table: Path, line: int) -> str:
+    return (
+        f"{table}, line {line}: a double quote opens and is not closed in that line; close it, or write it twice where "
+        "it belongs to a name. An entry that goes over several lines is not read: join them"
+    )
 
 
 def is_file(path: Path) -> bool:

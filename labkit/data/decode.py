@@ -27,6 +27,7 @@ MAX_PIXELS = 2**26  # of one picture before resizing: 67 megapixels
 MANY_PIXELS = 2**24  # pictures with more are decoded one at a time: each may take a gigabyte
 _large = Lock()
 
+WHITE_IS_ZERO = 0  # what a TIFF's entry 262 says where the largest value is black, as of many scanners
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners give
 
 # What undoes each orientation of EXIF; 1 is upright.
@@ -46,7 +47,7 @@ RESAMPLINGS = tuple(name.lower() for name in Image.Resampling.__members__)
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turned the way its EXIF entry says, transparency laid over white, 16-bit grey scaled to 8 bits, mode RGB.
 
-    Grey with more than 8 bits is scaled by its true range, see `grey_range`.
+    Grey with more than 8 bits is scaled by its true range, see `grey_range`, and 0 is black, whatever the file says.
 
     Raises:
         ValueError: pixels whose range nothing tells.
@@ -54,11 +55,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     # Of 16-bit colours Pillow keeps the upper 8 bits; pictures made in memory have no tiles.
     wide_colour = any("RGB" in str(tile[3]) and "16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     most = grey_range(image)
+    # Pillow turns white and black round of pixels of 8 bits and fewer only.
+    wide_and_inverted = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == WHITE_IS_ZERO
     image.load()  # pixels that are damaged raise here, where nothing is forgiven
     image = upright(image)
     if most:
         grey = np.asarray(image).astype(np.int32)
         eight = grey >> 8 if most == 65535 else (grey * 255 + most // 2) // most
+        if wide_and_inverted:
+            eight = 255 - eight
         return Image.fromarray(eight.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         bits = "signed 16-bit" if getattr(image, "tag_v2", {}).get(258) == (16,) else "32-bit"
@@ -97,7 +102,7 @@ def grey_range(image: Image.Image) -> int | None:
         bits, largest = int(tags.get(258, (16,))[0]), int(np.ravel(tags.get(281, 0))[0])
     except Exception:  # tags of other types than the standard's
         bits, largest = 16, 0
-    if 255 <= largest <= 65535 and highest <= largest:
+    if 255 <= largest < 65535 and highest <= largest:  # 65535 is what stands there by default
         return largest
     if 8 < bits < 16 and highest < 2**bits:
         return (1 << bits) - 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from labkit.common import checks
 from labkit.common.errors import DataError
-from labkit.common.files import expanded, first_bytes
+from labkit.common.files import first_bytes
+from labkit.common.names import read_alike, shown
 from labkit.data.csv_table import find_file, read_rows
 from labkit.data.decode import FORMATS, SUFFIXES
 from labkit.data.left_out import LeftOut, is_litter, picture_kind
@@ -19,8 +21,9 @@ def real_root(root: Path | str) -> Path:
 
     Raises:
         DataError: it is no folder.
+        TypeError: it is no path.
     """
-    folder = expanded(root)
+    folder = checks.path("root", root, "the path of a folder")
     if not folder.is_dir():
         raise DataError(f"{root}: expected a folder with the data set in it, there is none")
     return folder.resolve()
@@ -85,6 +88,16 @@ def images_in(root: Path, folder: Path, left_out: LeftOut) -> list[Path]:
     return found
 
 
+def told_apart(where: Path | str, names: Iterable[str]) -> None:
+    """Raises:
+    DataError: two classes have names that read alike, as ``é`` written as one letter and as two.
+    """
+    if alike := read_alike(names):
+        raise DataError(
+            f"{where}: two classes have names that read alike: {', '.join(shown(alike))}; rename or join them"
+        )
+
+
 def class_folders(root: Path, folder: Path) -> dict[str, list[Path]]:
     """The image files of each class, the classes being the folders in `folder`, sorted by name.
 
@@ -101,7 +114,8 @@ def class_folders(root: Path, folder: Path) -> dict[str, list[Path]]:
         if entry.is_symlink():
             inside(root, path)
         if not entry.is_dir():
-            if path.suffix.lower() in SUFFIXES:
+            is_file = entry.is_file()
+            if path.suffix.lower() in SUFFIXES or (is_file and picture_kind(entry.name, first_bytes(path, 144))):
                 left_out.pictures.append(f"{path.relative_to(root)} (beside the class folders, in none of them)")
             continue
         classes[path.name] = images_in(root, path, left_out)
@@ -113,6 +127,7 @@ def class_folders(root: Path, folder: Path) -> dict[str, list[Path]]:
                 f"({', '.join(sorted(SUFFIXES))}){other}; add some or remove the folder"
             )
     left_out.warn(folder)
+    told_apart(folder, classes)
     if not classes:
         raise DataError(f"{folder}: expected a folder for each class with images in it, there is none")
     return classes
@@ -156,6 +171,7 @@ def csv_images(root: Path, table: Path, folder: Path) -> dict[str, list[Path]]:
         raise DataError(
             f"{table}: {len(missing)} of its {len(lines)} images are not in {folder}: {', '.join(missing[:5])}{more}"
         )
+    told_apart(table, classes)
     return dict(sorted(classes.items()))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from labkit.common import checks
 from labkit.common.errors import printable
+from labkit.common.names import read_alike, shown
 from labkit.common.shared_arrays import by_reference
 
 
@@ -80,6 +81,8 @@ class ImageSet:
             raise ValueError(f"labels must be from 0 to {len(self.class_names) - 1}, got {int(self.labels.min())}")
         if odd := [name for name in self.class_names if name != printable(name)]:
             raise ValueError(f"class names must be text that UTF-8 can hold, got {odd[0]!r}")
+        if alike := read_alike(self.class_names):
+            raise ValueError(f"two classes have names that read alike: {', '.join(shown(alike))}; rename or join them")
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         if len(counts) > len(self.class_names):
             raise ValueError(f"label {int(self.labels.max())} but only {len(self.class_names)} class names")
@@ -126,6 +129,9 @@ class ImageSet:
         from labkit.data import arrays, source  # they know how to decode, and make image sets too
 
         source.check_choice("split", split, source.SPLITS)
+        dataset = checks.text("dataset", dataset, "a name")
+        if categories is not None:
+            categories = checks.several("categories", categories, "a list of names, one a class")
         taken = arrays.check_pixels(pixels)
         numbers, class_names = arrays.check_labels(labels, names, len(taken))
         height, width = taken.shape[1:3]

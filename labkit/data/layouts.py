@@ -11,10 +11,14 @@ from labkit.data.folders import class_folders, inside, source_of
 from labkit.data.source import Source
 
 # What people call the three splits, in folders and in file names; the first is ours.
+_WORDS = {
+    "train": ("train", "training", "base"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing", "novel"),
+}
 SPLIT_NAMES = {
-    "train": ("train", "meta_train", "meta-train", "metatrain", "training", "base"),
-    "val": ("val", "validation", "valid", "meta_val", "meta-val", "metaval", "meta_valid", "meta_validation", "dev"),
-    "test": ("test", "meta_test", "meta-test", "metatest", "testing", "novel"),
+    split: (*words, *(f"meta{between}{word}" for between in ("_", "-", "") for word in words))
+    for split, words in _WORDS.items()
 }
 
 
@@ -47,7 +51,8 @@ class Layout:
 
     def find(self, root: Path, split: str) -> list[Path] | None:
         """The paths of the first alternative that is all there, or None."""
-        others = [{"split": name, "phase": name, "long": name} for name in SPLIT_NAMES[split]]
+        spelled = [form(name) for form in (str, str.capitalize, str.upper) for name in SPLIT_NAMES[split]]
+        others = [{"split": name, "phase": name, "long": name} for name in spelled]
         for paths in (*self.alternatives(split), *self._filled(others)):
             if all((root / path).is_dir() if path.endswith("/") else (root / path).is_file() for path in paths):
                 return [inside(root, root / path) for path in paths]
@@ -84,7 +89,7 @@ def recognise(
             f"{layout.name}: {' or '.join(' + '.join(paths) for paths in layout.alternatives(split))}"
             for layout in tried
         )
-        others = f"(or {', '.join(SPLIT_NAMES[split][1:])} in its place)"
+        others = f"(or {', '.join(_WORDS[split][1:])} in its place, or one of them behind meta_)"
         raise DataError(f"{root}: no known layout of the {split} split {others} of {dataset}, looked for {looked_for}")
     if len(found) > 1:
         there = "; ".join(

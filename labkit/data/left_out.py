@@ -15,7 +15,18 @@ LITTER = frozenset(
         *("system volume information", "recycler", "lost+found", ".directory", ".thumbnails", ".comments"),
         *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", ".streams"),
         *(".ipynb_checkpoints", "__pycache__", ".git", ".svn", ".hg", ".idea", ".vscode", ".cache", ".dropbox"),
-        *(".dropbox.cache", ".sync", ".stfolder", ".picasa.ini", "picasa.ini", ".trash"),
+        *(
+            "network trash folder",
+            "temporary items",
+            "lost.dir",
+            "node_modules",
+            ".dropbox.cache",
+            ".sync",
+            ".stfolder",
+            ".picasa.ini",
+            "picasa.ini",
+            ".trash",
+        ),
     }
 )
 MOST_NAMED = 5
@@ -29,6 +40,9 @@ OTHER_PICTURES = {
     **{".icns": "ICNS", ".pcx": "PCX", ".dds": "DDS", ".exr": "EXR", ".hdr": "HDR", ".xcf": "XCF", ".qoi": "QOI"},
     **{".pnm": "PNM", ".pfm": "PFM", ".pam": "PAM", ".apng": "PNG", ".dib": "BMP", ".jfi": "JPEG", ".dcm": "DICOM"},
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"), "camera raw"),
+    **dict.fromkeys((".crw", ".erf", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".rwl", ".sr2"), "camera raw"),
+    **{".sgi": "SGI", ".ras": "Sun raster", ".xbm": "XBM", ".xpm": "XPM", ".wmf": "WMF", ".emf": "EMF", ".cin": "CIN"},
+    **{".fits": "FITS", ".jxs": "JPEG XS", ".bpg": "BPG", ".djvu": "DjVu", ".mng": "MNG", ".svgz": "SVG", ".ai": "AI"},
 }
 # Pictures by their first bytes, and where in the file these begin.
 FIRST_BYTES = (

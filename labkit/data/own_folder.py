@@ -13,6 +13,7 @@ import numpy as np
 from labkit.common import checks
 from labkit.common.errors import DataError, printable
 from labkit.common.files import expanded
+from labkit.common.names import composed
 from labkit.data.decode import SUFFIXES
 from labkit.data.folders import class_folders, csv_images, entries_of, inside, real_root, source_of
 from labkit.data.imageset import ImageSet
@@ -158,7 +159,8 @@ def _of_split(root: Path, splits: Mapping[str, Path], split: str) -> dict[str, l
         raise DataError(f"{root}: the {split} split is not there; there are {there}")
     images = class_folders(root, splits[split])
     for other, path in splits.items():
-        if other != split and (shared := sorted(set(images) & {entry.name for entry in path.iterdir()})):
+        theirs = {composed(entry.name) for entry in path.iterdir()}
+        if other != split and (shared := sorted(name for name in images if composed(name) in theirs)):
             both = f"{_some(shared)} in {splits[split].name}/ and in {path.name}/"
             why = "a class that was trained on is not new, and accuracy on it says nothing about few-shot learning"
             warnings.warn(printable(f"{root}: {both}: {why}"), stacklevel=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -19,14 +18,15 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from labkit.common.errors import DataError, printable
+from labkit.common.names import read_alike, shown
 from labkit.data.cache import build_once, digest_of
 from labkit.data.decode import RESAMPLINGS, Picture, decode, explain
 from labkit.data.imageset import ImageSet, Provenance, read_arrays, write_arrays
-from labkit.data.sums import State, contents_of, name_from, state_of, sums_of
+from labkit.data.sums import State, contents_of, state_of
+from labkit.data.unchanged import check_unchanged
 
 SPLITS = ("train", "val", "test")
 MAX_SIZE = 1024  # pixels a side
-TEXTS = (".csv", ".tsv", ".json", ".txt")  # suffixes of files that people correct by hand
 CHUNK = 64  # pictures in memory at a time
 
 
@@ -110,6 +110,8 @@ def load(
         for name in source.class_names:
             if name != printable(name):
                 raise DataError(f"{where}: class name {name!r} is not valid text in UTF-8; rename it")
+        if alike := read_alike(source.class_names):
+            raise DataError(f"{where}: two classes have names that read alike: {', '.join(shown(alike))}; rename one")
         pixels = folder / "pixels.npy"
         with tqdm(total=len(source.labels), desc=f"{dataset} {split}", unit="image", disable=not progress) as bar:
             sizes, broken = write_pixels(pixels, source, size, resampling, channel_order == "bgr", bar.update)
@@ -185,36 +187,6 @@ def states_of(where: str, files: Sequence[Path]) -> list[State]:
         return [state_of(file) for file in files]
     except OSError as error:
         raise DataError(f"{where}: {error}; restore the file, or take it off the list") from error
-
-
-def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
-    """Compare files that were read with what they held when files of these names and lengths were first read here.
-
-    Pictures, pickles and HDF5 carry no checksum of their own; the record in the cache is theirs. Tables and lists of
-    text are left out: people correct them.
-
-    Raises:
-        DataError: some hold something else now.
-    """
-    files = sorted(file for file in files if file.suffix.lower() not in TEXTS)
-    if not files:
-        return
-    sizes = "".join(f"{name_from(root, file)}\0{state_of(file)[2]}\n" for file in files)
-    listing = hashlib.sha256(sizes.encode(errors="surrogateescape")).hexdigest()
-    now = sums_of(root, files).encode(errors="surrogateescape")
-    record = build_once(f"{name}-files", {"root": os.fsencode(root).hex(), "listing": listing}, partial(_write, now))
-    before = set((record / "first").read_bytes().splitlines())
-    changed = [os.fsdecode(line[66:]) for line in now.splitlines() if line not in before]
-    if changed:
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise DataError(
-            f"{root}: {', '.join(changed[:5])}{more}: not what was first read from there, though as long; restore the "
-            f"copy, or, if it was changed on purpose, delete {record}"
-        )
-
-
-def _write(content: bytes, folder: Path) -> None:
-    (folder / "first").write_bytes(content)
 
 
 def check_size(size: Any) -> int:

@@ -143,13 +143,16 @@ def _state_of(content: Any, file: Path) -> dict[str, Tensor]:
         return _plain_names(max((ours or states).values(), key=len))
     found = f"a {type(content).__name__}"
     if isinstance(content, Mapping):
-        keys = [f"{key!r} (a {type(value).__name__})" for key, value in content.items()]
+        kinds = ("dict" if isinstance(value, Mapping) else type(value).__name__ for value in content.values())
+        keys = [f"{key!r} (a {kind})" for key, kind in zip(content, kinds, strict=True)]
         found = ", ".join(keys[:LISTED]) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
     raise ValueError(f"{file} holds no state dict: names with tensors were expected, and there is {found or 'nothing'}")
 
 
 def _nested(content: Any, where: str, depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Every dictionary in a checkpoint that holds tensors by name, with the keys that lead to it."""
+    if isinstance(content, list | tuple):  # (state dict, epoch), as some save it
+        content = dict(enumerate(content[:LISTED]))
     if not isinstance(content, Mapping) or depth > DEPTH:
         return
     yield where, {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}

@@ -78,7 +78,7 @@ class Augment:
             area, aspect = 0.08 + 0.92 * u_area, torch.exp((2 * u_aspect - 1) * np.log(4 / 3))
             scale_x, scale_y = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
             shift_x, shift_y = (1 - scale_x) * (2 * u_x - 1), (1 - scale_y) * (2 * u_y - 1)
-        mirror = torch.where(u_flip < self.flip, -1.0, 1.0)
+        mirror = torch.where(u_flip < self.flip, -torch.ones_like(u_flip), torch.ones_like(u_flip))  # in the type of x
         zero = torch.zeros_like(u_x)
         theta = torch.stack([scale_x * mirror, zero, shift_x, zero, scale_y, shift_y], dim=1).view(-1, 2, 3)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)

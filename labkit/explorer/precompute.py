@@ -113,6 +113,7 @@ def check(models: Mapping[str, DMF], tasks: Sequence[Task]) -> None:
         if model.preprocessing is None:
             raise ValueError(f"{name!r} does not say how its images were prepared: load or train it, or set it")
         for task in tasks:
+            checks.kind("tasks", task, Task, "a list of labkit.explorer.precompute.Task")
             if task.query.shape[1] != model.preprocessing.size:
                 raise ValueError(
                     f"{name!r} was trained on {model.preprocessing.size} px images, and the pictures of "

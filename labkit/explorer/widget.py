@@ -107,6 +107,7 @@ class Explorer(anywidget.AnyWidget):
         Raises:
             ValueError: a name that no view has, or a value of another kind.
         """
+        checks.kind("view", view, (str, Mapping), "a text that view() gave, or traits by name")
         if isinstance(view, str):
             given = dict(parse_qsl(view.lstrip("#?"), strict_parsing=True))
             changes: dict[str, Any] = {k: v if k == "overlay" else json.loads(v) for k, v in given.items()}
@@ -267,6 +268,7 @@ def explore(
         if images is None:
             raise ValueError("explore needs images or tasks")
         tasks = tasks_of(images, episodes, way, shots, query, seed)
+        search = checks.several("search", search, "a list of whole numbers", least=0)
         if search:
             check(models, tasks)
             tasks += presets.search(next(iter(models.values())), images, search, way, shots[0], query, seed)

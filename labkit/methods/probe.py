@@ -15,12 +15,16 @@ SIZES = (84, 224, 96, 40, 64, 32, 112, 128, 160, 256, 299, 384)  # pixels; a bac
 FAR = 192  # pixels; a multiple of most strides: the cells that so many more pixels bring tell the stride
 
 
+class NoMaps(ValueError):
+    """A backbone gives something else than a tensor."""
+
+
 def channels_of(backbone: nn.Module) -> int:
     """Channels of a backbone's feature maps: its `channels`, or found by passing images through.
 
     Raises:
         ValueError: it does not give feature maps [B, c, h, w] of images [B, 3, H, W], with h = w where H = W, and as
-            many channels for every size.
+            many channels for every size; `NoMaps` where it gives no tensor.
     """
     known = getattr(backbone, "channels", None)
     if type(known) is int:
@@ -31,7 +35,7 @@ def channels_of(backbone: nn.Module) -> int:
     size, shape = found
     second = _first(backbone, [s for s in (2 * size, size + 28) if s != size])
     for side, other in (found, *([second] if second else [])):
-        if len(other) != 4 or other[2] != other[3] or other[1] != shape[1]:
+        if len(other) != 4 or other[0] != 1 or other[2] != other[3] or other[1] != shape[1] or 0 in other:
             more = f" and {list(shape)} of {size} px" if other != shape else ""
             raise ValueError(
                 f"a backbone must give feature maps [B, c, h, w]; this one gives {list(other)} of an image of {side} px"
@@ -65,10 +69,13 @@ def check_maps(features: Tensor, images: Tensor, channels: int) -> None:
     """Raises:
     ValueError: features of images [B, 3, H, W] are no maps [B, channels, h, w], square where the images are.
     """
-    well = isinstance(features, Tensor) and features.ndim == 4 and features.shape[1] == channels
+    well = isinstance(features, Tensor) and features.ndim == 4 and features.is_floating_point()
+    well = well and tuple(features.shape[:2]) == (len(images), channels) and 0 not in features.shape
     if well and (images.shape[2] != images.shape[3] or features.shape[2] == features.shape[3]):
         return
-    came = list(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+    came = f"a {type(features).__name__}"
+    if isinstance(features, Tensor):
+        came = f"{list(features.shape)}" + ("" if features.is_floating_point() else f" of {features.dtype}")
     raise ValueError(
         f"the backbone must give feature maps [B, {channels}, h, w], with h = w for square images; of images "
         f"{list(images.shape)} it gives {came}. Maps [B, h, w, c] must be turned first: features.permute(0, 3, 1, 2)"
@@ -100,6 +107,8 @@ def _first(backbone: nn.Module, sizes: Iterable[int], channels: int = 3) -> tupl
     for size in sizes:
         try:
             return size, _shape(backbone, size, channels)
+        except NoMaps:
+            raise
         except Exception:  # a stranger's module may fail in any way at a size that it does not take
             continue
     return None
@@ -116,7 +125,10 @@ def _shape(backbone: nn.Module, size: int, channels: int) -> tuple[int, ...]:
             for module, training in modes.items():  # one by one: a part may be frozen
                 module.training = training
     if not isinstance(out, Tensor):
-        raise TypeError(f"it gives a {type(out).__name__} and no tensor")
+        raise NoMaps(
+            f"a backbone must give feature maps [B, c, h, w], one tensor; this {type(backbone).__name__} gives a "
+            f"{type(out).__name__}: take the maps out of it, in a module around it"
+        )
     return tuple(out.shape)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from labkit.common import checks, places
 from labkit.common.devices import available
-from labkit.common.files import write_atomically
+from labkit.common.files import instead, write_atomically
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
 from labkit.methods.shapes_only import shapes_only
@@ -43,7 +43,11 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
     if file.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
     checks.kind("about", about, (dict, type(None)), "a dict of JSON types")
-    half = checks.flag("half", half)
+    half, about = checks.flag("half", half), checks.plain(about or {})
+    try:
+        json.dumps(about)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"about must be a dict of JSON types: {error}") from None
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
@@ -52,7 +56,7 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         "method": name_of(model),
         "recipe": model.recipe(),
         "preprocessing": preprocessing,
-        "about": checks.plain(about or {}),
+        "about": about,
     }
     write_atomically(file, sealed(state, header))
 
@@ -132,6 +136,8 @@ def _read(file: Path) -> tuple[dict[str, Any], bytes]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if content.startswith((b"PK", b"\x80", SEAL)):
             raise ValueError(f"{file} is not a model that save_model wrote: {_other(content)}") from None
+        if other := instead(content):
+            raise ValueError(f"{file} is not a model that save_model wrote: it is {other}") from None
         raise ValueError(
             f"{file} is not a model that save_model wrote, or is damaged ({type(error).__name__}: {f'{error}':.200})"
         ) from None

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from labkit import plotting
+from labkit.common import checks
 from labkit.own_images.classify import NONE, Classified, SupportSet
 from labkit.own_images.open_episodes import calibration_error
 
@@ -18,6 +19,7 @@ MOST_BARS = 12  # classes beside a picture
 
 def show_support(support: SupportSet, width: float = 6) -> Figure:
     """The classes' pictures as the network sees them, a row a class."""
+    checks.kind("support", support, SupportSet, "a labkit.SupportSet, as labkit.enrol gives")
     rows = [list(pictures[:n]) for pictures, n in zip(support.pictures, support.shots, strict=True)]
     return plotting.image_grid(rows, support.names, width)
 
@@ -27,6 +29,7 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
 
     Of more than `MOST_BARS` classes the most probable are shown, and of more pictures than fit the first.
     """
+    checks.kind("found", found, Classified, "a labkit.Classified, as labkit.classify gives")
     bars = min(len(found.support.names), MOST_BARS)
     high = max(1.1, 0.22 * bars + 0.5)
     shown = min(len(found.files), columns * int(plotting.MOST_INCHES / high))

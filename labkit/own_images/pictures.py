@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labkit.common import checks
+from labkit.common.errors import printable
 from labkit.data.decode import RESAMPLINGS, explain, read_rgb, to_rgb
 from labkit.data.left_out import is_litter
 from labkit.episodes.preprocessing import Preprocessing
@@ -87,11 +88,11 @@ def class_folders(root: Path | str) -> dict[str, Pictures]:
     folder = checks.path("support", root)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected one with a subfolder of pictures for each class")
-    return {p.name: p for p in _visible(folder) if p.is_dir()}
+    return {printable(p.name): p for p in _visible(folder) if p.is_dir()}
 
 
 def by_text(what: str, named: Mapping[Any, Any]) -> dict[str, Any]:
-    """A mapping whose keys are text: numbers are written out, as a file or a figure would do.
+    """A mapping whose keys are text that UTF-8 can hold: numbers are written out, as a file or a figure would do.
 
     Raises:
         TypeError: a key that is neither text nor a number nor a path.
@@ -101,7 +102,7 @@ def by_text(what: str, named: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in named.items():
         if not isinstance(key, str | Number | np.generic | Path):
             raise TypeError(f"{what} must be named by text, got {key!r}")
-        name = str(checks.plain(key))
+        name = printable(str(checks.plain(key)))
         if name in found:
             raise ValueError(f"two of the {what} are called {name!r}: {key!r} is the same text as another name")
         found[name] = value
@@ -119,7 +120,7 @@ def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
     names = [Path(p).name if isinstance(p, str | Path) else f"{what} {i + 1}" for i, p in enumerate(several)]
     if len(set(names)) < len(names):  # files of one name from several folders
         names = [str(p) if isinstance(p, str | Path) else name for p, name in zip(several, names, strict=True)]
-    return list(zip(names, several, strict=True))
+    return list(zip(map(printable, names), several, strict=True))
 
 
 def _visible(folder: Path | str) -> list[Path]:

@@ -11,6 +11,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 from labkit.common import checks
+from labkit.common.errors import printable
 from labkit.common.versions import versions
 
 # Okabe and Ito's palette, in the order that lines take it.
@@ -32,8 +33,8 @@ MOST_ROWS = 300  # of pictures, by name, in one figure
 
 
 def text(name: str) -> str:
-    """A name, drawn as it is: matplotlib reads what stands between two ``$`` as mathematics."""
-    return str(name).replace("$", r"\$")
+    """A name, drawn as it is: matplotlib reads what stands between two ``$`` as mathematics, and no broken UTF-8."""
+    return printable(str(name)).replace("$", r"\$")
 
 
 def use_style() -> None:

@@ -28,7 +28,7 @@ import pandas as pd
 from torch import nn
 
 from labkit.common import checks
-from labkit.common.files import append
+from labkit.common.files import append, expanded
 from labkit.evaluation import intervals
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
@@ -192,7 +192,7 @@ def try_head(
 
 def looks_at(folder: Path | str) -> int:
     """How often novel classes were looked at from a folder."""
-    file = Path(folder) / LOOKS
+    file = expanded(folder) / LOOKS
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import write_json
+from labkit.common.files import expanded, write_json
 from labkit.common.versions import versions
 from labkit.sweeps.sweep import finished
 
@@ -47,7 +47,7 @@ def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequ
 
     A sweep's newer run of the same parameters takes the place of the lab's.
     """
-    found = finished(folder, version) if folder is not None and Path(folder).is_dir() else []
+    found = finished(folder, version) if folder is not None and expanded(folder).is_dir() else []
     rows = read_rows(file) + [r["result"] | {"commit": r["commit"]} for r in found]
     by_run = {tuple(r[name] for name in by): r for r in rows}
     return [by_run[run] for run in sorted(by_run)]

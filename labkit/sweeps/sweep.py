@@ -108,7 +108,8 @@ def sweep(
     if engine not in ENGINES:
         raise ValueError(f"there is no engine {engine!r}; there are {sorted(ENGINES)}")
     version = checks.plain(version)
-    checks.kind("version", version, (str, int), "a number or a text that names the experiment")
+    if not isinstance(version, str | int) or isinstance(version, bool):
+        raise TypeError(f"version must be a number or a text that names the experiment, got {version!r}")
     cpus = checks.check_int("cpus", cpus)
     workers = None if workers is None else checks.check_int("workers", workers)
     gpus = checks.plain(gpus)

@@ -94,6 +94,7 @@ def train_head(
         checks.kind(name, maps, FeatureSet, "a FeatureSet, as labkit.evaluation.feature_set.embed_all gives")
     if base.backbone != validation.backbone:
         raise ValueError(f"base and validation are of two backbones, {base.backbone} and {validation.backbone}")
+    folder = checks.path("folder", folder, "the path of a folder")
     adam = Phase(
         steps,
         "head",
@@ -109,8 +110,8 @@ def train_head(
     model.preprocessing = Preprocessing.of(base)
     result = evaluate(model.eval(), validation, e.way, e.shot, e.test_query, e.validation_episodes)
     about = {"experiment": e.to_json(), "seed": seed, "step": 0, "validation": result.summary()}
-    save_model(model, Path(folder) / "best.safetensors", about)
-    return Trained(model, result.accuracy, [], Path(folder), 0.0)
+    save_model(model, folder / "best.safetensors", about)
+    return Trained(model, result.accuracy, [], folder, 0.0)
 
 
 def on_pictures(head: Method, backbone: Method) -> Method:

@@ -81,6 +81,8 @@ class Phase:
     selection: Literal["method", "nearest mean"] = "method"
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, checks.plain(value))
         for name in ("steps", "size", "validate_every"):
             checks.check_int(name, getattr(self, name))
         for name in ("way", "shot", "query", "save_every"):  # None is the experiment's, or never

@@ -17,6 +17,7 @@ from labkit.studies.speed.setting import Setting
     [
         (["3", "--episodes", "5"], figure3_sampling, {"episodes": 5, "seed": 0}),
         (["4", "--out", "x.json"], figure4_heat, {"episodes": 200, "seed": 0, "out": Path("x.json")}),
+        (["4", "--out=~/x.json"], figure4_heat, {"episodes": 200, "seed": 0, "out": Path.home() / "x.json"}),
         (["displacement", "--kept", "k"], displacement, {"kept": Path("k")}),
         (["solvers"], solvers, {}),
     ],

@@ -100,16 +100,37 @@ def test_a_tiff_may_say_its_largest_value() -> None:
     assert np.asarray(read_rgb(content))[0, 0].tolist() == [62, 62, 62]  # 1000 / 4095
 
 
-def test_colours_of_12_bits_in_16_are_refused_and_not_black() -> None:
-    ifd = TiffImagePlugin.ImageFileDirectory_v2()
-    pixels = np.full((4, 4, 3), 4095, "<u2")
-    tags = {256: 4, 257: 4, 258: (16, 16, 16), 259: 1, 262: 2, 277: 3, 278: 4, 279: pixels.nbytes}
-    for tag, value in tags.items():
+def tiff(pixels: np.ndarray[Any, Any], photometric: int, **more: Any) -> bytes:
+    """An uncompressed TIFF, one strip, with the entry 262 as given."""
+    ifd = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"MM" if pixels.dtype.byteorder == ">" else b"II")
+    colours = pixels.shape[2] if pixels.ndim == 3 else 1
+    bits = (8 * pixels.itemsize,) * colours
+    tags = {256: pixels.shape[1], 257: pixels.shape[0], 258: bits, 259: 1, 262: photometric, 277: colours, 278: 4}
+    for tag, value in (tags | {279: pixels.nbytes} | {int(name[1:]): value for name, value in more.items()}).items():
         ifd[tag] = value
     ifd[273] = 0  # the pixels lie right behind the table
-    content = b"II*\0" + (8).to_bytes(4, "little") + ifd.tobytes(8) + pixels.tobytes()
+    big = pixels.dtype.byteorder == ">"
+    head = b"MM\0*" + (8).to_bytes(4, "big") if big else b"II*\0" + (8).to_bytes(4, "little")
+    return head + ifd.tobytes(8) + pixels.tobytes()
+
+
+def test_colours_of_12_bits_in_16_are_refused_and_not_black() -> None:
     with pytest.raises(ValueError, match="its 16-bit colours use 12 bits or fewer and would be nearly black"):
-        read_rgb(content)
+        read_rgb(tiff(np.full((4, 4, 3), 4095, "<u2"), 2))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])  # Pillow reads no others in which white is zero
+def test_a_tiff_in_which_white_is_zero_is_no_negative(dtype: str) -> None:
+    most = 255 if dtype == "u1" else 4095
+    ramp = np.linspace(0, most, 16).round().astype(dtype).reshape(4, 4)
+    for photometric, expected in ((1, np.linspace(0, 255, 16)), (0, np.linspace(255, 0, 16))):
+        grey = np.asarray(read_rgb(tiff(ramp, photometric)))[..., 0].ravel()
+        assert np.abs(grey - expected).max() <= 1
+
+
+def test_the_largest_value_that_is_said_by_default_says_nothing() -> None:
+    grey = np.asarray(read_rgb(tiff(np.full((4, 4), 4095, "<u2"), 1, t281=65535)))
+    assert grey.min() == 255  # and not nearly black
 
 
 @pytest.mark.parametrize("most", [255, 1023, 4095, 65535])

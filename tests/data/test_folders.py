@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from labkit.common.errors import DataError
 from labkit.data import load_images
+from labkit.data.check import check_data
 from labkit.data.imageset import ImageSet
 from labkit.data.own_folder import load_folder, share_out
 from tests.helpers.real_files import some_pixels, write_folders
@@ -246,3 +247,21 @@ def test_numbers_of_numpy_and_a_home_folder(ten: Path, monkeypatch: pytest.Monke
 def test_arguments_of_another_kind(ten: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(TypeError, match=said):
         load(ten, **options)
+
+
+def test_two_spellings_of_one_class_are_refused(root: Path) -> None:
+    """``caf\u00e9`` as one letter and as two: nobody could tell the classes apart, in a table or in a figure."""
+    write_folders(root, {"caf\u00e9": some_pixels(1, 8), "cafe\u0301": some_pixels(1, 8), "b": some_pixels(1, 8)})
+    said = r"read alike: .*\\xe9"
+    with pytest.raises(DataError, match=said):
+        load_folder(root, "train", shares=(1, 0, 0), size=8, progress=False)
+    assert r"\u0301" in check_data(root)[0].splits[0].problems[0]
+    with pytest.raises(ValueError, match=said):
+        ImageSet.from_arrays(some_pixels(2, 8), ["caf\u00e9", "cafe\u0301"])
+
+
+def test_two_spellings_in_two_splits_are_one_class(root: Path) -> None:
+    write_folders(root / "train", {"caf\u00e9": some_pixels(1, 8)})
+    write_folders(root / "test", {"cafe\u0301": some_pixels(1, 8)})
+    with pytest.warns(UserWarning, match="caf.* in train/ and in test/: a class that was trained on is not new"):
+        load_folder(root, "train", size=8, progress=False)

@@ -40,6 +40,15 @@ def test_pictures_that_are_not_read_are_named(root: Path) -> None:
     assert "notes" not in said
 
 
+def test_pictures_beside_the_class_folders_are_named_whatever_they_are_called(root: Path) -> None:
+    write_folders(root, {"a": some_pixels(1, 8), "b": some_pixels(1, 8)})
+    (root / "beside.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (root / "beside").write_bytes(encoded(some_pixels(1, 8)[0], "JPEG"))
+    (root / "notes.txt").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"left out 2 that .* beside \(beside the .*, beside\.heic \(beside the class"):
+        assert len(load(root)) == 2
+
+
 def test_a_class_of_nothing_but_other_pictures_says_what_it_holds(root: Path) -> None:
     write_folders(root, {"a": some_pixels(2, 8)})
     (root / "b").mkdir()

@@ -120,6 +120,44 @@ def test_two_data_sets_of_the_same_names_sizes_and_times_share_nothing(
     assert np.array_equal(load(roots[0]).pixels, first.pixels)
 
 
+@pytest.mark.parametrize("layout", ["pickle", "images+csv", "cache-pkl", "folders"])
+def test_another_data_set_at_the_same_path_is_noticed_and_read(root: Path, own_cache: Path, layout: str) -> None:
+    """Of the same names, lengths and times; a data set that lay there before is known again, and damage still found."""
+    write(layout, root)
+    files = [file for file in root.rglob("*") if file.is_file() and file.suffix != ".csv"]
+    longest = max(file.stat().st_size for file in files)
+    for file in files:
+        file.write_bytes(file.read_bytes().ljust(longest, b"\0"))  # no reader minds what follows a picture
+        os.utime(file, (1, 1))
+    first = load(root)
+    before = {file: file.read_bytes() for file in files}
+    for i, file in enumerate(files):
+        content = before[file]
+        if layout in ("images+csv", "folders"):
+            content = before[files[(i + 1) % len(files)]]
+        else:
+            start = content.index(PIXELS[0].tobytes()[:40])
+            end = start + PIXELS.nbytes
+            content = content[:start] + (255 - np.frombuffer(content[start:end], np.uint8)).tobytes() + content[end:]
+        file.write_bytes(content)
+        os.utime(file, (1, 1))
+    with pytest.warns(UserWarning, match="not what was first read from there, but another data set"):
+        second = load(root)
+    assert not np.array_equal(second.pixels, first.pixels)
+    after = {file: file.read_bytes() for file in files}
+    for file, content in before.items():
+        file.write_bytes(content)
+    assert np.array_equal(load(root).pixels, first.pixels)
+    for content in (before[files[0]], after[files[0]]):
+        damaged = bytearray(content)
+        damaged[len(content) // 2] ^= 1
+        files[0].write_bytes(damaged)
+        for file in files[1:]:
+            file.write_bytes((after if content == after[files[0]] else before)[file])
+        with pytest.raises(DataError, match=files[0].name):  # it may not even decode
+            load(root, size=30)
+
+
 def test_pictures_in_subfolders_that_a_table_names(root: Path) -> None:
     table = write("images+csv", root)
     names = [line.split(",")[0] for line in table.read_text().splitlines()[1:]]

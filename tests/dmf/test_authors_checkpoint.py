@@ -166,6 +166,8 @@ class Hostile:
         ),
         ({"state_dict": [1, 2]}, "holds no state dict"),
         ([1, 2], "holds no state dict"),
+        ({"optimizer": {"lr": 1}}, r"holds no state dict: .* there is 'optimizer' \(a dict\)"),
+        (torch.nn.Linear(1, 1), r"asks for torch\.nn\.modules\.linear\.Linear, .* save model\.state_dict\(\)"),
         (5, "holds no state dict"),
     ],
 )
@@ -277,6 +279,14 @@ def test_other_nestings_and_prefixes_are_read(where: str, prefix: str, tmp_path:
     torch.save({"state_dict": their_state()}, tmp_path / "plain.pth.tar")
     found, expected = (load_released(tmp_path / f"{n}.pth.tar").state_dict() for n in ("other", "plain"))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda state: [state], lambda state: (state, 3, 0.5), lambda state: {"m": [3, state]}]
+)
+def test_a_state_in_a_list_is_read(wrap: Any, tmp_path: Path) -> None:
+    torch.save(wrap(their_state()), tmp_path / "x.pth.tar")
+    assert load_released(tmp_path / "x.pth.tar").channels > 0
 
 
 def test_what_is_in_another_file_is_said(tmp_path: Path) -> None:

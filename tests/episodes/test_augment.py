@@ -37,6 +37,16 @@ def test_shift_moves_whole_pixels_up_to_the_padding(unit: torch.Tensor) -> None:
     assert len(seen) > 10
 
 
+@pytest.mark.parametrize("crop", ["shift", "resized"])
+def test_the_default_type_of_numbers_changes_nothing(unit: torch.Tensor, crop: str) -> None:
+    expected = augmented(unit, crop=crop, flip=0.5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(augmented(unit, crop=crop, flip=0.5), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_flip_mirrors_about_half(unit: torch.Tensor) -> None:
     out = augmented(unit, flip=0.5)
     mirrored = [torch.allclose(a.flip(-1), b, atol=1e-5) for a, b in zip(unit, out, strict=True)]

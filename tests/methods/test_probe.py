@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,48 @@ def test_channels_that_come_last_are_refused_though_the_module_names_a_number() 
     backbone.channels = 5
     with pytest.raises(ValueError, match=r"must give feature maps \[B, 5, h, w\].*gives \[9, 5, 5, 5\]|\[9, 3, 3, 5\]"):
         ProtoNet(backbone).embed(torch.zeros(9, 3, 24, 24))
+
+
+class Given(nn.Module):
+    """A backbone that gives what a function makes of good maps."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(3, 6, 8, 8), change
+
+    def forward(self, x: Tensor) -> Any:
+        return self.change(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: (y, y), "one tensor; this Given gives a tuple"),
+        (lambda y: {"maps": y}, "one tensor; this Given gives a dict"),
+        (lambda y: y.flatten(2).transpose(1, 2), r"this one gives \[1, 100, 6\]"),
+        (lambda y: y[:, :, 1:], r"this one gives \[1, 6, 9, 10\]"),
+        (lambda y: y.transpose(0, 1), r"this one gives \[6, 1, 10, 10\]"),
+        (lambda y: y[:, :, :0, :0], r"this one gives \[1, 6, 0, 0\]"),
+        (lambda y: y[0], r"this one gives \[6, 10, 10\]"),
+        (lambda y: y.mean((2, 3)), r"this one gives \[1, 6\]"),
+    ],
+)
+def test_what_is_no_feature_map_is_refused(change: Callable[[Tensor], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ProtoNet(Given(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: y[:1], r"of images \[4, 3, 24, 24\] it gives \[1, 6, 3, 3\]"),
+        (lambda y: y > 0, r"gives \[4, 6, 3, 3\] of torch.bool"),
+        (lambda y: y.to(torch.complex64), r"gives \[4, 6, 3, 3\] of torch.complex64"),
+    ],
+)
+def test_what_the_probe_cannot_see_is_refused_with_the_first_images(change: Callable[[Tensor], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ProtoNet(Given(change)).embed(torch.zeros(4, 3, 24, 24))
 
 
 def test_a_fixed_size_is_found_and_another_is_said() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import labkit
 from labkit.own_images import figures
@@ -36,6 +38,22 @@ def test_numbers_are_names_as_text(model: Any, tmp_path: Path) -> None:
             labkit.classify(model, support, px(2))
     with pytest.raises(ValueError, match="called '7'"):
         labkit.classify(model, {0: px(0), 1: px(1)}, {7: px(2), "7": px(2)})
+
+
+def test_names_that_are_not_utf8_reach_every_writer(model: Any, tmp_path: Path) -> None:
+    for name, seed in ((b"caf\xe9", 0), (b"b", 1)):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        Image.fromarray(px(seed)).save(tmp_path / "x.png")
+        (tmp_path / "x.png").rename(folder / os.fsdecode(b"\xe9.png"))
+    found = labkit.classify(model, tmp_path, {"q\udce9": px(2)})
+    assert found.support.names == ("b", r"caf\udce9")
+    assert found.support.files[0] == (r"\udce9.png",)
+    found.to_csv(tmp_path / "a.csv")
+    found.to_html().encode()
+    for figure in (figures.show_support(found.support), figures.show_classified(found)):
+        figure.savefig(tmp_path / "a.png")
+        plt.close(figure)
 
 
 def test_two_spellings_of_one_class_are_shown_apart(model: Any) -> None:

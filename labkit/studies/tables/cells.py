@@ -6,10 +6,11 @@ A cell is known by its name. Whoever changes what a name stands for gives it ano
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from labkit.common import checks
 from labkit.methods.authors import Trainings
 from labkit.methods.dsn import CONV4_TRAINING
 from labkit.models.registry import METHODS
@@ -167,6 +168,22 @@ def trained_as(cell: Cell, shot: int) -> Cell:
 def cells_of_table2(shot: int) -> list[Cell]:
     """The eleven different cells of Table 2 at one number of shots, the base first."""
     return list(dict.fromkeys([BASE, *(trained_as(row, shot) for row in TABLE2)]))
+
+
+def asked_of(table: int, shots: Iterable[int], seeds: Iterable[int]) -> tuple[list[int], list[int]]:
+    """The numbers of shots and the seeds that a table is asked for.
+
+    Raises:
+        TypeError: no lists of whole numbers.
+        ValueError: there is no such table, or no base for so many shots, or a seed below 0.
+    """
+    if table not in (1, 2):
+        raise ValueError(f"there are the tables 1 and 2, got {table!r}")
+    shots = [checks.check_int("a number of shots", k) for k in checks.several("shots", shots, "a list of numbers")]
+    seeds = [checks.check_int("a seed", k, least=0) for k in checks.several("seeds", seeds, "a list of numbers")]
+    if odd := sorted(set(shots) - set(BASE_GROUPS)):
+        raise ValueError(f"the tables have {sorted(BASE_GROUPS)} shots, got {odd}")
+    return shots, seeds
 
 
 def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:

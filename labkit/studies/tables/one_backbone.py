@@ -16,6 +16,7 @@ from typing import Any
 
 from labkit.common import checks, places
 from labkit.common.files import write_atomically
+from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
 from labkit.studies.tables.heads import HEADS, STEPS, SYSTEMS, TABLE1_HEADS, heads_of_table2, options_on
 from labkit.studies.tables.heads import pooled_once_more as pooled
@@ -133,10 +134,9 @@ def fill(
     Raises:
         ValueError: a table, a system or a cell that is not there.
     """
-    if table not in (1, 2):
-        raise ValueError(f"there are the tables 1 and 2, got {table}")
+    shots, seeds = asked_of(table, shots, seeds)
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))  # once, for all processes
-    seeds, digest, root = list(seeds), maps.base.backbone, None if data_root is None else str(data_root)
+    digest, root = maps.base.backbone, None if data_root is None else str(data_root)
     run = partial(run_head, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
     version = VERSION if (steps, episodes) == (STEPS, EPISODES) else f"{VERSION}, {steps} steps, {episodes} episodes"
 

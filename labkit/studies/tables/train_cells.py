@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labkit.common import places
+from labkit.common import checks, places
 from labkit.common.files import write_atomically
 from labkit.common.timing import peak_bytes, seconds
 from labkit.common.versions import versions
@@ -31,6 +31,7 @@ from labkit.studies.tables.cells import (
     TABLE1,
     TABLES,
     Cell,
+    asked_of,
     cells_of_table2,
     setting,
     trained_as,
@@ -226,6 +227,10 @@ def fill(
         ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there; or
             settings_of a number of shots at which a system has no setting yet.
     """
+    shots, seeds = asked_of(table, shots, seeds)
+    if cells is not None:
+        for cell in checks.several("cells", cells, "a list of labkit.studies.tables.cells.Cell"):
+            checks.kind("cells", cell, Cell, "a list of labkit.studies.tables.cells.Cell")
     if engine is None:
         return results(dataset=dataset)
     if unknown := sorted(set(systems or ()) - set(SYSTEMS)):
