@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, pooled_global_loss
+from labkit.methods.base import Losses, Method
+from labkit.methods.losses import pooled_global_loss
 
 SMALLEST = 10  # cells a side that two unpadded blocks can take
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots, pooled_global_loss, unit_length
+from labkit.methods.base import Losses, Method, mean_of_shots, unit_length
+from labkit.methods.losses import pooled_global_loss
 
 # From scratch, 4 residual blocks of 64 to 512 channels, max pooling after the first three. 30,000 steps of 2 tasks of 5
 # shots, whatever the test has, and 32 queries; a phase counts by classes, 6 each. Beside it, at step s with probability

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from labkit.dmf.model import DMF
-from labkit.methods.base import few_shot_loss, mean_of_shots
+from labkit.methods.base import mean_of_shots
+from labkit.methods.losses import few_shot_loss
 from tests.helpers.features import Features
 from tests.helpers.literal import literal_head
 from tests.helpers.places import GOLDEN as GOLDENS

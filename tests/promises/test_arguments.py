@@ -45,7 +45,6 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: sweep(grid={"seed": []}), ValueError, "values of 'seed' must be a list"),
     (lambda: sweep(grid={"seed": np.array(0)}), TypeError, "values of 'seed' must be a list"),
     (lambda: labkit.sweep(square, {"x": [1]}, folder="no such folder", version=True), TypeError, "version must be"),
-    (lambda: sweep(grid={"x": [1]}, expected=5), TypeError, "expected must be a function"),
     (lambda: cells.asked_of(3, [1], [0]), ValueError, "there are the tables 1 and 2, got 3"),
     (lambda: cells.asked_of(2, 1, [0]), TypeError, "shots must be a list of numbers, got 1"),  # type: ignore[arg-type]
     (lambda: cells.asked_of(2, "1", [0]), TypeError, "shots must be a list"),  # type: ignore[arg-type]
