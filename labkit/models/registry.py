@@ -7,6 +7,7 @@ A new method is one file of `labkit.methods` and one line here:
 3. ``score(support, query, support_mask)``: feature maps [E, N, K, c, h, w], [E, Q, c, h, w] to scores [E, Q, N];
 4. ``loss(support, query, labels, base_labels)``: images to `Losses`, usually by `embed_together` and its own score;
 5. no query and no episode may change the score of another; random numbers come from `labkit.methods.noise`.
+6. how its authors trained it is the class's `authors_training` (`labkit.methods.authors`), where that is known.
 
 ``Experiment(method="name", choices={...})`` trains it, `save_model` and `load_model` know it, and
 ``tests/methods/test_contract.py`` tries it; hold it to its paper's equations in a test of its own.
