@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 from labkit.data.imageset import ImageSet
+from labkit.data.wordnet import word_of
 from labkit.episodes.sampler import Episode
 from labkit.plotting.style import BLACK, BLUE, HEAT, MOST_INCHES, MOST_ROWS, text
 
@@ -39,7 +40,13 @@ def show_heat(ax: Axes, values: ArrayLike, title: str = "", low: float | None = 
 
 
 def readable(name: str) -> str:
-    """A Unicode name in lower case, its letters as they are: ``SCRIPT CAPITAL F`` is ``Script capital F``."""
+    """The name of a class as people read it.
+
+    A Unicode name in lower case, its letters as they are, ``SCRIPT CAPITAL F`` as ``Script capital F``; a class of
+    miniImageNet by its word, ``n04146614`` as ``school bus``; and any other name as it is.
+    """
+    if not name.isupper():
+        return word_of(name)
     words = " ".join(w if len(w) == 1 else w.lower() for w in name.split())
     return words[:1].upper() + words[1:]
 

@@ -16,4 +16,6 @@ def test_an_episode_shows_each_class_by_its_name() -> None:
 
 def test_readable_names() -> None:
     assert plotting.readable("SCRIPT CAPITAL F") == "Script capital F"
-    assert plotting.readable("n01532829") == "N01532829"
+    assert plotting.readable("n04146614") == "school bus"
+    assert plotting.readable("n00000000") == "n00000000"  # of another data set
+    assert plotting.readable("Siamese cat") == "Siamese cat"
