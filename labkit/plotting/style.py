@@ -27,6 +27,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
 HEAT = "cividis"
 
 
+SMALL = 9  # points: the smallest letters of any figure, at 100 pixels an inch as notebooks show it
 MOST_INCHES = 60  # of a figure's height: pictures become smaller instead
 MOST_ROWS = 300  # of pictures, by name, in one figure
 
@@ -48,7 +49,7 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
             "image.interpolation": "nearest",
             "legend.frameon": False,
-            "font.size": 9,
+            "font.size": SMALL,
         }
     )
 
