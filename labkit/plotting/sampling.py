@@ -62,15 +62,18 @@ def show_sampling(
 def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None:
     """The nine points of `show_sampling` over a support picture that is shown already, `side` pixels wide and high."""
     where, ghosts = np.asarray(points), np.asarray(grid)
-    inside = ((where >= -0.5) & (where <= side - 0.5)).all(1)
+    inside = np.all((where >= -0.5) & (where <= side - 0.5), axis=1)
     drawn = where.clip(0, side - 1)
     edge = [patheffects.withStroke(linewidth=2, foreground=BLACK, alpha=0.35)]  # white is seen on any picture then
     ax.plot(ghosts[:, 1], ghosts[:, 0], "o", color="white", alpha=0.7, markersize=4, clip_on=False, path_effects=edge)
     for (y0, x0), (y1, x1) in zip(ghosts, drawn, strict=True):
         ax.plot([x0, x1], [y0, y1], color="white", alpha=0.7, linewidth=0.9, path_effects=edge)
-    for own, how in ((inside, {"markeredgecolor": "white"}), (~inside, {"markerfacecolor": "white"})):
-        ax.plot(drawn[own, 1], drawn[own, 0], "o", color=RED, markersize=12, clip_on=False, **how)
-    for number, ((y, x), full) in enumerate(zip(drawn, inside, strict=True), 1):
+    for own, face, around in ((inside, RED, "white"), (~inside, "white", RED)):
+        ax.plot(
+            *drawn[own].T[::-1], "o",
+            color=RED, markerfacecolor=face, markeredgecolor=around, markersize=12, clip_on=False,
+        )  # fmt: skip
+    for number, ((y, x), full) in enumerate(zip(drawn, inside.tolist(), strict=True), 1):
         colour = "white" if full else RED
         ax.text(x, y, f"{number}", color=colour, ha="center", va="center_baseline", fontsize=SMALL, weight="bold")
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))

@@ -56,7 +56,11 @@ def use_style() -> None:
 
 def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
     """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; it stays open."""
-    folder = checks.path("runs", runs, "the path of a folder") / "figures"
+    save_in(figure, checks.path("runs", runs, "the path of a folder") / "figures", name, **how)
+
+
+def save_in(figure: Figure, folder: Path, name: str, **how: Any) -> None:
+    """`save`, in the folder itself."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight")

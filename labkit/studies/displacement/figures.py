@@ -51,7 +51,7 @@ def figure(
     Bars are 95 % intervals over episodes: those above hold how much episodes differ from one another, those below only
     how much the two methods do.
     """
-    size = (2.6 * len(studies), 5)
+    size = (min(9.5, 3.6 * len(studies)), 6)
     drawn, axes = plt.subplots(2, len(studies), figsize=size, sharey="row", sharex="col", squeeze=False)
     names = {row["method"]: None for row in rows}
     for column, own in zip(axes.T, studies, strict=True):
@@ -74,7 +74,8 @@ def figure(
                 )
         column[0].axhline(100 / way, color=plotting.BLACK, linewidth=0.8, linestyle=":")
         column[0].set_title(own.capitalize())
-        column[1].set_xticks(range(len(line)), [f"{row['level']:g}" for row in line])
+        levels = [row["level"] for row in part if row["method"] == part[0]["method"]]
+        column[1].set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         column[1].set_xlabel(AXES.get(own, own))
     axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(0, 100))
     axes[1, 0].set_ylabel(f"minus {baseline}, points")
