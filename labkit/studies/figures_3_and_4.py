@@ -29,30 +29,30 @@ MARKS = {
 }
 
 
-def sampled_pairs(lines: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Figure:
-    """Figure 3: lines of pairs of query and support, each with one query position and the points sampled for it.
+def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Figure:
+    """Figure 3: columns of pairs of query and support, each with one query position and the points sampled for it.
 
     Args:
-        lines: of pairs with ``query`` and ``support``, pictures [size, size, 3], ``points`` and ``grid``, (y, x) in
-            pixels, [9, 2], and below each picture a ``name`` and a ``caption``.
-        names: one a line.
+        columns: of pairs with ``query`` and ``support``, pictures [n, n, 3] of ``side`` pixels as the network reads
+            them, ``points`` and ``grid``, (y, x) in these pixels, [9, 2], and below each picture a ``name`` and a
+            ``caption``.
+        names: one a column.
     """
-    count = len(lines[0])
-    size = (3 * count, 1.75 * len(lines))
-    figure, axes = plt.subplots(len(lines), 3 * count, figsize=size, squeeze=False, width_ratios=[1, 1, 0.1] * count)
-    for number, (row, pairs, name) in enumerate(zip(axes, lines, names, strict=True)):
-        for pair, (left, right, gap) in zip(pairs, row.reshape(-1, 3), strict=True):
-            position = np.asarray(pair["grid"])[4]
+    lines = len(columns[0])
+    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.5 * lines)
+    widths = [1, 1, 0.08] * len(columns)
+    figure, axes = plt.subplots(lines, 3 * len(columns), figsize=size, squeeze=False, width_ratios=widths)
+    for k, (pairs, name) in enumerate(zip(columns, names, strict=True)):
+        for number, (pair, (left, right, gap)) in enumerate(zip(pairs, axes[:, 3 * k : 3 * k + 3], strict=True)):
+            position, side = np.asarray(pair["grid"])[4], pair["side"]
             plotting.show_sampling(
-                (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"]
+                (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"], side
             )
-            if number:
-                left.set_title("")
-                right.set_title("")
-            left.set_xlabel(pair["name"], fontsize=7, labelpad=7)
-            right.set_xlabel(pair["caption"], fontsize=7, labelpad=7)
+            left.set_title("" if number else f"{name}: query position")
+            right.set_title("" if number else "support, sampled points")
+            left.set_xlabel(pair["name"], labelpad=8)
+            right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
-        row[0].set_ylabel(name)
     return figure
 
 
@@ -60,7 +60,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Bars of the shares that `figure3_sampling.measure` gives: a row of panels for each network."""
     names, positions = list(COLOURS), ("on the object", "off it")
     figure, axes = plt.subplots(
-        len(measured), 2, figsize=(8, 1.25 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
+        len(measured), 2, figsize=(9.5, 1.5 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
     )
     for line, (network, rows) in zip(axes, measured.items(), strict=True):
         for ax, position in zip(line, positions, strict=True):
@@ -68,7 +68,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             found, half = ([part[name][entry] for name in names] for entry in ("ink", "ink ci95"))
             ax.barh(names, found, xerr=half, color=list(COLOURS.values()), height=0.7, capsize=2)
             ax.axvline(part[figure3_sampling.CHANCE]["ink"], color=plotting.BLACK, linestyle=":", linewidth=1)
-            ax.set_title(f"{network}: query positions {position}", fontsize=8)
+            ax.set_title(f"{network}: query positions {position}", fontsize=plotting.SMALL)
     axes[0, 0].invert_yaxis()
     for ax in axes[-1]:
         ax.set_xlabel("points on the support's object, % (dotted: chance)")
