@@ -178,6 +178,7 @@ def run(
         ValueError: the first network is no DMF.
     """
     torch.set_num_threads(1)
+    plotting.use_style()
     own = networks.weights_of(weights, dataset)
     models = networks.load_by_kind(own)
     first = next(iter(models.values()))

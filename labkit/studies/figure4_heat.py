@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import places
 from labkit.data import load_images
+from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
@@ -233,10 +234,12 @@ def line(
         with eval_mode(model):
             features = model.embed_together(episode.support[None], episode.query[None])
         heats.append(heat(aligned_maps(model, *features, episode.query_labels)[AFTER]["feature"])[query])
-    shown = {"support": images.pixels[shot], "query": images.pixels[asked], "mask": images.masks(asked)}
+    shown: dict[str, Any] = {"support": sharp(images, shot), "query": sharp(images, asked)}
+    shown["mask"] = None if images.packed_masks is None else images.masks(asked)
+    scale = len(shown["query"]) / images.size  # pixels shown for each that the network reads
     return shown | {
         "heats": torch.stack(heats),
-        "strides": [m.stride for m in models.values()],
+        "strides": [m.stride * scale for m in models.values()],
         "name": f"episode {number},\nquery {query}",
     }
 

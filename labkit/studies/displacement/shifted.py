@@ -206,6 +206,7 @@ def run(
         plan: fields of `Plan`.
     """
     torch.set_num_threads(1)
+    plotting.use_style()
     own = networks.weights_of(weights, dataset)
     models, chosen = networks.load_by_kind(own), Plan(**plan)
     images = networks.images_for(next(iter(models.values())), dataset, data_root)
