@@ -8,6 +8,7 @@
     trained = labkit.train(labkit.experiment("quick"), base, validation, folder)
     done    = labkit.sweep(run, {"seed": [0, 1]}, folder=..., version=1)  # -> Sweep
     answers = labkit.classify(model, {"cat": [...], "dog": [...]}, [...]) # -> Classified
+    box     = labkit.explore()                                            # -> a widget
 
 A name is imported when it is first used: importing `labkit` alone takes hardly more than importing torch.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from labkit.dmf.trace import Trace
     from labkit.episodes.sampler import Episode, EpisodeSampler
     from labkit.evaluation.protocol import Result, evaluate
+    from labkit.explorer.opening import explore
     from labkit.methods.base import Method
     from labkit.models.checkpoints import load_model, save_model
     from labkit.own_images.calibration import Calibration, calibrate, fit_temperature
@@ -56,6 +58,7 @@ __all__ = [
     "enrol",
     "evaluate",
     "experiment",
+    "explore",
     "fit_temperature",
     "load_images",
     "load_model",
@@ -89,6 +92,7 @@ _HOMES = {
     "enrol": "labkit.own_images.classify",
     "evaluate": "labkit.evaluation.protocol",
     "experiment": "labkit.training.settings",
+    "explore": "labkit.explorer.opening",
     "fit_temperature": "labkit.own_images.calibration",
     "load_images": "labkit.data",
     "load_model": "labkit.models.checkpoints",

@@ -24,9 +24,9 @@ from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation import intervals
+from labkit.evaluation import chosen, intervals
 from labkit.evaluation.features import embed_pictures
-from labkit.studies import figure3_sampling, figures_3_and_4, networks
+from labkit.studies import figure3_sampling, figures_3_and_4
 from labkit.studies.displacement.shifted import shifted
 from labkit.sweeps.kept import write_result
 
@@ -150,10 +150,10 @@ def drawn_pairs(model: DMF, images: ImageSet, seed: int = 0) -> tuple[Any, dict[
     """
     sampler = EpisodeSampler(images, way=5, shot=1, query=15, seed=seed, preprocessing=model.preprocessing)
     side = figure3_sampling.places(model, sampler[0])[figure3_sampling.GRID].shape[-1]
-    chosen = [figure3_sampling.pair(model, images, sampler, *which) for which in figure3_sampling.CHOSEN]
+    first = [figure3_sampling.pair(model, images, sampler, *which) for which in figure3_sampling.CHOSEN]
     draws = figure3_sampling.random_draws(3, (200, 75, side, side))
     random = [figure3_sampling.pair(model, images, sampler, i, q, (y, x)) for i, q, y, x in draws]
-    figure = figures_3_and_4.sampled_pairs([chosen, random], ["chosen", "random"])
+    figure = figures_3_and_4.sampled_pairs([first, random], ["chosen", "random"])
     return figure, {"seed": seed, "chosen": figure3_sampling.CHOSEN, "random": draws}
 
 
@@ -179,16 +179,16 @@ def run(
     """
     torch.set_num_threads(1)
     plotting.use_style()
-    own = networks.weights_of(weights, dataset)
-    models = networks.load_by_kind(own)
+    own = chosen.weights_of(weights, dataset)
+    models = chosen.load_by_kind(own)
     first = next(iter(models.values()))
     if not isinstance(first, DMF):
         raise ValueError(f"Figure 3 shows where a DMF network looks, and {own[0]} is a {type(first).__name__}")
-    images = networks.images_for(first, dataset, data_root)
-    print(networks.said(own, models, images))
-    about = networks.about(own, models, images) | {"episodes": episodes, "seed": seed}
+    images = chosen.images_for(first, dataset, data_root)
+    print(chosen.said(own, models, images))
+    about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
     measured = {name: model for name, model in models.items() if isinstance(model, DMF) and model.rule.name != "none"}
-    rows = measure(measured | {"untrained": networks.untrained(first)}, images, episodes, seed, title="Figure 3,")
+    rows = measure(measured | {"untrained": chosen.untrained(first)}, images, episodes, seed, title="Figure 3,")
     name, command = f"figure3_{dataset}", f"dmf-lab figure 3 --dataset {dataset}"
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, pairs = drawn_pairs(first, images, seed)

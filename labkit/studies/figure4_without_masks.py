@@ -26,11 +26,11 @@ from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation import intervals
+from labkit.evaluation import chosen, intervals
 from labkit.evaluation.features import embed_pictures
 from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.can import CAN
-from labkit.studies import figure3_sampling, figures_3_and_4, networks
+from labkit.studies import figure3_sampling, figures_3_and_4
 from labkit.studies.figure4_heat import heat, line
 from labkit.sweeps.kept import write_result
 
@@ -220,11 +220,11 @@ def run(
     """
     torch.set_num_threads(1)
     plotting.use_style()
-    own = networks.weights_of(weights, dataset)
-    models = networks.load_by_kind(own)
-    images = networks.images_for(next(iter(models.values())), dataset, data_root)
-    print(networks.said(own, models, images))
-    about = networks.about(own, models, images) | {"episodes": episodes, "seed": seed}
+    own = chosen.weights_of(weights, dataset)
+    models = chosen.load_by_kind(own)
+    images = chosen.images_for(next(iter(models.values())), dataset, data_root)
+    print(chosen.said(own, models, images))
+    about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
     shown, name, command = columns(models), f"figure4_{dataset}", f"dmf-lab figure 4 --dataset {dataset}"
     rows = measure(shown, images, episodes, seed, title="Figure 4,")
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from labkit.evaluation import chosen
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure3_without_masks as study
-from labkit.studies import networks
 from tests.helpers.toys import toy_images
 
 SHAPE = (6, 3, 9, 2, 5, 5)  # queries, classes, taps, (y, x), height, width
@@ -62,11 +62,11 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = toy_images(classes=6, per_class=20, size=40)
-    monkeypatch.setattr(networks, "load_images", lambda *_, **__: images)
+    monkeypatch.setattr(chosen, "load_images", lambda *_, **__: images)
     study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
     found, drawn = (json.loads((tmp_path / f).read_text()) for f in ("x.json", "figure3_toy.json"))
     assert [row["network"] for row in found["rows"]] == ["DMF", "untrained"]
-    assert found["networks"]["DMF"]["digest"] == networks.digest(load_model("quick"))
+    assert found["networks"]["DMF"]["digest"] == chosen.digest(load_model("quick"))
     assert drawn["how"]["images"]["digest"] == images.provenance.digest
     assert len(drawn["how"]["pairs"]["random"]) == 3
     with pytest.raises(ValueError, match="quick-can is a CAN"):

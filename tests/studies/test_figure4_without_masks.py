@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from labkit.evaluation import chosen
 from labkit.methods.base import mean_of_shots
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure4_without_masks as study
-from labkit.studies import networks
 from tests.helpers.toys import toy_images
 
 LABELS = torch.tensor([0, 1])
@@ -67,7 +67,7 @@ def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = toy_images(classes=6, per_class=20, size=40)
-    monkeypatch.setattr(networks, "load_images", lambda *_, **__: images)
+    monkeypatch.setattr(chosen, "load_images", lambda *_, **__: images)
     study.run(
         "toy", weights=["quick", "quick-none", "quick-can"], episodes=2, out=tmp_path / "x.json", figures=tmp_path
     )

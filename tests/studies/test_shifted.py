@@ -11,9 +11,9 @@ import torch
 
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.evaluation import chosen
 from labkit.evaluation.play import Features
 from labkit.models.checkpoints import save_model
-from labkit.studies import networks
 from labkit.studies.displacement import shifted
 from labkit.studies.displacement.levels import DIRECTIONS
 from labkit.studies.displacement.shifted import Plan, Step
@@ -83,12 +83,12 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
         model.preprocessing = Preprocessing.of(images)
         save_model(model, tmp_path / f"{name}.safetensors", {"seed": 0})
         files.append(tmp_path / f"{name}.safetensors")
-    monkeypatch.setattr(networks, "load_images", lambda *_, **__: images)
+    monkeypatch.setattr(chosen, "load_images", lambda *_, **__: images)
     out, drawn = tmp_path / "x.json", tmp_path / "figures"
     how = {"distances": (0.0, 0.5), "per_class": 8, "query": 3, "episodes": 8}
     shifted.run("toy", weights=files, out=out, figures=drawn, **how)
     found = json.loads(out.read_text())
-    assert found["networks"]["DMF"]["digest"] == networks.digest(networks.load_model(files[0]))
+    assert found["networks"]["DMF"]["digest"] == chosen.digest(chosen.load_model(files[0]))
     assert found["images"]["digest"] == images.provenance.digest
     assert found["plan"]["episodes"] == 8
     by = {(r["method"], r["study"], r["level"]): r for r in found["rows"]}

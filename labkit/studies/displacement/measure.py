@@ -19,12 +19,13 @@ from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.evaluation import intervals
+from labkit.evaluation.chosen import digest
 from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.studies.displacement import levels as design
 from labkit.studies.displacement.levels import Level, Plan, all_levels, boxes, travel
 from labkit.studies.figure3_sampling import own_points
-from labkit.studies.networks import Network, digest
+from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 from labkit.sweeps.sweep import sweep
 

@@ -28,10 +28,10 @@ from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation import chosen
 from labkit.evaluation.features import embed_pictures, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.methods.base import Method
-from labkit.studies import networks
 from labkit.studies.displacement import figures as displacement_figures
 from labkit.studies.displacement.levels import DIRECTIONS
 from labkit.studies.displacement.measure import BASELINE, compare
@@ -207,12 +207,12 @@ def run(
     """
     torch.set_num_threads(1)
     plotting.use_style()
-    own = networks.weights_of(weights, dataset)
-    models, chosen = networks.load_by_kind(own), Plan(**plan)
-    images = networks.images_for(next(iter(models.values())), dataset, data_root)
-    about = networks.about(own, models, images) | {"plan": asdict(chosen)}
-    print(networks.said(own, models, images))
-    content = about | {"rows": measure(models, images, chosen, "measuring")}
+    own = chosen.weights_of(weights, dataset)
+    models, asked = chosen.load_by_kind(own), Plan(**plan)
+    images = chosen.images_for(next(iter(models.values())), dataset, data_root)
+    about = chosen.about(own, models, images) | {"plan": asdict(asked)}
+    print(chosen.said(own, models, images))
+    content = about | {"rows": measure(models, images, asked, "measuring")}
     name = f"displacement_{dataset}"
     command = f"dmf-lab figure displacement --dataset {dataset}"
     write_result(out or RESULTS / f"{name}.json", __doc__, command, content)
