@@ -96,5 +96,9 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     # The two files hold the same weights, so DMF with its alignment off is the network without alignment.
     off = by[shifted.SWITCHED_OFF, "apart", 0.5]
     assert (off["gain"], off["gain ci95"], off["apart beyond"]) == (0, 0, 0)
+    said = shifted.sentences(found["rows"], "no alignment")
+    assert len(said) == 3
+    assert said[1].startswith(shifted.SWITCHED_OFF)
+    assert said[1].endswith("it loses 0.0 ± 0.0 points beyond what no alignment loses (hardly told apart)")
     assert str(tmp_path) not in out.read_text()
     assert (drawn / "displacement_toy.png").exists()

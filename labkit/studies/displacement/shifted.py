@@ -28,7 +28,7 @@ from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation import chosen
+from labkit.evaluation import chosen, intervals
 from labkit.evaluation.features import embed_pictures, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.methods.base import Method
@@ -169,6 +169,25 @@ def measure(models: Mapping[str, Method], images: ImageSet, plan: Plan, title: s
 def baseline_of(names: Mapping[str, Any] | Sequence[str]) -> str:
     """What others are compared with: no alignment; failing that DMF with its alignment off; failing that the first."""
     return next((name for name in (BASELINE, SWITCHED_OFF) if name in names), next(iter(names)))
+
+
+def sentences(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
+    """What rows of `measure` say at the largest distance, a sentence a method, in words that follow from them."""
+    furthest = max(row["level"] for row in rows)
+    lines = []
+    for row in rows:
+        if (row["study"], row["level"]) != ("apart", furthest):
+            continue
+        said = (
+            f"{row['method']}: {row['accuracy'] - row['fall']:.1f} % in place, {row['accuracy']:.1f} % at {furthest:g}"
+        )
+        if row["method"] != baseline:
+            beyond, half = row["fall beyond"], row["fall beyond ci95"]
+            word = "hardly told apart" if abs(beyond) <= half else "more" if beyond < 0 else "less"
+            lost = f"{intervals.shown(-beyond, half)} points beyond what {baseline} loses"
+            said += f"; it loses {lost} ({word})"
+        lines.append(said)
+    return lines
 
 
 def examples(
