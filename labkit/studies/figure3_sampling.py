@@ -197,7 +197,7 @@ def pair(
     name = plotting.readable(images.class_names[int(images.labels[asked])])
     return shown | {
         "side": images.size,
-        "name": f"{name}, episode {number},\nquery {query}, cell ({i}, {j})",
+        "name": f"{name}, episode {number}, query {query}, cell ({i}, {j})",
         "caption": caption,
     }
 

@@ -51,7 +51,8 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             )
             left.set_title("" if number else f"{name}: query position")
             right.set_title("" if number else "support, sampled points")
-            left.set_xlabel(pair["name"], labelpad=8)
+            name_of = plotting.text(textwrap.fill(pair["name"], 26))
+            left.set_xlabel(name_of, labelpad=8)
             right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
     return figure

@@ -93,6 +93,8 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     assert found["plan"]["episodes"] == 8
     by = {(r["method"], r["study"], r["level"]): r for r in found["rows"]}
     assert {m for m, _, _ in by} == {"DMF", shifted.SWITCHED_OFF, "no alignment"}
+    ends = by["DMF", "apart", 0.0], by["DMF", "together", 0.0]
+    assert ends[0]["accuracy"] == ends[1]["accuracy"]  # the same pictures
     # The two files hold the same weights, so DMF with its alignment off is the network without alignment.
     off = by[shifted.SWITCHED_OFF, "apart", 0.5]
     assert (off["gain"], off["gain ci95"], off["apart beyond"]) == (0, 0, 0)

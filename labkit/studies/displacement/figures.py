@@ -29,10 +29,13 @@ AXES = {
 
 
 def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy") -> pd.DataFrame:
-    """An entry of `compare` as a table: methods downwards, levels across, cells of "27.4 ± 0.9"."""
+    """An entry of `compare` as a table: methods downwards, levels across, cells of "27.4 ± 0.9".
+
+    Levels that the entry was not computed for are left out.
+    """
     lines: dict[str, dict[float, str]] = {}
     for row in rows:
-        if row["study"] == study:
+        if row["study"] == study and entry in row:
             cell = f"{row[entry]:.1f} ± {row[f'{entry} ci95']:.1f}"
             lines.setdefault(row["method"], {})[row["level"]] = cell
     return pd.DataFrame(lines).T
@@ -77,7 +80,9 @@ def figure(
         levels = [row["level"] for row in part if row["method"] == part[0]["method"]]
         column[1].set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         column[1].set_xlabel(AXES.get(own, own))
-    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(0, 100))
+    shown = [row["accuracy"] + sign * row["accuracy ci95"] for row in rows for sign in (-1, 1)]
+    low, high = min(100 / way, *shown) - 3, max(shown) + 3
+    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(max(0, low), min(100, high)))
     axes[1, 0].set_ylabel(f"minus {baseline}, points")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn

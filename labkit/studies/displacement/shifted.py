@@ -162,7 +162,10 @@ def measure(models: Mapping[str, Method], images: ImageSet, plan: Plan, title: s
         features = embedder(model, pool, plan.ground)
         for step in tqdm(plan.steps(), f"{title} {name}", disable=not title):
             for which, values in play(together, pool, step, features, draws).items():
-                played.setdefault(which, {})[step] = values
+                own = played.setdefault(which, {})
+                own[step] = values
+                if step.value == 0:
+                    own[Step("together", 0.0)] = values
     return compare(played, baseline_of(played))
 
 
