@@ -30,7 +30,8 @@ def test_a_gain_that_is_the_same_for_all_classes_moves_nothing_and_depends_on_no
     scores = torch.tensor([[2.0, 1], [2, 1]])
     found = study.judge(x_q, aligned, scores, scores.flip(1), LABELS)
     assert found["moved"] == pytest.approx(0, abs=1e-3)
-    assert found["hottest moved"] == found["hottest by class"] == found["class share"] == 0
+    assert found["hottest moved"] == found["hottest by class"] == 0
+    assert found["class share"] == pytest.approx(0, abs=1e-3)
     assert (found["accuracy"], found["accuracy before"], found["answers changed"]) == (50, 50, 100)
 
 
@@ -42,7 +43,7 @@ def test_a_gain_of_one_class_at_one_cell_is_found() -> None:
     assert found["moved"] == pytest.approx(100 * (5 / 8 - 1 / 4) / 2, abs=1e-3)  # query 1 is not moved
     assert found["by class"] == found["moved"]
     assert found["hottest moved"] == found["hottest by class"] == 50
-    assert found["class share"] == 50  # all of query 0's change, and query 1 has none
+    assert found["class share"] == 25  # half of query 0's change is common to both classes, and query 1 has none
 
 
 def test_maps_and_scores_are_those_of_the_networks() -> None:

@@ -101,6 +101,8 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     said = shifted.sentences(found["rows"], "no alignment")
     assert len(said) == 3
     assert said[1].startswith(shifted.SWITCHED_OFF)
-    assert said[1].endswith("it loses 0.0 ± 0.0 points beyond what no alignment loses (hardly told apart)")
+    assert said[1].endswith("the fall is not told apart from that of no alignment (0.0 ± 0.0 points)")
+    row = by["DMF", "apart", 0.5] | {"fall beyond": -3.0, "fall beyond ci95": 1.0}
+    assert shifted.sentences([row], "no alignment")[0].endswith("it loses 3.0 ± 1.0 points more than no alignment")
     assert str(tmp_path) not in out.read_text()
     assert (drawn / "displacement_toy.png").exists()

@@ -37,7 +37,7 @@ from labkit.studies.displacement.levels import DIRECTIONS
 from labkit.studies.displacement.measure import BASELINE, compare
 from labkit.sweeps.kept import write_result
 
-DISTANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
+DISTANCES = (0.0, 0.25, 0.5, 0.75)  # further off a picture is mostly its own ground
 GROUNDS = ("mirrored", "blurred")
 SWITCHED_OFF = "DMF, alignment switched off"
 
@@ -186,9 +186,11 @@ def sentences(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
         )
         if row["method"] != baseline:
             beyond, half = row["fall beyond"], row["fall beyond ci95"]
-            word = "hardly told apart" if abs(beyond) <= half else "more" if beyond < 0 else "less"
-            lost = f"{intervals.shown(-beyond, half)} points beyond what {baseline} loses"
-            said += f"; it loses {lost} ({word})"
+            if abs(beyond) <= half:
+                said += f"; the fall is not told apart from that of {baseline} ({intervals.shown(beyond, half)} points)"
+            else:
+                more = "more" if beyond < 0 else "less"
+                said += f"; it loses {intervals.shown(abs(beyond), half)} points {more} than {baseline}"
         lines.append(said)
     return lines
 
