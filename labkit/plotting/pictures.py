@@ -199,7 +199,7 @@ def show_pairs(
         width: of the figure, in inches.
     """
     rows = -(-len(pairs) // columns)
-    size = (width, min(rows * (width / columns / 2.12 + 0.45), MOST_INCHES))
+    size = (width, min(rows * (width / columns / 2.12 + 0.8), MOST_INCHES))
     figure, axes = plt.subplots(rows, 3 * columns, figsize=size, squeeze=False, width_ratios=[1, 1, 0.12] * columns)
     for ax in axes.ravel():
         ax.axis("off")
@@ -209,7 +209,7 @@ def show_pairs(
             ax.axis("on")
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             ax.set(xticks=[], yticks=[])
-            ax.set_xlabel(text(textwrap.fill(name, 22)), fontsize=SMALL)
+            ax.set_xlabel(text(textwrap.fill(name, 17)), fontsize=SMALL)
             for spine in ax.spines.values():
                 spine.set(visible=True, color="0.75")
         axes[k // columns, left].set_title(text(caption), fontsize=SMALL, loc="left")

@@ -141,7 +141,7 @@ def columns(models: Mapping[str, Method]) -> dict[str, DMF | CAN]:
             found["DMF (ODE)"] = model
         else:
             found[name] = _aligning(model)
-    return found
+    return {name: found[name] for name in sorted(found, key=lambda name: name != "no alignment")}  # as in the paper
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     )
     found = json.loads((tmp_path / "x.json").read_text())
     rows = {row["network"]: row for row in found["rows"]}
-    assert list(rows) == ["1 step", "2 steps", "DMF (ODE)", "no alignment", "CAN"]
+    assert list(rows) == ["no alignment", "1 step", "2 steps", "DMF (ODE)", "CAN"]
     assert rows["no alignment"]["moved"] == rows["no alignment"]["answers changed"] == 0
     assert set(found["networks"]) == {"DMF", "no alignment", "CAN"}
     assert (tmp_path / "figure4_toy_classes.png").exists()
