@@ -8,6 +8,7 @@
     trained = labkit.train(labkit.experiment("quick"), base, validation, folder)
     done    = labkit.sweep(run, {"seed": [0, 1]}, folder=..., version=1)  # -> Sweep
     answers = labkit.classify(model, {"cat": [...], "dog": [...]}, [...]) # -> Classified
+    box     = labkit.explore()                                            # -> a widget
 
 A name is imported when it is first used: importing `labkit` alone takes hardly more than importing torch.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from labkit.dmf.model import DMF
     from labkit.episodes.sampler import Episode, EpisodeSampler
     from labkit.evaluation.protocol import Result, evaluate
+    from labkit.explorer.opening import explore
     from labkit.methods.base import Method
     from labkit.models.checkpoints import load_model, save_model
     from labkit.own_images.calibration import Calibration, calibrate
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DMF", "Calibration", "DataError", "Episode", "EpisodeSampler", "Experiment", "ImageSet", "Method", "Result",
-    "build_model", "calibrate", "check_data", "classify", "enrol", "evaluate", "experiment", "load_images",
+    "build_model", "calibrate", "check_data", "classify", "enrol", "evaluate", "experiment", "explore", "load_images",
     "load_model", "load_released", "save_model", "save_released", "sweep", "train",
 ]  # fmt: skip
 
@@ -44,6 +46,7 @@ _HOMES = {
     "dmf.authors_checkpoint": ("load_released", "save_released"),
     "dmf.model": ("DMF",),
     "episodes.sampler": ("Episode", "EpisodeSampler"),
+    "explorer.opening": ("explore",),
     "evaluation.protocol": ("Result", "evaluate"),
     "methods.base": ("Method",),
     "models.checkpoints": ("load_model", "save_model"),

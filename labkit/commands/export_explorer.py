@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from labkit.common.files import write_atomically
-from labkit.data import load_images
+from labkit.evaluation import chosen
 from labkit.explorer import serve
-from labkit.models.checkpoints import load_model, read_header
+from labkit.models.checkpoints import load_model
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dmf-lab export-explorer`` takes."""
     parser.add_argument("out", type=Path, metavar="OUT.html", help="the page to write")
-    parser.add_argument("--weights", nargs="+", default=["quick"], help="shipped models, or paths to one's own")
-    parser.add_argument("--dataset", default="glyphs-mini")
+    parser.add_argument("--weights", nargs="+", help="shipped models, or paths to one's own")
+    parser.add_argument("--dataset", help="miniimagenet where --data-root is given, else glyphs-mini")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--way", type=int, default=5)
     parser.add_argument("--shot", type=int, default=1)
@@ -36,12 +36,10 @@ def main(given: argparse.Namespace) -> int:
     from labkit.explorer.presets import search  # these need the notebooks' packages
     from labkit.explorer.widget import Explorer
 
-    models: dict[str, Any] = {str(name): load_model(name) for name in given.weights}
+    where = chosen.dataset_of(given.dataset, given.data_root)
+    models: dict[str, Any] = {Path(name).stem: load_model(name) for name in chosen.weights_of(given.weights, where)}
     first = next(iter(models.values()))
-    trained = read_header(given.weights[0])["about"].get("experiment", {})
-    options = {"per_class": trained["per_class"]} if trained.get("per_class") else {}
-    size = first.preprocessing.size
-    images = load_images(given.dataset, "test", size=size, root=given.data_root, progress=False, **options)
+    images = chosen.images_for(first, where, given.data_root)
     tasks = search(first, images, range(max(1, given.search)), given.way, given.shot, seed=given.seed)
     explorer = Explorer(models, tasks)
     if explorer.header["presets"]:

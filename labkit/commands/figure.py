@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-# Module of `labkit.studies` with a function `run`, and what it measures.
+# Module of `labkit.studies` with a function `run`, and what it measures. With --dataset it is measured on any pictures.
 FIGURES = {
     "3": ("figure3_sampling", "do the sampled points of Figure 3 lie on the object?"),
     "4": ("figure4_heat", "does alignment bring the query's object out, as in Figure 4?"),
     "displacement": ("displacement.measure", "accuracy against displacement, clutter and contrast"),
     "solvers": ("solvers", "what the ODE buys, solver by solver"),
     "paper-vs-code": ("paper_vs_code", "train the paper's setting, the released one and every difference"),
+}
+ON_ANY_PICTURES = {
+    "3": "figure3_without_masks",
+    "4": "figure4_without_masks",
+    "displacement": "displacement.shifted",
 }
 
 
@@ -22,11 +29,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     of = {name: kinds.add_parser(name, help=what, description=what) for name, (_, what) in FIGURES.items()}
     for name in ("3", "4", "displacement", "solvers"):
         of[name].add_argument("--out", type=Path, help="a JSON file; the lab's results, unless told otherwise")
-    for name in ("3", "4"):
-        of[name].add_argument("--episodes", type=int, default=200)
-        of[name].add_argument("--seed", type=int, default=0)
-    of["displacement"].add_argument("--weights", type=Path, help="a folder with models that are not shipped")
-    of["displacement"].add_argument("--kept", type=Path, help="where finished methods are kept")
+    for name in ON_ANY_PICTURES:
+        own = of[name].add_argument_group("on pictures without masks, such as miniImageNet")
+        if name == "displacement":
+            own.add_argument("--ground", choices=("mirrored", "blurred"), help="what a shifted picture leaves behind")
+        own.add_argument("--dataset", help="of the pictures; without it the shipped study of glyphs is repeated")
+        own.add_argument("--data-root", type=Path, help="where they lie; $LABKIT_DATA, unless told otherwise")
+        own.add_argument("--figures", type=Path, help="folder of the figure; figures, unless told otherwise")
+        of[name].add_argument("--episodes", type=int)
+        of[name].add_argument("--seed", type=int)
+        how = "with --dataset: shipped networks by name, or files; the first is drawn"
+        of[name].add_argument("--weights", nargs="+", help=f"{how}. displacement without it: a folder with models")
+    of["displacement"].add_argument("--kept", type=Path, help="of glyphs: where finished methods are kept")
     of["paper-vs-code"].add_argument("runs", type=Path, help="where finished trainings are kept")
     of["paper-vs-code"].add_argument("--cells", nargs="+", help="instead of all")
     of["paper-vs-code"].add_argument("--seeds", nargs="+", type=int)
@@ -34,7 +48,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Measure it."""
+    """Measure it.
+
+    Raises:
+        ValueError: an option that belongs to the other way of measuring.
+    """
     options = {name: value for name, value in vars(given).items() if value is not None}
-    importlib.import_module(f"labkit.studies.{FIGURES[options.pop('figure')][0]}").run(**options)
+    figure = options.pop("figure")
+    module = FIGURES[figure][0]
+    if "dataset" in options:
+        module = ON_ANY_PICTURES[figure]
+        _refuse(options, ("kept",), "belongs to the study of glyphs: leave --dataset out")
+    elif figure in ON_ANY_PICTURES:
+        others = (
+            "data_root",
+            "figures",
+            "ground",
+            *(("episodes", "seed") if figure == "displacement" else ("weights",)),
+        )
+        _refuse(options, others, "needs --dataset: without it the shipped study of glyphs is repeated")
+        if "weights" in options:
+            options["weights"] = Path(options["weights"][0])
+    importlib.import_module(f"labkit.studies.{module}").run(**options)
     return 0
+
+
+def _refuse(options: dict[str, Any], names: Sequence[str], why: str) -> None:
+    if wrong := [name for name in names if name in options]:
+        raise ValueError(f"--{wrong[0].replace('_', '-')} {why}")

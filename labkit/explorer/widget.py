@@ -218,7 +218,7 @@ class Explorer(anywidget.AnyWidget):
         for n, ax in enumerate(axes[1:]):
             plotting.show_image(ax, task.support[n, 0], task.names[n])
             plotting.show_points(ax, task.support.shape[2], points[n].cpu().numpy(), grid.reshape(9, 2))
-            ax.set_xlabel(f"score {scores[n]:.2f}")
+            ax.set_xlabel(f"score {scores[n]:.2f}", labelpad=9)
         content = io.BytesIO()
         figure.savefig(content, format="png", bbox_inches="tight")
         plt.close(figure)

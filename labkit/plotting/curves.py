@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import over_episodes, shown
 from labkit.evaluation.protocol import Result
-from labkit.plotting.style import BLACK, BLUE, GREEN, ORANGE, RED, SKY, text
+from labkit.plotting.style import BLACK, BLUE, GREEN, ORANGE, RED, SKY, SMALL, text
+
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}  # a legend that lies on no curve
 
 
 def learning_curves(
@@ -26,12 +28,12 @@ def learning_curves(
     training = [m for m in metrics if "loss" in m]
     validation = [m for m in metrics if "validation" in m]
     steps = [m["step"] for m in training]
-    figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.4))
     axes[0].plot(steps, [m["few_shot"] for m in training], label="few-shot")
     if auxiliary:
         axes[0].plot(steps, [m["auxiliary"] for m in training], label=text(auxiliary))
     axes[0].set(title="Loss", xlabel="step")
-    axes[0].legend()
+    axes[0].legend(**BELOW)
     axes[1].plot(steps, [m["accuracy"] for m in training], color=SKY, label="base classes, augmented")
     axes[1].errorbar(
         [m["step"] for m in validation],
@@ -45,7 +47,7 @@ def learning_curves(
     )
     axes[1].axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
     axes[1].set(title="Accuracy of an episode (dotted: chance), %", xlabel="step", ylim=(0, 100))
-    axes[1].legend(loc="lower right", bbox_to_anchor=(1.02, 0.19))
+    axes[1].legend(**BELOW)
     axes[2].plot(steps, [m["rate"] for m in training], color=GREEN)
     axes[2].set(title="Learning rate", xlabel="step")
     return figure
@@ -89,7 +91,7 @@ def episode_histograms(results: Mapping[str, Result], method: str, reference: st
 def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
     """A data sheet: accuracy against displacement, a panel a method, a line for each thing seen."""
     methods = sheet["method"].unique()
-    figure, axes = plt.subplots(1, len(methods), figsize=(9, 3.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(methods), figsize=(9.5, 3.2), sharey=True, squeeze=False)
     seen = list(sheet["sees"].unique())
     clutter = iter(plt.get_cmap("Blues")(np.linspace(0.95, 0.45, len(seen))))
     colours = {sees: ORANGE if sees == "object alone" else next(clutter) for sees in seen}
@@ -108,11 +110,11 @@ def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
                 label=text(sees),
             )
         ax.axhline(chance, color=BLACK, linewidth=0.8, linestyle=":")
-        ax.text(sheet["displacement"].max(), chance - 2.5, "chance", ha="right", va="top", fontsize=7)
+        ax.text(sheet["displacement"].max(), chance - 2.5, "chance", ha="right", va="top", fontsize=SMALL)
         ax.set(title=text(method)[0].upper() + text(method)[1:], xlabel="displacement of the object")
         ax.set_xticks(sorted(sheet["displacement"].unique()))
     axes[0, 0].set(ylabel="accuracy, % (bars: 95 % interval)", ylim=(0, max(60, 1.12 * sheet["accuracy"].max())))
-    axes[0, 0].legend(*_last_first(axes[0, 0]), loc="upper right")
+    figure.legend(*_last_first(axes[0, 0]), loc="outside right upper")
     return figure
 
 

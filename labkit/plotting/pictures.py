@@ -13,17 +13,25 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
+from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
+from labkit.data.wordnet import word_of
 from labkit.episodes.sampler import Episode
-from labkit.plotting.style import BLACK, BLUE, HEAT, MOST_INCHES, MOST_ROWS, text
+from labkit.plotting.style import BLACK, BLUE, HEAT, MOST_INCHES, MOST_ROWS, SMALL, text
 
 
-def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None = None) -> None:
-    """A picture without ticks; `frame` is a colour around it. Titles are wrapped to the picture's width."""
-    ax.imshow(np.asarray(pixels))
+def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None = None, side: int | None = None) -> None:
+    """A picture without ticks. Titles are wrapped to the picture's width.
+
+    Args:
+        frame: a colour around it.
+        side: pixels a side of what a network reads, where the picture is shown in more: its coordinates count.
+    """
+    side = side or np.asarray(pixels).shape[0]
+    ax.imshow(np.asarray(pixels), extent=(-0.5, side - 0.5, side - 0.5, -0.5))
     ax.set(xticks=[], yticks=[])
     if title:
-        ax.set_title(text(textwrap.fill(title, 16)), fontsize=7)
+        ax.set_title(text(textwrap.fill(title, 16)), fontsize=SMALL)
     for spine in ax.spines.values():
         spine.set(visible=frame is not None, color=frame or BLACK, linewidth=3)
 
@@ -32,14 +40,20 @@ def show_heat(ax: Axes, values: ArrayLike, title: str = "", low: float | None = 
     """A map of h x w cells as colours from `low` to `high`; returns what a colour bar needs."""
     shown = ax.imshow(np.asarray(values), cmap=HEAT, vmin=low, vmax=high)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(text(title), fontsize=8)
+    ax.set_title(text(title), fontsize=SMALL)
     for spine in ax.spines.values():
         spine.set_visible(False)
     return shown
 
 
 def readable(name: str) -> str:
-    """A Unicode name in lower case, its letters as they are: ``SCRIPT CAPITAL F`` is ``Script capital F``."""
+    """The name of a class as people read it.
+
+    A Unicode name in lower case, its letters as they are, ``SCRIPT CAPITAL F`` as ``Script capital F``; a class of
+    miniImageNet by its word, ``n04146614`` as ``school bus``; and any other name as it is.
+    """
+    if not name.isupper():
+        return word_of(name)
     words = " ".join(w if len(w) == 1 else w.lower() for w in name.split())
     return words[:1].upper() + words[1:]
 
@@ -64,8 +78,8 @@ def image_grid(
     rows, names = rows[:MOST_ROWS], names[:MOST_ROWS]
     columns = max(len(row) for row in rows)
     labels = ["\n".join(textwrap.fill(line, 22) for line in name.split("\n")) for name in names]
-    beside = 0.15 + 0.062 * max(len(line) for label in labels for line in label.split("\n"))  # inches for the names
-    above = 0 if titles is None else 0.2 * len(titles)  # inches for the titles
+    beside = 0.15 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))  # inches for the names
+    above = 0 if titles is None else 0.23 * len(titles)  # inches for the titles
     height = min((width - beside) / columns * len(rows), MOST_INCHES) + above
     figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False, layout="constrained")
     _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
@@ -76,9 +90,9 @@ def image_grid(
         for c, (pixels, title, ax) in enumerate(zip(row, over, line, strict=False)):
             ax.axis("on")
             show_image(ax, pixels, title, frame=frame if c == 0 else None)
-        line[0].set_ylabel(text(label), rotation=0, ha="right", va="center", fontsize=7)
+        line[0].set_ylabel(text(label), rotation=0, ha="right", va="center", fontsize=SMALL)
     if left_out > 0:
-        figure.supxlabel(f"and {left_out} more", fontsize=7)
+        figure.supxlabel(f"and {left_out} more", fontsize=SMALL)
     return figure
 
 
@@ -96,19 +110,29 @@ def spotlight(pixels: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
 
 
 def show_episode(images: ImageSet, episode: Episode, queries: int = 5, width: float = 9) -> Figure:
-    """Support to the left, each class by its name, and the first queries of that class to the right of it."""
+    """Support to the left, each class by its name, and the first queries of that class to the right of it.
+
+    Args:
+        queries: how many of a class at most.
+        width: of the figure, in inches.
+    """
     way, shot = episode.support_index.shape
-    figure, axes = plt.subplots(
-        way, shot + queries, figsize=(width, 1.15 * width * way / (shot + queries + 2)), squeeze=False
-    )
-    for n in range(way):
-        own = episode.query_index[episode.query_labels == n][:queries]
-        for ax, i in zip(axes[n], [*episode.support_index[n].tolist(), *own.tolist()], strict=False):
-            show_image(ax, images.pixels[i], frame=BLUE if i in episode.support_index[n] else None)
+    asked = [episode.query_index[episode.query_labels == n][:queries].tolist() for n in range(way)]
+    columns = shot + max(map(len, asked))
+    across = min(width, 1.6 * (columns + 1.3))  # inches: a few pictures are not blown up
+    cell = across / (columns + 1.3)
+    figure, axes = plt.subplots(way, columns, figsize=(across, cell * way + 0.3), squeeze=False)
+    for n, line in enumerate(axes):
+        shown = [*episode.support_index[n].tolist(), *asked[n]]
+        for ax in line[len(shown) :]:
+            ax.remove()
+        for k, (ax, i) in enumerate(zip(line, shown, strict=False)):
+            show_image(ax, sharp(images, i), frame=BLUE if k < shot else None, side=images.size)
         name = readable(images.class_names[int(episode.classes[n])])
-        axes[n, 0].set_ylabel(text(textwrap.fill(name, 22)), rotation=0, ha="right", va="center", fontsize=7)
+        axes[n, 0].set_ylabel(text(textwrap.fill(name, 18)), rotation=0, ha="right", va="center", fontsize=SMALL)
     axes[0, 0].set_title("support", color=BLUE)
-    axes[0, shot].set_title("query", loc="left")
+    if asked[0]:
+        axes[0, shot].set_title("query", loc="left")
     return figure
 
 
@@ -122,7 +146,7 @@ def heat_row(
     """Maps side by side on one scale with its colour bar, named `label`; to their left a picture, if given."""
     extra = picture is not None
     count = len(maps) + extra
-    figure, axes = plt.subplots(1, count, figsize=(1.55 * count + 0.6, 1.9))
+    figure, axes = plt.subplots(1, count, figsize=(1.8 * count + 0.8, 2.2))
     if extra:
         show_image(axes[0], np.asarray(picture), "query")
     values = np.stack([np.asarray(m) for m in maps])
@@ -175,7 +199,7 @@ def show_pairs(
         width: of the figure, in inches.
     """
     rows = -(-len(pairs) // columns)
-    size = (width, min(rows * (width / columns / 2.12 + 0.45), MOST_INCHES))
+    size = (width, min(rows * (width / columns / 2.12 + 0.8), MOST_INCHES))
     figure, axes = plt.subplots(rows, 3 * columns, figsize=size, squeeze=False, width_ratios=[1, 1, 0.12] * columns)
     for ax in axes.ravel():
         ax.axis("off")
@@ -185,8 +209,8 @@ def show_pairs(
             ax.axis("on")
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             ax.set(xticks=[], yticks=[])
-            ax.set_xlabel(text(textwrap.fill(name, 22)), fontsize=6.5)
+            ax.set_xlabel(text(textwrap.fill(name, 17)), fontsize=SMALL)
             for spine in ax.spines.values():
                 spine.set(visible=True, color="0.75")
-        axes[k // columns, left].set_title(text(caption), fontsize=8, loc="left")
+        axes[k // columns, left].set_title(text(caption), fontsize=SMALL, loc="left")
     return figure

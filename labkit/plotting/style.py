@@ -28,6 +28,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
 HEAT = "cividis"
 
 
+SMALL = 9  # points: the smallest letters of any figure, at 100 pixels an inch as notebooks show it
 MOST_INCHES = 60  # of a figure's height: pictures become smaller instead
 MOST_ROWS = 300  # of pictures, by name, in one figure
 
@@ -49,14 +50,18 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
             "image.interpolation": "nearest",
             "legend.frameon": False,
-            "font.size": 9,
+            "font.size": SMALL,
         }
     )
 
 
 def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
     """Write a figure to ``RUNS/figures`` as PNG and SVG, with a JSON of how it was made; it stays open."""
-    folder = checks.path("runs", runs, "the path of a folder") / "figures"
+    save_in(figure, checks.path("runs", runs, "the path of a folder") / "figures", name, **how)
+
+
+def save_in(figure: Figure, folder: Path, name: str, **how: Any) -> None:
+    """`save`, in the folder itself."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight")

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from labkit import plotting
 from labkit.common.places import RESULTS as SHIPPED
 from labkit.data import load_images
+from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import TAPS, corners, regular_grid, to_pixels
@@ -172,18 +174,32 @@ def pair(
 ) -> dict[str, Any]:
     """One query of episode `number` with the support of its own class, as `figures_3_and_4.sampled_pairs` draws it.
 
+    Pictures that are rendered are shown in more pixels than the network reads; the coordinates are the network's.
+
     Args:
-        cell: row and column of the query position; None for the cell that holds most of the object.
+        cell: row and column of the query position; None for the cell that holds most of the object, or, of pictures
+            without masks, for the one in the middle.
     """
     episode = sampler[number]
     where = places(model, episode)
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
-    i, j = cell or fullest_cell(images.masks(asked), where[GRID].shape[-1], model.stride)
+    side, masked = where[GRID].shape[-1], images.packed_masks is not None
+    middle = fullest_cell(images.masks(asked), side, model.stride) if masked else (side // 2, side // 2)
+    i, j = cell or middle
     points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
-    hits = on_object(images.masks([shot]), points[None, :, :, None, None])
-    shown = {"query": images.pixels[asked], "support": images.pixels[shot], "points": points, "grid": grid}
-    name = f"episode {number}, query {query},\ncell ({i}, {j})"
-    return shown | {"name": name, "caption": f"{100 * hits.mean():.0f} % of the points\non the object"}
+    if masked:
+        hits = on_object(images.masks([shot]), points[None, :, :, None, None])
+        caption = f"{100 * hits.mean():.0f} % of the points\non the object"
+    else:
+        outside = ((points < -0.5) | (points > images.size - 0.5)).any(1).sum()
+        caption = f"{int(outside)} of 9 points\noutside the picture"
+    shown = {"query": sharp(images, asked), "support": sharp(images, shot), "points": points, "grid": grid}
+    name = plotting.readable(images.class_names[int(images.labels[asked])])
+    return shown | {
+        "side": images.size,
+        "name": f"{name}, episode {number}, query {query}, cell ({i}, {j})",
+        "caption": caption,
+    }
 
 
 def judged(

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import places
 from labkit.data import load_images
+from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
@@ -228,15 +229,19 @@ def line(
     """One query of episode `number` as `figures_3_and_4.heat_rows` draws it: a heat [h, w] for each of `models`."""
     episode = sampler[number]
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
+    own = episode.query_labels[query]
+    pair = episode.support[None, own : own + 1], episode.query[None, query : query + 1]
     heats = []
     for model in models.values():
         with eval_mode(model):
-            features = model.embed_together(episode.support[None], episode.query[None])
-        heats.append(heat(aligned_maps(model, *features, episode.query_labels)[AFTER]["feature"])[query])
-    shown = {"support": images.pixels[shot], "query": images.pixels[asked], "mask": images.masks(asked)}
+            features = model.embed_together(*pair)
+        heats.append(heat(aligned_maps(model, *features, torch.tensor([0]))[AFTER]["feature"])[0])
+    shown: dict[str, Any] = {"support": sharp(images, shot), "query": sharp(images, asked)}
+    shown["mask"] = None if images.packed_masks is None else images.masks(asked)
+    scale = len(shown["query"]) / images.size  # pixels shown for each that the network reads
     return shown | {
         "heats": torch.stack(heats),
-        "strides": [m.stride for m in models.values()],
+        "strides": [m.stride * scale for m in models.values()],
         "name": f"episode {number},\nquery {query}",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from labkit import plotting
 from labkit.studies import figure3_sampling, figure4_heat
@@ -29,30 +30,31 @@ MARKS = {
 }
 
 
-def sampled_pairs(lines: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Figure:
-    """Figure 3: lines of pairs of query and support, each with one query position and the points sampled for it.
+def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Figure:
+    """Figure 3: columns of pairs of query and support, each with one query position and the points sampled for it.
 
     Args:
-        lines: of pairs with ``query`` and ``support``, pictures [size, size, 3], ``points`` and ``grid``, (y, x) in
-            pixels, [9, 2], and below each picture a ``name`` and a ``caption``.
-        names: one a line.
+        columns: of pairs with ``query`` and ``support``, pictures [n, n, 3] of ``side`` pixels as the network reads
+            them, ``points`` and ``grid``, (y, x) in these pixels, [9, 2], and below each picture a ``name`` and a
+            ``caption``.
+        names: one a column.
     """
-    count = len(lines[0])
-    size = (3 * count, 1.75 * len(lines))
-    figure, axes = plt.subplots(len(lines), 3 * count, figsize=size, squeeze=False, width_ratios=[1, 1, 0.1] * count)
-    for number, (row, pairs, name) in enumerate(zip(axes, lines, names, strict=True)):
-        for pair, (left, right, gap) in zip(pairs, row.reshape(-1, 3), strict=True):
-            position = np.asarray(pair["grid"])[4]
+    lines = len(columns[0])
+    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.5 * lines)
+    widths = [1, 1, 0.08] * len(columns)
+    figure, axes = plt.subplots(lines, 3 * len(columns), figsize=size, squeeze=False, width_ratios=widths)
+    for k, (pairs, name) in enumerate(zip(columns, names, strict=True)):
+        for number, (pair, (left, right, gap)) in enumerate(zip(pairs, axes[:, 3 * k : 3 * k + 3], strict=True)):
+            position, side = np.asarray(pair["grid"])[4], pair["side"]
             plotting.show_sampling(
-                (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"]
+                (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"], side
             )
-            if number:
-                left.set_title("")
-                right.set_title("")
-            left.set_xlabel(pair["name"], fontsize=7, labelpad=7)
-            right.set_xlabel(pair["caption"], fontsize=7, labelpad=7)
+            left.set_title("" if number else f"{name}: query position")
+            right.set_title("" if number else "support, sampled points")
+            name_of = plotting.text(textwrap.fill(pair["name"], 26))
+            left.set_xlabel(name_of, labelpad=8)
+            right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
-        row[0].set_ylabel(name)
     return figure
 
 
@@ -60,7 +62,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Bars of the shares that `figure3_sampling.measure` gives: a row of panels for each network."""
     names, positions = list(COLOURS), ("on the object", "off it")
     figure, axes = plt.subplots(
-        len(measured), 2, figsize=(8, 1.25 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
+        len(measured), 2, figsize=(9.5, 1.5 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
     )
     for line, (network, rows) in zip(axes, measured.items(), strict=True):
         for ax, position in zip(line, positions, strict=True):
@@ -68,7 +70,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             found, half = ([part[name][entry] for name in names] for entry in ("ink", "ink ci95"))
             ax.barh(names, found, xerr=half, color=list(COLOURS.values()), height=0.7, capsize=2)
             ax.axvline(part[figure3_sampling.CHANCE]["ink"], color=plotting.BLACK, linestyle=":", linewidth=1)
-            ax.set_title(f"{network}: query positions {position}", fontsize=8)
+            ax.set_title(f"{network}: query positions {position}", fontsize=plotting.SMALL)
     axes[0, 0].invert_yaxis()
     for ax in axes[-1]:
         ax.set_xlabel("points on the support's object, % (dotted: chance)")
@@ -82,32 +84,68 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     dim all others. The hottest cell of every map is marked.
 
     Args:
-        lines: with ``support`` and ``query``, pictures [size, size, 3], the query's ``mask`` [size, size], ``heats``,
-            one [h, w] a network, and a ``name``.
-            ``strides`` are the networks' (`Method.stride`).
+        lines: with ``support`` and ``query``, pictures [n, n, 3]; the query's ``mask`` [m, m], or None; ``heats``, one
+            [h, w] a network; ``strides``, the pixels of these pictures that a cell of each spans; and a ``name``.
         networks: the heats' names.
     """
     columns = 2 + len(networks)
     values = np.stack([np.asarray(line["heats"]) for line in lines])
-    low, high = np.percentile(values, [2, 98])
-    scale = Normalize(low, high)
-    size = (1.25 * columns + 1.3, 1.3 * len(lines) + 0.3)
-    figure, axes = plt.subplots(len(lines), columns, figsize=size, squeeze=False)
+    scale = Normalize(*np.percentile(values, [2, 98]))
+    figure, axes = plt.subplots(len(lines), columns, figsize=(9.5, 8.3 / columns * len(lines) + 1.2), squeeze=False)
     for row, line in zip(axes, lines, strict=True):
         plotting.show_image(row[0], line["support"])
         plotting.show_image(row[1], line["query"])
         for ax, heats, stride in zip(row[2:], line["heats"], line["strides"], strict=True):
-            _glow(ax, line["query"], heats, line["mask"], scale, stride)
-        row[0].set_ylabel(plotting.text(line["name"]), rotation=0, ha="right", va="center", fontsize=7)
+            _glow(ax, line["query"], heats, scale, stride, line["mask"])
+        row[0].set_ylabel(
+            plotting.text(line["name"]), rotation=0, ha="right", va="center", fontsize=plotting.SMALL, labelpad=6
+        )
     for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
-        ax.set_title(title, fontsize=8)
-    bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, shrink=0.6, aspect=30, extend="both")
-    bar.set_label("heat (1: evenly spread; ×: the hottest cell)")
+        ax.set_title(textwrap.fill(title, 14), fontsize=plotting.SMALL)
+    _heat_bar(figure, scale, axes)
     return figure
 
 
-def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale: Normalize, stride: float) -> None:
-    """A picture in the colours of its heat, its light and dark left visible, and the object's outline."""
+def heat_by_class(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """The same query aligned with every class of its episode: two rows a query, all heats on one scale.
+
+    Above, the query and the support picture of each class, its own framed; below, the query's heat before and after
+    the alignment with that class, with its score, and how much of the heat lies elsewhere than for its own class.
+
+    Args:
+        lines: with ``query`` [n, n, 3], ``supports``, ``names``, ``own``, ``before`` [h, w], ``heats`` [N, h, w],
+            ``scores`` [N], ``moved`` [N] in percent, and ``stride``, the pixels of these pictures that a cell spans.
+    """
+    count = len(lines[0]["names"])
+    values = np.concatenate([np.asarray(line["heats"]).ravel() for line in lines])
+    scale = Normalize(*np.percentile(values, [2, 98]))
+    size = (9.5, 2 * len(lines) * (9.5 / (count + 1.2) + 0.25) + 0.8)
+    figure, axes = plt.subplots(2 * len(lines), count + 1, figsize=size, squeeze=False)
+    for line, above, below in zip(lines, axes[::2], axes[1::2], strict=True):
+        plotting.show_image(above[0], line["query"], "query")
+        _glow(below[0], line["query"], line["before"], scale, line["stride"])
+        below[0].set_xlabel("before alignment")
+        for n in range(count):
+            own = n == line["own"]
+            frame = plotting.GREEN if own else None
+            plotting.show_image(above[n + 1], line["supports"][n], line["names"][n], frame)
+            _glow(below[n + 1], line["query"], line["heats"][n], scale, line["stride"])
+            elsewhere = "its own class" if own else f"{line['moved'][n]:.1f} % elsewhere"
+            below[n + 1].set_xlabel(f"score {line['scores'][n]:.2f}\n{elsewhere}")
+    _heat_bar(figure, scale, axes)
+    return figure
+
+
+def _heat_bar(figure: Figure, scale: Normalize, axes: NDArray[Any]) -> None:
+    where: Any = {"location": "bottom", "shrink": 0.5, "aspect": 40, "extend": "both"}
+    bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, **where)
+    bar.set_label("heat (1: evenly spread; ×: the hottest cell)")
+
+
+def _glow(
+    ax: Axes, picture: ArrayLike, heats: ArrayLike, scale: Normalize, stride: float, mask: ArrayLike | None = None
+) -> None:
+    """A picture in the colours of its heat, its light and dark left visible, and the object's outline, if known."""
     pixels = np.asarray(picture)
     grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
     side = np.asarray(heats).shape[0]
@@ -117,15 +155,18 @@ def _glow(ax: Axes, picture: ArrayLike, heats: ArrayLike, mask: ArrayLike, scale
     plotting.show_image(ax, (colours + shade[..., None]).clip(0, 1))
     top = np.unravel_index(np.asarray(heats).argmax(), (side, side))
     y, x = (np.flatnonzero(cells == k).mean() for k in top)
-    ax.plot(x, y, "x", color=plotting.RED, markersize=5, markeredgewidth=1.6)
-    ax.contour(np.asarray(mask), levels=[0.5], colors="white", linewidths=0.9)
+    ax.plot(x, y, "x", color=plotting.RED, markersize=7, markeredgewidth=2)
+    if mask is not None:
+        outline = np.asarray(mask)
+        places = (np.arange(len(outline)) + 0.5) * len(pixels) / len(outline) - 0.5
+        ax.contour(places, places, outline, levels=[0.5], colors="white", linewidths=0.9)
 
 
 def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature") -> Figure:
     """Heat on the object before and after alignment, and with another query's mask, from `figure4_heat.summarise`."""
     part = [row for row in rows if row["heat"] == kind]
     places = np.arange(len(part))
-    figure, axes = plt.subplots(1, 2, figsize=(9, 0.36 * len(part) + 1), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 0.4 * len(part) + 1), sharey=True)
     labels = {"inside": "heat inside the object, %", "hottest": "hottest cell on the object, %"}
     for ax, (what, label) in zip(axes, labels.items(), strict=True):
         for shift, (when, (mark, colour)) in zip((-0.22, 0, 0.22), MARKS.items(), strict=True):

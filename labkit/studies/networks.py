@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from labkit.evaluation.chosen import untrained
 from labkit.models.checkpoints import load_model
-from labkit.training.loop import build_model
-from labkit.training.settings import experiment
 
 
 class Network(NamedTuple):
@@ -29,10 +28,7 @@ class Network(NamedTuple):
             FileNotFoundError: the weights are neither there nor shipped.
         """
         if self.weights is None:
-            trained = load_model("quick")
-            untrained = build_model(experiment("quick"), trained.classes, 0).eval()
-            untrained.preprocessing = trained.preprocessing
-            return untrained
+            return untrained(load_model("quick"))
         own = folder and folder / f"{self.weights}.safetensors"
         model: Any = load_model(own if own and own.exists() else self.weights)
         return model.variant(**self.changes) if self.changes else model

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from labkit.__main__ import main
-from labkit.studies import figure3_sampling, figure4_heat, solvers
+from labkit.studies import figure3_sampling, figure3_without_masks, figure4_heat, figure4_without_masks, solvers
 from labkit.studies.displacement import measure as displacement
+from labkit.studies.displacement import shifted
 from labkit.studies.speed import measure as speed
 from labkit.studies.speed.setting import Setting
 
@@ -15,11 +16,27 @@ from labkit.studies.speed.setting import Setting
 @pytest.mark.parametrize(
     ("given", "module", "expected"),
     [
-        (["3", "--episodes", "5"], figure3_sampling, {"episodes": 5, "seed": 0}),
-        (["4", "--out", "x.json"], figure4_heat, {"episodes": 200, "seed": 0, "out": Path("x.json")}),
-        (["4", "--out=~/x.json"], figure4_heat, {"episodes": 200, "seed": 0, "out": Path.home() / "x.json"}),
+        (["3", "--episodes", "5"], figure3_sampling, {"episodes": 5}),
+        (["4", "--out", "x.json"], figure4_heat, {"out": Path("x.json")}),
+        (["4", "--out=~/x.json"], figure4_heat, {"out": Path.home() / "x.json"}),
         (["displacement", "--kept", "k"], displacement, {"kept": Path("k")}),
+        (["displacement", "--weights", "folder"], displacement, {"weights": Path("folder")}),
         (["solvers"], solvers, {}),
+        (
+            ["3", "--dataset", "miniimagenet", "--data-root", "x", "--weights", "mini"],
+            figure3_without_masks,
+            {"dataset": "miniimagenet", "data_root": Path("x"), "weights": ["mini"]},
+        ),
+        (
+            ["4", "--dataset", "folder", "--figures", "f"],
+            figure4_without_masks,
+            {"dataset": "folder", "figures": Path("f")},
+        ),
+        (
+            ["displacement", "--dataset", "glyphs-mini", "--ground", "blurred", "--seed", "1"],
+            shifted,
+            {"dataset": "glyphs-mini", "ground": "blurred", "seed": 1},
+        ),
     ],
 )
 def test_a_figure_is_measured_as_asked(
@@ -29,6 +46,14 @@ def test_a_figure_is_measured_as_asked(
     monkeypatch.setattr(module, "run", lambda **how: asked.append(how))
     assert main(["figure", *given]) == 0
     assert asked == [expected]
+
+
+@pytest.mark.parametrize(
+    "given", [["3", "--weights", "quick"], ["displacement", "--ground", "blurred"], ["4", "--data-root", "x"]]
+)
+def test_what_needs_a_dataset_is_refused_without(given: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"{given[1]} needs --dataset"):
+        main(["figure", *given])
 
 
 def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

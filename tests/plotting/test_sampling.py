@@ -15,6 +15,8 @@ def test_sampled_points_are_drawn_where_they_are_and_those_outside_hollow_on_the
     assert position.get_xydata().tolist() == [[11.5, 3.5]]
     dots = [line for line in axes[1].lines if line.get_color() == plotting.RED]
     full, hollow = dots
+    assert [label.get_text() for label in axes[1].texts] == list("123456789")
+    assert min(label.get_fontsize() for label in axes[1].texts) >= 9
     assert full.get_xydata().tolist() == [[20.0, 10.0]] * 7
-    assert hollow.get_fillstyle() == "none"
+    assert hollow.get_markerfacecolor() == "white"
     assert hollow.get_xydata().tolist() == [[5.0, 0.0], [39.0, 3.0]]

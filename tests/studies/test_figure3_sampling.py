@@ -138,8 +138,8 @@ def test_the_pictures_show_the_pairs_and_the_numbers(model, images) -> None:
     sampler = EpisodeSampler(images, 5, 1, 2, preprocessing=model.preprocessing)
     pairs = [figure3_sampling.pair(model, images, sampler, 0, q) for q in (0, 1)]
     figure = figures_3_and_4.sampled_pairs([pairs, pairs], ["chosen", "random"])
-    axes = np.array(figure.axes).reshape(2, 2, 3)
-    for ax, pair in zip(axes[0, :, 0], pairs, strict=True):
+    axes = np.array(figure.axes).reshape(2, 2, 3)  # lines, columns of pairs, and query, support and a gap
+    for ax, pair in zip(axes[:, 0, 0], pairs, strict=True):
         assert ax.lines[0].get_xydata().tolist() == [pair["grid"][4].flip(0).tolist()]
         np.testing.assert_array_equal(ax.images[0].get_array(), pair["query"])
     rows = figure3_sampling.measure(model, images, episodes=2, query=2)

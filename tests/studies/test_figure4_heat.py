@@ -165,7 +165,7 @@ def test_the_picture_shows_every_heat_on_one_scale() -> None:
     figure = figures_3_and_4.heat_rows(shown, ["a", "b"])
     *axes, bar = figure.axes
     values = torch.stack([line["heats"] for line in shown])
-    assert bar.get_ylim() == pytest.approx(np.percentile(values, [2, 98]))
+    assert bar.get_xlim() == pytest.approx(np.percentile(values, [2, 98]))
     (mark,) = axes[2].lines
     x, y = mark.get_xydata()[0]
     assert shown[0]["mask"][round(y), round(x)]

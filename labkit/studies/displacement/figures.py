@@ -29,10 +29,13 @@ AXES = {
 
 
 def table(rows: Sequence[Mapping[str, Any]], study: str, entry: str = "accuracy") -> pd.DataFrame:
-    """An entry of `compare` as a table: methods downwards, levels across, cells of "27.4 ± 0.9"."""
+    """An entry of `compare` as a table: methods downwards, levels across, cells of "27.4 ± 0.9".
+
+    Levels that the entry was not computed for are left out.
+    """
     lines: dict[str, dict[float, str]] = {}
     for row in rows:
-        if row["study"] == study:
+        if row["study"] == study and entry in row:
             cell = f"{row[entry]:.1f} ± {row[f'{entry} ci95']:.1f}"
             lines.setdefault(row["method"], {})[row["level"]] = cell
     return pd.DataFrame(lines).T
@@ -51,7 +54,7 @@ def figure(
     Bars are 95 % intervals over episodes: those above hold how much episodes differ from one another, those below only
     how much the two methods do.
     """
-    size = (2.6 * len(studies), 5)
+    size = (min(9.5, 3.6 * len(studies)), 6)
     drawn, axes = plt.subplots(2, len(studies), figsize=size, sharey="row", sharex="col", squeeze=False)
     names = {row["method"]: None for row in rows}
     for column, own in zip(axes.T, studies, strict=True):
@@ -74,9 +77,12 @@ def figure(
                 )
         column[0].axhline(100 / way, color=plotting.BLACK, linewidth=0.8, linestyle=":")
         column[0].set_title(own.capitalize())
-        column[1].set_xticks(range(len(line)), [f"{row['level']:g}" for row in line])
+        levels = [row["level"] for row in part if row["method"] == part[0]["method"]]
+        column[1].set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         column[1].set_xlabel(AXES.get(own, own))
-    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(0, 100))
+    shown = [row["accuracy"] + sign * row["accuracy ci95"] for row in rows for sign in (-1, 1)]
+    low, high = min(100 / way, *shown) - 3, max(shown) + 3
+    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(max(0, low), min(100, high)))
     axes[1, 0].set_ylabel(f"minus {baseline}, points")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn

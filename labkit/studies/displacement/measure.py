@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.evaluation import intervals
+from labkit.evaluation.chosen import digest
 from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.studies.displacement import levels as design
@@ -70,9 +70,19 @@ def play(
     return found
 
 
-def compare(
-    played: Mapping[str, Mapping[Level, NDArray[np.float64]]], baseline: str = BASELINE
-) -> list[dict[str, Any]]:
+class Point(Protocol):
+    """A point of a curve: which curve, and where on its horizontal axis."""
+
+    @property
+    def study(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+
+
+P = TypeVar("P", bound=Point)
+
+
+def compare(played: Mapping[str, Mapping[P, NDArray[np.float64]]], baseline: str = BASELINE) -> list[dict[str, Any]]:
     """A row for every level and method, from the accuracy of every episode.
 
     Every entry has its half width beside it, as "... ci95", and all but the first are differences over the same
@@ -88,7 +98,7 @@ def compare(
     """
     rows = []
     for method, own in played.items():
-        first: dict[str, Level] = {}
+        first: dict[str, P] = {}
         of = {(level.study, level.value): level for level in own}
         for level, values in own.items():
             base = played[baseline]
@@ -151,14 +161,6 @@ def study(model: Any, wanted: Sequence[Level], plan: Plan, title: str = "") -> S
             if isinstance(model, DMF) and model.rule.name != "none" and level.support[0].position is not None:
                 landed[level] = landing(model, level, plan, features, draws[:200])
     return played, landed
-
-
-def digest(model: torch.nn.Module) -> str:
-    """sha256 (first 16 hex digits) of the names and values of a model's weights; in what file is all the same."""
-    found = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        found.update(name.encode() + value.cpu().numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def measure_method(parameters: dict[str, Any], _: Path, weights: Path | None = None) -> dict[str, Any]:

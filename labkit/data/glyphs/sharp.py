@@ -1,0 +1,30 @@
+"""Pictures to be looked at: rendered ones in more pixels than a network reads, photographs as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labkit.data.glyphs.load import DATASETS, classes_of
+from labkit.data.glyphs.scene import Difficulty, render
+from labkit.data.imageset import ImageSet
+
+SHOWN = 120  # pixels a side, of a rendered picture that is shown
+
+
+def sharp(images: ImageSet, index: int) -> NDArray[np.uint8]:
+    """Picture `index` of a set: rendered anew in `SHOWN` pixels a side, the same scene; or as it is, if it is a file's.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    about = images.provenance
+    if about.dataset not in DATASETS or images.size >= SHOWN:
+        found: NDArray[np.uint8] = np.asarray(images.pixels[index])
+        return found
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about.details["difficulty"].items()}
+    label = int(images.labels[index])
+    row, number = classes_of(about.dataset, about.split)[label], index - int(images.class_indices[label][0])
+    return render(row, number, size=SHOWN, seed=about.details["seed"], difficulty=Difficulty(**given))[0]

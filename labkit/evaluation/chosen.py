@@ -1,0 +1,136 @@
+"""Which pictures and which trained networks: what notebooks and commands take as `dataset`, `data_root`, `weights`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labkit.common import parameters
+from labkit.data import load_images
+from labkit.data.glyphs.load import DATASETS
+from labkit.data.imageset import ImageSet
+from labkit.dmf.model import DMF
+from labkit.evaluation import intervals
+from labkit.evaluation.features import preprocessing_of
+from labkit.methods.base import Method
+from labkit.models.checkpoints import load_model, read_header
+
+GLYPHS, PHOTOGRAPHS = "glyphs-mini", "miniimagenet"
+SHIPPED_FOR = {PHOTOGRAPHS: "mini"}  # of other data sets it is "quick"
+PER_CLASS = 200  # rendered pictures of a class that studies look at
+
+
+def dataset_of(dataset: str | None, data_root: Path | str | None) -> str:
+    """The data set that is asked for: photographs where a folder is given and no name, rendered characters if none."""
+    return dataset or (PHOTOGRAPHS if data_root else GLYPHS)
+
+
+def weights_of(weights: Any, dataset: str) -> list[Any]:
+    """Names or files of networks, as a list; None: what is shipped for a data set."""
+    return parameters.several("weights", SHIPPED_FOR.get(dataset, "quick") if weights is None else weights)
+
+
+def images_for(model: Method, dataset: str, data_root: Path | str | None = None, split: str = "test") -> ImageSet:
+    """The pictures of a data set in the size that a network reads; of rendered ones `PER_CLASS` of each class.
+
+    Raises:
+        ValueError, DataError: as `load_images`, or the network does not say how its pictures were prepared.
+    """
+    options: dict[str, Any] = {"root": data_root} if dataset not in DATASETS else {"per_class": PER_CLASS}
+    return load_images(dataset, split, size=preprocessing_of(model).size, progress=False, **options)
+
+
+def load_by_kind(weights: Sequence[Path | str]) -> dict[str, Method]:
+    """Networks by what they do: "no alignment", "DMF", "DMF without dynamic sampling", or the name of the method.
+
+    Two that do the same are told apart by the names of their files.
+    """
+    found: dict[str, Method] = {}
+    for own in weights:
+        model = load_model(own)
+        kind = kind_of(model)
+        found[kind if kind not in found else f"{kind} ({Path(own).stem})"] = model
+    return found
+
+
+def kind_of(model: Method) -> str:
+    """What a network does, in the words of the studies."""
+    if not isinstance(model, DMF):
+        return type(model).__name__
+    if model.rule.name == "none":
+        return "no alignment"
+    if not model.choices.sampling:
+        return "DMF without dynamic sampling"
+    return "DMF" if model.choices.start == "same" else "DMF from the best match"
+
+
+def untrained(model: Method) -> Any:
+    """The same network as its training began with seed 0."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fresh = type(model).from_recipe(model.recipe()).eval()
+    fresh.preprocessing = model.preprocessing
+    return fresh
+
+
+def digest(model: torch.nn.Module) -> str:
+    """sha256 (first 16 hex digits) of the names and values of a model's weights; in what file is all the same."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(name.encode() + value.cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def provenance(weights: Path | str, model: Method) -> dict[str, Any]:
+    """What is recorded of a network beside results: name, weights, on what, with which seed and how far it was trained.
+
+    No path: a result tells of weights, not of a machine.
+    """
+    about = read_header(weights)["about"]
+    trained = about.get("experiment", {})
+    validation = about.get("validation", {})
+    kept = {"weights": Path(weights).stem, "digest": digest(model), "trained on": trained.get("dataset")}
+    kept |= {"setting": trained.get("name"), "seed": about.get("seed"), "step": about.get("step")}
+    kept["validation accuracy"] = validation.get("accuracy") if isinstance(validation, dict) else validation
+    if shipped := about.get("shipped"):
+        kept["accuracy"] = {k: shipped[k] for k in ("accuracy", "ci95", "dataset", "split", "episodes")}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def said(weights: Sequence[Path | str], models: Mapping[str, Method], images: ImageSet) -> str:
+    """One line a network, and one for the pictures: whose numbers follow."""
+    lines = []
+    for own, (name, model) in zip(weights, models.items(), strict=True):
+        about = provenance(own, model)
+        reached = ""
+        if novel := about.get("accuracy"):
+            reached = f", {intervals.shown(novel['accuracy'], novel['ci95'])} % on novel classes"
+        elif "validation accuracy" in about:
+            reached = f", {about['validation accuracy']:.1f} % on validation classes"
+        where = f"trained on {about.get('trained on', 'pictures that its file does not name')}"
+        lines.append(f"{name}: {about['weights']} ({about['digest']}), {where}{reached}")
+    return "\n".join([*lines, f"pictures: {images!r}"])
+
+
+def about(weights: Sequence[Path | str], models: Mapping[str, Method], images: ImageSet) -> dict[str, Any]:
+    """What is recorded beside results: the networks by their names, and the pictures."""
+    where = asdict(images.provenance)
+    kept = ("dataset", "split", "layout", "source_size", "resampling", "digest")
+    networks = {name: provenance(own, model) for own, (name, model) in zip(weights, models.items(), strict=True)}
+    return {"networks": networks, "images": {k: where[k] for k in kept} | {"size": images.size}}
+
+
+def kept(file: Path, models: Mapping[str, Method], images: ImageSet) -> dict[str, Any] | None:
+    """A result that `about` was recorded in, if it is of exactly these weights and pictures; else None."""
+    if not file.is_file():
+        return None
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    weights = {own["digest"] for own in content["networks"].values()}
+    same = {digest(model) for model in models.values()} <= weights
+    return content if same and content["images"]["digest"] == images.provenance.digest else None
