@@ -129,17 +129,16 @@ def answer_end_to_end(rows: Sequence[dict[str, Any]], shot: int) -> str:
     return said + (f" Not started: {', '.join(late)}." if late else "")
 
 
-def both_protocols(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """The claims with what end-to-end trainings and heads on one backbone say of them, side by side."""
-    table = one[["claim", "shots", "PUBLISHED, table"]].copy()
-    for name, claims in (("end to end", one), ("on one backbone", other)):
-        table[name] = [
-            ""
-            if not c["seeds"]
-            else intervals.shown(c["MEASURED"], c["±"])
-            if c["seeds"] > 1
-            else f"{c['MEASURED']:.1f}"
-            for _, c in claims.iterrows()
-        ]
-        table[f"verdict, {name}"] = list(claims["verdict"])
+def both_protocols(claims: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The claims with what the trainings of either protocol say of them, side by side; by names for the columns."""
+    table = next(iter(claims.values()))[["claim", "shots", "PUBLISHED, table"]].copy()
+    for name, found in claims.items():
+        table[name] = [_difference(c) for _, c in found.iterrows()]
+        table[f"verdict, {name}"] = list(found["verdict"])
     return table
+
+
+def _difference(claim: pd.Series[Any]) -> str:
+    if not claim["seeds"]:
+        return ""
+    return intervals.shown(claim["MEASURED"], claim["±"]) if claim["seeds"] > 1 else f"{claim['MEASURED']:.1f}"

@@ -48,7 +48,7 @@ def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
     )
     none = table2.claims([])
     assert answers.answer_of_table2(none, "On one backbone") == "On one backbone: no claim is measured yet."
-    both = answers.both_protocols(table2.claims([]), claims)
+    both = answers.both_protocols({"end to end": table2.claims([]), "on one backbone": claims})
     assert both["verdict, on one backbone"].tolist() == claims["verdict"].tolist()
     assert both["on one backbone"].iloc[0] == "10.1 ± 0.2"
 
@@ -57,7 +57,7 @@ def test_end_to_end_is_answered_by_the_rows_of_a_data_set() -> None:
     where = {"way": 5, "dataset": "toy"}
     rows = [
         {"cell": cell, "shot": 1, "seed": 0, "validation": validation, "novel": where | {"accuracy": accuracy}}
-        for cell, validation, accuracy in (("dmf", 60.0, 61.23), ("can", 21.0, 20.0))
+        for cell, validation, accuracy in (("dmf", 60.0, 61.23), ("can, authors'", 21.0, 20.0))
     ]
     said = answers.answer_end_to_end(rows, 1)
     assert said == "1-shot, end to end: 2 systems, one training each; first DMF 61.2, CAN 20.0 %. Not started: CAN."
