@@ -52,7 +52,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: pixels whose range nothing tells.
     """
-    # Of 16-bit colours, and grey with transparency, Pillow keeps the upper 8 bits; pictures made in memory have no tiles.
+    # Of 16-bit colours, and of grey with transparency, Pillow keeps 8 bits. Pictures made in memory have no tiles.
     kinds = [str(tile[3]) for tile in getattr(image, "tile", ())]
     wide_colour = any("16" in kind and ("RGB" in kind or "LA" in kind) for kind in kinds)
     most = grey_range(image)
