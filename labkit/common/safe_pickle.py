@@ -210,6 +210,7 @@ def unpacked(file: Path) -> Iterator[BinaryIO]:
 
     Raises:
         Refused: it unpacks to more.
+        DataError: there is no room to unpack it.
         EOFError, OSError, zlib.error: it is damaged.
     """
     start = first_bytes(file, 3)
@@ -221,9 +222,16 @@ def unpacked(file: Path) -> Iterator[BinaryIO]:
     most = max(ROOM, TIMES * file.stat().st_size)
     with opener(file, "rb") as packed, tempfile.TemporaryFile() as scratch:
         while block := packed.read(2**20):
-            if scratch.write(block) and scratch.tell() > most:
+            if scratch.tell() + len(block) > most:
                 raise Refused(f"more than {most} bytes when it is unpacked; unpack it yourself if that is right")
-        scratch.flush()
+            try:
+                scratch.write(block)
+                scratch.flush()
+            except OSError as error:
+                place = tempfile.gettempdir()
+                raise DataError(
+                    f"{file}: cannot be unpacked in {place} ({error}); free some room, or set $TMPDIR"
+                ) from error
         yield scratch
 
 

@@ -52,8 +52,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: pixels whose range nothing tells.
     """
-    # Of 16-bit colours Pillow keeps the upper 8 bits; pictures made in memory have no tiles.
-    wide_colour = any("RGB" in str(tile[3]) and "16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    # Of 16-bit colours, and of grey with transparency, Pillow keeps 8 bits. Pictures made in memory have no tiles.
+    kinds = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    wide_colour = any("16" in kind and ("RGB" in kind or "LA" in kind) for kind in kinds)
     most = grey_range(image)
     # Pillow turns white and black round of pixels of 8 bits and fewer only.
     wide_and_inverted = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == WHITE_IS_ZERO
@@ -68,7 +69,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         bits = "signed 16-bit" if getattr(image, "tag_v2", {}).get(258) == (16,) else "32-bit"
         raise ValueError(f"{bits} pixels have no agreed range; save it with 8 bits a channel")
-    if wide_colour and 0 < int(np.asarray(image)[..., :3].max(initial=0)) < 16:
+    if wide_colour and 0 < int(np.asarray(image)[..., : 1 if image.mode == "LA" else 3].max(initial=0)) < 16:
         raise ValueError("its 16-bit colours use 12 bits or fewer and would be nearly black; save it with 8 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")

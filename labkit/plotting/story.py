@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from labkit.common import checks
 from labkit.data.imageset import ImageSet
 from labkit.dmf import alignment
 from labkit.dmf.model import DMF
@@ -24,6 +25,7 @@ from labkit.plotting.style import BLACK, BLUE, GREEN, HEAT, RED
 
 def episode_and_question(images: ImageSet, episode: Episode, query: int) -> Figure:
     """The five support pictures of a one-shot episode, and a query: which of the five classes is it?"""
+    query = checks.check_int("query", query, least=0, most=len(episode.query_index) - 1)
     support, asked = episode.support_index[:, 0].tolist(), int(episode.query_index[query])
     names = [readable(images.class_names[c]) for c in episode.classes.tolist()]
     figure, axes = plt.subplots(1, len(support) + 1, figsize=(10, 1.9), width_ratios=[1] * len(support) + [1.25])

@@ -22,6 +22,8 @@ class Logbook:
     """
 
     def __init__(self, folder: Path, log: Log | None) -> None:
+        if log is not None and not callable(log):
+            raise TypeError(f"log must be a function log(step, values) or None, got {log!r}")
         self.file, self.log = folder / "metrics.jsonl", log
         self.lines: list[dict[str, Any]] = []
 

@@ -146,6 +146,19 @@ def test_a_packed_pickle_is_read_through_the_same_list(tmp_path: Path, pack: Cal
         load_pickle(file)
 
 
+def test_no_room_to_unpack_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data.pkl").write_bytes(gzip.compress(pickle.dumps(bytes(2**20))))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (2**16, before[1])
+    )  # the system refuses a larger file, as a full disk does
+    try:
+        with pytest.raises(DataError, match=r"data\.pkl: cannot be unpacked in .* free some room, or set \$TMPDIR"):
+            load_pickle(tmp_path / "data.pkl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
 def test_a_small_packed_pickle_may_not_become_a_large_one(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     (tmp_path / "data.pkl").write_bytes(pack(pickle.dumps(bytes(40 * 2**20))))

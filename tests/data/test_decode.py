@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,25 @@ def tiff(pixels: np.ndarray[Any, Any], photometric: int, **more: Any) -> bytes:
 def test_colours_of_12_bits_in_16_are_refused_and_not_black() -> None:
     with pytest.raises(ValueError, match="its 16-bit colours use 12 bits or fewer and would be nearly black"):
         read_rgb(tiff(np.full((4, 4, 3), 4095, "<u2"), 2))
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])  # of PNG: RGB, grey and RGB with transparency
+def test_a_png_of_12_bits_in_16_is_refused_too(kind: int, channels: int) -> None:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+
+    for most in (4095, 65535):
+        pixels = np.full((4, 4, channels), most, ">u2")
+        if channels != 3:
+            pixels[..., -1] = 65535
+        rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
+        head = chunk(b"IHDR", bytes((0, 0, 0, 4, 0, 0, 0, 4, 16, kind, 0, 0, 0)))
+        content = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        if most == 65535:
+            assert np.asarray(read_rgb(content)).min() == 255
+            continue
+        with pytest.raises(ValueError, match="would be nearly black"):
+            read_rgb(content)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<u2"])  # Pillow reads no others in which white is zero

@@ -17,7 +17,8 @@ import labkit
 from labkit.data.own_folder import check_listed, share_out
 from labkit.explorer.widget import Explorer, explore
 from labkit.own_images import figures
-from labkit.studies.tables import cells, train_cells
+from labkit.studies.displacement import levels
+from labkit.studies.tables import cells, table1, train_cells
 from labkit.training.phases import Phase
 from tests.helpers.sweep_runs import square
 from tests.helpers.toys import toy_images
@@ -77,7 +78,6 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: labkit.load_images("glyphs-mini", "test", progress=None), TypeError, "progress must be True or False"),
     (lambda: labkit.check_data(None), TypeError, "root must be the path of a folder, got None"),  # type: ignore[arg-type]
-    (lambda: labkit.build_model(labkit.experiment("quick"), 5, 2**70), ValueError, "seed must be from 0 to 184467"),
     (
         lambda: labkit.train(labkit.experiment("quick"), IMAGES, IMAGES, "no such folder", log=5),  # type: ignore[arg-type]
         TypeError,
@@ -99,6 +99,9 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "search must be a list of whole numbers, got 3",
     ),
+    (lambda: levels.Plan(episodes="4"), TypeError, "episodes must be a whole number, got '4'"),  # type: ignore[arg-type]
+    (lambda: levels.Plan(episodes=0), ValueError, "episodes must be at least 1, got 0"),
+    (lambda: table1.shown(table1.table([], 1), "nope"), ValueError, "the table is sorted by one of .* got 'nope'"),
     (lambda: figures.show_support({"a": []}), TypeError, "support must be a labkit.SupportSet"),  # type: ignore[arg-type]
     (lambda: figures.show_classified(5), TypeError, "found must be a labkit.Classified"),  # type: ignore[arg-type]
     (lambda: labkit.load_images(5, "test"), TypeError, "name must be a text, got 5"),  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labkit.common import checks
 from labkit.data import load_images
 from labkit.data.glyphs.scene import DEFAULT, Difficulty
 from labkit.data.imageset import ImageSet
@@ -52,7 +53,7 @@ class Level:
 
     def only(self, pair: int) -> Level:
         """The same with one of its pairs, number `pair` modulo their number: of a placed level, one direction."""
-        k = pair % len(self.support)
+        k = checks.check_int("the number of a pair", pair, least=0) % len(self.support)
         return replace(self, support=(self.support[k],), query=(self.query[k],))
 
 
@@ -74,6 +75,14 @@ class Plan:
     query: int = 15
     seed: int = 0
     episodes: int = 600
+
+    def __post_init__(self) -> None:
+        """Raises:
+        TypeError, ValueError: a number that is none, or too small.
+        """
+        for name in ("size", "per_class", "way", "shot", "query", "episodes"):
+            object.__setattr__(self, name, checks.check_int(name, getattr(self, name)))
+        object.__setattr__(self, "seed", checks.check_int("seed", self.seed, least=0))
 
     def images(self, difficulty: Difficulty) -> ImageSet:
         """The same scenes at any difficulty, but for what the difficulty says."""

@@ -62,7 +62,13 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
 
 def shown(lines: pd.DataFrame, by: str = "glyphs-mini, %") -> pd.DataFrame:
     """The table as text: measured systems first, ordered by the number `by`, then the others as in the paper; missing
-    numbers are blank."""
+    numbers are blank.
+
+    Raises:
+        ValueError: there is no such number.
+    """
+    if by not in lines[MEASURED]:
+        raise ValueError(f"the table is sorted by one of {list(lines[MEASURED])}, got {by!r}")
     ordered = lines.sort_values((MEASURED, by), ascending=False, kind="stable")
     text = {name: [_text(v) for v in ordered[name]] for name in ordered}
     return pd.DataFrame(text, index=ordered.index)
