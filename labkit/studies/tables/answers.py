@@ -101,11 +101,6 @@ def as_rows(runs: Sequence[HeadRun]) -> list[dict[str, Any]]:
     ]
 
 
-def on_dataset(rows: Sequence[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
-    """The end-to-end trainings that were tested on a data set."""
-    return [row for row in rows if row.get("novel", row).get("dataset", dataset) == dataset]
-
-
 def answer_of_table2(claims: pd.DataFrame, protocol: str) -> str:
     """How many of section 5.3's claims held, in one line."""
     words = claims["verdict"].str.partition(" (")[0].value_counts()

@@ -60,7 +60,7 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
     return pd.DataFrame(lines).T.rename_axis(["system", "published with"])
 
 
-def shown(lines: pd.DataFrame, by: str = "glyphs-mini, %") -> pd.DataFrame:
+def shown(lines: pd.DataFrame, by: str = "accuracy, %") -> pd.DataFrame:
     """The table as text: measured systems first, ordered by the number `by`, then the others as in the paper; missing
     numbers are blank.
 
@@ -93,14 +93,14 @@ def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int
     runs = measured(rows, system, shot) if system else []
     if not runs:
         missing = "the same head on another backbone" if system is None else "not trained yet"
-        numbers = ("glyphs-mini, %", "± glyphs", "seeds", "mean of seeds, %", "weights", "steps", "training, CPU s")
+        numbers = ("accuracy, %", "± episodes", "seeds", "mean of seeds, %", "weights", "steps", "training, CPU s")
         blank = dict.fromkeys((*numbers, "test episode, CPU ms", "peak, MiB", "settings tried"), np.nan)
         return {"backbone": "", **blank, "setting": missing}
     first, e = runs[0], setting(runs[0]["cell"], shot)
     return {
         "backbone": f"ResNet-12, width {e.backbone_options['width']}",
-        "glyphs-mini, %": first["novel"]["accuracy"],
-        "± glyphs": first["novel"]["ci95"],
+        "accuracy, %": first["novel"]["accuracy"],
+        "± episodes": first["novel"]["ci95"],
         "seeds": len(runs),
         "mean of seeds, %": float(np.mean([r["novel"]["accuracy"] for r in runs])),
         "weights": first["weights"],
@@ -190,9 +190,9 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
         for system, line in ours.items():
             colour, mark = looks[system]
-            point = (line[cost], line["glyphs-mini, %"], line["± glyphs"])
+            point = (line[cost], line["accuracy, %"], line["± episodes"])
             ax.errorbar(*point, fmt=mark, color=colour, capsize=2, label=system)
-        ax.set(xscale="log", xlabel=cost, ylabel="glyphs-mini, %", title=f"MEASURED here, {shot}-shot")
+        ax.set(xscale="log", xlabel=cost, ylabel="accuracy, %", title=f"MEASURED here, {shot}-shot")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
