@@ -53,10 +53,12 @@ def show_sampling(
         grid: the regular 3 x 3 grid, [9, 2], drawn as ghosts.
         side: pixels a side of what the network reads, where the pictures are shown in more.
     """
+    side = side or np.asarray(support).shape[0]
     show_image(axes[0], query, "query position", side=side)
-    axes[0].plot(position[1], position[0], "o", color=GREEN, markersize=11, markeredgecolor="white")
+    axes[0].plot(position[1], position[0], "o", color=GREEN, markersize=11, markeredgecolor="white", clip_on=False)
+    axes[0].set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
     show_image(axes[1], support, "sampled points", side=side)
-    show_points(axes[1], side or np.asarray(support).shape[0], points, grid)
+    show_points(axes[1], side, points, grid)
 
 
 def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None:

@@ -49,9 +49,9 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             plotting.show_sampling(
                 (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"], side
             )
-            left.set_title("" if number else f"{name}: query position")
-            right.set_title("" if number else "support, sampled points")
-            name_of = plotting.text(textwrap.fill(pair["name"], 26))
+            left.set_title("" if number else f"{name}: query position", pad=12)
+            right.set_title("" if number else "support, sampled points", pad=12)
+            name_of = plotting.text(textwrap.fill(pair["name"], 27))
             left.set_xlabel(name_of, labelpad=8)
             right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
