@@ -67,8 +67,9 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         if float(strength.flatten()[at]) <= 0:
             return
         numbers = {
-            "margin": f"{trained[q]:+.2f}".replace("-", "−"),
-            "bare": f"{bare[q]:+.2f}".replace("-", "−"),
+            "margin": f"{abs(trained[q]):.2f}",
+            "bare": f"{abs(bare[q]):.2f}",
+            "bare_side": "ahead" if bare[q] > 0 else "behind",
             "true": task.names[labels[q]],
             "rival": task.names[rival[q]],
             "bare_rival": task.names[bare_rival[q]],
@@ -80,25 +81,25 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         text = why.format(**numbers)
         found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0} | state)
 
-    keep("sure", trained, "A sure answer", "{true} leads by {margin}; without alignment by {bare}.")
+    keep("sure", trained, "A sure answer", "{true} is {margin} ahead; without alignment {bare} {bare_side}.")
     keep(
         "helped",
         torch.minimum(trained, -bare),
         "Alignment corrects the answer",
-        "Without alignment {bare_rival} won (margin {bare}); with it {true} does ({margin}). Press Play.",
+        "Without alignment {true} is {bare} behind {bare_rival}; with it {margin} ahead. Press Play.",
     )
     keep(
         "harmed",
         torch.minimum(-trained, bare),
         "Alignment spoils the answer",
-        "Without alignment {true} won (margin {bare}); with it {rival} does ({margin}). Press Play.",
+        "Without alignment {true} is {bare} ahead; with it {margin} behind {rival}. Press Play.",
     )
     keep(
         "hopeless",
         -best_of_all,
         "A wrong answer that no alignment gets right",
-        "{rival} wins over {true} (margin {margin}) with trained, untrained and no offsets, and without alignment "
-        "({bare}).",
+        "{true} is {margin} behind {rival} with trained offsets, and behind with untrained and no offsets and without "
+        "alignment ({bare}) too.",
     )
     keep(
         "far",

@@ -67,7 +67,7 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
             line[f"minus {against}"] = np.nan if own is None else own["points"]
             line["± "] = np.nan if own is None else own["±"]
             line["verdict"] = "" if own is None else own["verdict"]
-        line |= {"weights": rows[0].weights, "PUBLISHED, %": wanted.get(name, np.nan)}
+        line |= {"weights": rows[0].weights if rows[0].steps else 0, "PUBLISHED, %": wanted.get(name, np.nan)}
         lines[name] = line
     table = pd.DataFrame.from_dict(lines, orient="index")
     return table if table.empty else table.sort_values("accuracy, %", ascending=False)
@@ -78,6 +78,11 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
     if OURS not in runs:
         return f"{shot}-shot: DMF is not measured yet."
     table = compared(runs[OURS], {name: rows for name, rows in runs.items() if name != OURS})
+    if table["seeds"].max() == 1:
+        order = sorted(runs, key=lambda name: -runs[name][0].accuracy)
+        first, own = (f"{runs[name][0].accuracy:.1f} %" for name in (order[0], OURS))
+        said = f"{shot}-shot: one seed each, which decides nothing. Of {len(order)} systems DMF is number "
+        return said + f"{order.index(OURS) + 1}, {own}; first is {order[0]}, {first}."
     count = table["verdict"].value_counts()
     said = f"{shot}-shot: of {len(table)} other systems DMF is ahead of {count.get('better', 0)} and behind "
     said += f"{count.get('worse', 0)}; {count.get('not decidable', 0)} differences are not decidable."
@@ -116,6 +121,8 @@ def answer_end_to_end(rows: Sequence[dict[str, Any]], shot: int) -> str:
     if not runs:
         return f"{shot}-shot, end to end: no system is measured."
     order = sorted(runs, key=lambda system: -runs[system]["novel"]["accuracy"])
+    if len(runs) == 1:
+        return f"{shot}-shot, end to end: only {order[0]} is measured, {runs[order[0]]['novel']['accuracy']:.1f} %."
     best = ", ".join(f"{system} {runs[system]['novel']['accuracy']:.1f}" for system in order[:3])
     late = [system for system in order if not started(runs[system])]
     said = f"{shot}-shot, end to end: {len(runs)} systems, one training each; first {best} %."
