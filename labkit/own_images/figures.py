@@ -34,9 +34,8 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
     high = max(1.1, 0.22 * bars + 0.5)
     shown = min(len(found.files), columns * int(plotting.MOST_INCHES / high))
     rows = -(-shown // columns)
-    figure, axes = plt.subplots(
-        rows, 2 * columns, figsize=(4.5 * columns, high * rows), width_ratios=[1, 1.6] * columns, squeeze=False
-    )
+    figure = plt.figure(figsize=(4.5 * columns, high * rows), layout="constrained")  # in whatever style
+    axes = figure.subplots(rows, 2 * columns, width_ratios=[1, 1.6] * columns, squeeze=False)
     if shown < len(found.files):
         figure.supxlabel(f"and {len(found.files) - shown} more", fontsize=9)
     for ax in axes.ravel()[2 * shown :]:
