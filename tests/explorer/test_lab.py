@@ -42,6 +42,12 @@ class Lab:
         found: list[dict[str, str]] = json.load(urllib.request.urlopen(f"{self.at}/api/kernels?token={self.token}"))
         return found
 
+    def stop_kernels(self) -> None:
+        """So that a notebook that is opened next begins with a new one."""
+        for kernel in self.kernels():
+            address = f"{self.at}/api/kernels/{kernel['id']}?token={self.token}"
+            urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, untrained: labkit.DMF) -> Iterator[Lab]:
@@ -75,16 +81,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory, untrained: labkit.DMF) -> Iter
 @pytest.fixture
 def notebook(browser: Browser, lab: Lab) -> Iterator[Page]:
     """The notebook, run from the start in a new kernel."""
+    lab.stop_kernels()
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{lab.at}/lab/tree/explorer.ipynb?reset&token={lab.token}")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
     page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
-    page.evaluate(
-        "async () => { const c = window.jupyterapp.shell.currentWidget.context; await c.ready;"
-        " await c.sessionContext.ready; await c.sessionContext.restartKernel();"
-        " await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
+    page.evaluate(  # not waited for: a promise of JupyterLab's that is never kept must not hold up the tests
+        "() => { const c = window.jupyterapp.shell.currentWidget.context; c.ready.then(() => c.sessionContext.ready)"
+        ".then(() => window.jupyterapp.commands.execute('notebook:run-all-cells')); }"
     )
     expect(page.locator(".dot")).to_have_count(9, timeout=PATIENCE)
     page.locator(".dmf-explorer").scroll_into_view_if_needed()
