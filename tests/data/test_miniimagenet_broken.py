@@ -148,7 +148,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "csv header": (broken_csv(lambda t: t.replace("filename,label", "a,b")), "expected a first line filename,label or"),
     "csv without rows": (broken_csv(lambda t: "filename,label\n"), r"miniimagenet val .* the split is empty"),
-    "csv empty": (broken_csv(lambda t: ""), "val.csv: expected a first line filename,label or path,class, with commas, got ''"),
+    "csv empty": (
+        broken_csv(lambda t: ""),
+        "val.csv: expected a first line filename,label or path,class, with commas, got ''",
+    ),
     "csv cell missing": (
         broken_csv(lambda t: t + "x.jpg\n"),
         "val.csv, line 8: expected a path and a class, one is empty",

@@ -1,4 +1,4 @@
-"""One browser, one explorer and its exported page for all tests of this room."""
+"""One explorer and its exported page for all tests of this room."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ import torch
 import labkit
 from labkit.explorer.precompute import tasks_of
 from labkit.explorer.widget import Explorer
-from tests.helpers.browser import chromium
 from tests.helpers.explorer_page import opened
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -22,76 +16,37 @@ from playwright.sync_api import Browser, Page, expect
 import labkit
 from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_page import LAYOUT, caption, more, points, press, scores, where
+from tests.helpers.notebooks import write_cells
 from tests.helpers.places import ROOT
-from tests.helpers.servers import free_port, server
+from tests.helpers.servers import Lab, jupyterlab
 
 pytestmark = pytest.mark.integration
 PATIENCE = 120_000  # ms; for a machine that does other things too
 KEPT = ROOT / "runs" / "browser"
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A running JupyterLab: its address, its token, and its folder, with ``explorer.ipynb``."""
-
-    at: str
-    token: str
-    folder: Path
-
-    def kernels(self) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = json.load(urllib.request.urlopen(f"{self.at}/api/kernels?token={self.token}"))
-        return found
-
-    def stop_kernels(self) -> None:
-        """So that a notebook that is opened next begins with a new one."""
-        for kernel in self.kernels():
-            address = f"{self.at}/api/kernels/{kernel['id']}?token={self.token}"
-            urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+NOTEBOOK = ROOT / "notebooks" / "08_explorer.ipynb"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, untrained: labkit.DMF) -> Iterator[Lab]:
-    """The notebook without its long cells, with two networks, writing into a folder of its own."""
+    """With ``explorer.ipynb``, the notebook without its long cells, with two networks, writing into its own folder."""
     folder = tmp_path_factory.mktemp("lab")
     labkit.save_model(untrained, folder / "untrained.safetensors")
-    notebook = nbformat.read(ROOT / "notebooks" / "08_explorer.ipynb", as_version=4)
-    parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     weights = ["quick", str(folder / "untrained.safetensors")]
-    parameters.source += f"\nweights = {weights!r}\nruns = {str(folder)!r}\nepisodes = [1, 2]\nsearch = 0"
-    end = next(i for i, c in enumerate(notebook.cells) if "box =" in c.source)
-    notebook.cells = notebook.cells[: end + 1]
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell["outputs"] = []
-    nbformat.write(notebook, folder / "explorer.ipynb")
-    shutil.copy(ROOT / "notebooks" / "08_explorer.ipynb", folder / "saved.ipynb")
-    token, port = secrets.token_hex(8), free_port()
-    at = f"http://127.0.0.1:{port}"
-    options = [
-        *("--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
-        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"),
-        *("--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
-        *(["--allow-root"] if os.geteuid() == 0 else []),
-    ]
+    own = f"\nweights = {weights!r}\nruns = {str(folder)!r}\nepisodes = [1, 2]\nsearch = 0"
+    write_cells(NOTEBOOK, "box =", folder / "explorer.ipynb", own)
+    shutil.copy(NOTEBOOK, folder / "saved.ipynb")
     KEPT.mkdir(parents=True, exist_ok=True)
-    with server(["jupyterlab", *options], f"{at}/api/status?token={token}", folder):
-        yield Lab(at, token, folder)
+    with jupyterlab(folder) as running:
+        yield running
 
 
 @pytest.fixture
 def notebook(browser: Browser, lab: Lab) -> Iterator[Page]:
     """The notebook, run from the start in a new kernel."""
-    lab.stop_kernels()
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
-    page.goto(f"{lab.at}/lab/tree/explorer.ipynb?reset&token={lab.token}")
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-    page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
-    page.evaluate(  # not waited for: a promise of JupyterLab's that is never kept must not hold up the tests
-        "() => { const c = window.jupyterapp.shell.currentWidget.context; c.ready.then(() => c.sessionContext.ready)"
-        ".then(() => window.jupyterapp.commands.execute('notebook:run-all-cells')); }"
-    )
+    lab.run(page, "explorer.ipynb")
     expect(page.locator(".dot")).to_have_count(9, timeout=PATIENCE)
     page.locator(".dmf-explorer").scroll_into_view_if_needed()
     yield page
@@ -183,7 +138,7 @@ def test_without_a_kernel_it_answers_and_says_what_it_cannot(notebook: Page, lab
 def test_a_notebook_that_is_not_trusted_shows_a_picture(browser: Browser, lab: Lab) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(PATIENCE)
-    page.goto(f"{lab.at}/lab/tree/saved.ipynb?reset&token={lab.token}")
+    lab.show(page, "saved.ipynb")
     picture = page.locator(".jp-OutputArea-output img").first
     expect(picture).to_be_visible(timeout=PATIENCE)
     assert picture.evaluate("e => e.naturalWidth") > 500

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from labkit.common.places import PACKAGE
-from tests.helpers.browser import chromium
+from tests.helpers.notebooks import write_cells
 from tests.helpers.places import ROOT
-from tests.helpers.servers import free_port, server
+from tests.helpers.servers import jupyterlab
 
 pytestmark = pytest.mark.integration
 PATIENCE = 240_000  # ms; for a machine that does other things too
@@ -30,38 +27,19 @@ FILES = """([files]) => {
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The first screen of notebook 12, run."""
     folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.read(ROOT / "notebooks" / "12_your_images.ipynb", as_version=4)
-    end = next(i for i, cell in enumerate(notebook.cells) if "yours = YourImages" in cell.source)
-    notebook.cells = notebook.cells[: end + 1]
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell["outputs"] = []
-    nbformat.write(notebook, folder / "own.ipynb")
-    token, port = secrets.token_hex(8), free_port()
-    at = f"http://127.0.0.1:{port}"
-    options = [
-        *("--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
-        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"),
-        *("--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
-        *(["--allow-root"] if os.geteuid() == 0 else []),
-    ]
+    write_cells(ROOT / "notebooks" / "12_your_images.ipynb", "yours = YourImages", folder / "own.ipynb")
     KEPT.mkdir(parents=True, exist_ok=True)
-    with server(["jupyterlab", *options], f"{at}/api/status?token={token}", folder), chromium() as browser:
+    with jupyterlab(folder) as lab:
         context = browser.new_context(viewport={"width": 1280, "height": 720})
         context.set_default_timeout(PATIENCE)
         found = context.new_page()
-        found.goto(f"{at}/lab/tree/own.ipynb?reset&token={token}")
-        found.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-        found.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
-        found.evaluate(
-            "async () => { const c = window.jupyterapp.shell.currentWidget.context; await c.ready;"
-            " await c.sessionContext.ready; await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
-        )
+        lab.run(found, "own.ipynb")
         expect(found.locator(".own-answer")).to_have_count(8, timeout=PATIENCE)
         yield found
+        context.close()
 
 
 def drop(page: Page, place: str, files: dict[str, Path]) -> None:

