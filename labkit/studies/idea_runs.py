@@ -8,7 +8,8 @@ adds a line to ``FOLDER/ideas.jsonl`` for every seed that is finished.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import numpy as np
 import pandas as pd
 
 from labkit.common.files import append
+from labkit.data.imageset import ImageSet
 from labkit.evaluation import intervals
+from labkit.evaluation.play import Features
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
+from labkit.studies.displacement import shifted
 from labkit.studies.ideas import IDEAS
 from labkit.studies.own_head import registered
-from labkit.studies.shifted import Shifted
 from labkit.studies.tables.cells import BASE_GROUPS
 from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
 from labkit.studies.tables.heads import OF_DMF, STEPS, Head
@@ -41,6 +44,7 @@ BASELINES: dict[str, dict[str, Any]] = {
 BY_NAME = {idea.__name__: idea for idea in IDEAS}
 NAMES = (*BASELINES, *BY_NAME)
 VALIDATION, NOVEL = "validation", "novel"
+DISPLACED = shifted.Plan(distances=(0.0, 0.5), per_class=100)
 
 
 def run_idea(
@@ -80,15 +84,27 @@ def run_idea(
         trained = None if run.diverged else load_model(own / "best.safetensors")
     row = run.to_json() | {"stage": stage}
     if stage == NOVEL and isinstance(trained, Method):
-        row["displaced"] = _shifted(backbone, given["dataset"], data_root).measure(trained, shot)
+        row["displaced"] = displaced(trained, shot, *_moved(backbone, given["dataset"], data_root))
     append(folder.parent / FILE, (json.dumps(row) + "\n").encode())
     return row
 
 
+def displaced(
+    head: Method, shot: int, pictures: ImageSet, features: Callable[[int, int], Features]
+) -> dict[str, list[float]]:
+    """Accuracy in percent of every episode at each level of `DISPLACED`, by names such as ``"apart 0.5"``."""
+    plan = replace(DISPLACED, shot=shot)
+    draws = plan.draws(pictures)
+    played = {s: shifted.play({"head": head}, pictures, s, features, draws)["head"] for s in plan.steps()}
+    return {f"{step.study} {step.value:g}": values.round(2).tolist() for step, values in played.items()}
+
+
 @lru_cache(maxsize=1)
-def _shifted(backbone: str, dataset: str, data_root: str | None) -> Shifted:
+def _moved(backbone: str, dataset: str, data_root: str | None) -> tuple[ImageSet, Callable[[int, int], Features]]:
+    """The displaced pictures' pool, and its features at any shift: computed once for all heads."""
     model = load_model(backbone)
-    return Shifted(model, images_of(model, dataset, "test", data_root))
+    pool = shifted.first_of_each_class(images_of(model, dataset, "test", data_root), DISPLACED.per_class)
+    return pool, shifted.embedder(model, pool, DISPLACED.ground)
 
 
 def fill(

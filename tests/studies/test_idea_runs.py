@@ -1,6 +1,7 @@
 """Ideas are trained beside the baselines, kept by seed, chosen on validation classes, and displaced pictures played."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from labkit.studies import idea_runs
-from labkit.studies.shifted import DIRECTIONS, Shifted, shifted
+from labkit.studies.displacement import shifted
 from tests.helpers.toy_maps import PICTURES, backbone, toy_maps
 
 MAPS = toy_maps()
@@ -18,8 +19,9 @@ WHERE: dict[str, Any] = {"dataset": "toy", "backbone": MAPS.base.backbone, "shot
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idea_runs, "maps_of", lambda *_, **__: MAPS)
-    monkeypatch.setattr(idea_runs, "_shifted", lambda *_: Shifted(backbone(), PICTURES[2]))
-    monkeypatch.setattr(Shifted.measure, "__defaults__", (4, 0))
+    novel = PICTURES[2]
+    monkeypatch.setattr(idea_runs, "_moved", lambda *_: (novel, shifted.embedder(backbone(), novel, "mirrored")))
+    monkeypatch.setattr(idea_runs, "DISPLACED", replace(idea_runs.DISPLACED, episodes=4))
     monkeypatch.setattr(idea_runs, "BASE_GROUPS", {1: 4})
 
 
@@ -37,13 +39,13 @@ def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path) ->
     by = {(r["system"], r["stage"]): r for r in found}
     assert by["Contrast", "novel"]["validation"] == by["Contrast", "validation"]["validation"]
     assert by["Contrast", "novel"]["seconds"] is None  # found again, not trained anew
-    assert set(by["DMF", "novel"]["displaced"]) == {"together 0", "together 0.25", "apart 0.25"}
+    assert set(by["DMF", "novel"]["displaced"]) == {"apart 0", "together 0.5", "apart 0.5"}
     table = idea_runs.table([r for r in found if r["stage"] == "novel"], "novel")
     own = table.set_index("head").loc["Contrast"]
     assert own["minus DMF"] == pytest.approx(
         by["Contrast", "novel"]["novel"]["accuracy"] - by["DMF", "novel"]["novel"]["accuracy"]
     )
-    assert {"together 0.25", "apart 0.25"} <= set(table.columns)
+    assert {"together 0.5", "apart 0.5"} <= set(table.columns)
 
 
 def test_the_second_stage_needs_the_first(tmp_path: Path) -> None:
@@ -53,27 +55,12 @@ def test_the_second_stage_needs_the_first(tmp_path: Path) -> None:
         idea_runs.fill(tmp_path, "b", "toy", names=["Nonsense"])
 
 
-def test_a_picture_moves_and_its_mirror_image_follows() -> None:
-    picture = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1).repeat(3, 3)
-    down = shifted(picture, 1, 0)[0, :, :, 0]
-    assert (down[1:] == picture[0, :3, :, 0]).all()
-    assert (down[0] == picture[0, 0, :, 0]).all()
-    left = shifted(picture, 0, -2)[0, :, :, 0]
-    assert (left[:, :2] == picture[0, :, 2:, 0]).all()
-    assert (left[:, 2:] == picture[0, :, [3, 2], 0].T).all()
-    with pytest.raises(ValueError, match="smaller than the picture"):
-        shifted(picture, 4, 0)
-
-
-def test_apart_shifts_to_opposite_sides_and_together_to_one() -> None:
-    moved = Shifted(backbone(), PICTURES[2])
-    assert set(moved.maps) == {(0.0, (0, 1)), *((0.25, d) for d in DIRECTIONS)}
-
+def test_a_head_is_played_in_place_apart_and_together() -> None:
     class Same(type(backbone())):  # type: ignore[misc]
         def score(self, support: Any, query: Any, support_mask: Any = None) -> Any:
             return -(query[:, :, None] - support[:, None, :, 0]).flatten(3).norm(dim=-1)
 
     head = Same("conv4", classes=6, backbone_options={"width": 16})
-    found = moved.measure(head, 1, episodes=8)
-    assert {len(values) for values in found.values()} == {8}
-    assert np.mean(found["together 0"]) > 20
+    found = idea_runs.displaced(head, 1, PICTURES[2], shifted.embedder(backbone(), PICTURES[2], "mirrored"))
+    assert {len(values) for values in found.values()} == {4}
+    assert np.mean(found["apart 0"]) > 20

@@ -67,6 +67,11 @@ class Plan:
         """All levels; at distance 0 apart and together are the same, and only apart is played."""
         return [Step(study, d) for d in self.distances for study in (("apart", "together") if d else ("apart",))]
 
+    def draws(self, pool: ImageSet) -> list[Draw]:
+        """Which pictures of a pool every episode takes."""
+        sampler = EpisodeSampler(pool, self.way, self.shot, self.query, self.seed)
+        return [sampler.indices(i) for i in range(self.episodes)]
+
 
 def shifted(pixels: NDArray[np.uint8], down: int, right: int, ground: str = "mirrored") -> NDArray[np.uint8]:
     """Pictures shifted by whole pixels, at most their side, on their own ground.
@@ -113,10 +118,11 @@ def first_of_each_class(images: ImageSet, count: int) -> ImageSet:
 def embedder(model: Method, images: ImageSet, ground: str) -> Callable[[int, int], Features]:
     """Features of all pictures at a shift, embedded once for all episodes that show it.
 
-    Kept are those of one distance, eight directions: whoever plays apart and together after one another needs no more.
+    Kept are those in place and of one distance, eight directions: whoever plays apart and together after one another
+    needs no more.
     """
 
-    @lru_cache(maxsize=len(DIRECTIONS))
+    @lru_cache(maxsize=1 + len(DIRECTIONS))
     def features(down: int, right: int) -> Features:
         return Features(embed_pictures(model, shifted(images.pixels, down, right, ground)))
 
@@ -152,8 +158,7 @@ def measure(models: Mapping[str, Method], images: ImageSet, plan: Plan, title: s
         ValueError: a class with fewer pictures than an episode needs.
     """
     pool = first_of_each_class(images, plan.per_class)
-    sampler = EpisodeSampler(pool, plan.way, plan.shot, plan.query, plan.seed)
-    draws = [sampler.indices(i) for i in range(plan.episodes)]
+    draws = plan.draws(pool)
     played: dict[str, dict[Step, NDArray[np.float64]]] = {}
     for name, model in models.items():
         together = {name: model}
