@@ -59,6 +59,17 @@ def load_by_kind(weights: Sequence[Path | str]) -> dict[str, Method]:
     return found
 
 
+def opened(
+    weights: Sequence[Path | str] | None, dataset: str, data_root: Path | str | None = None
+) -> tuple[list[Any], dict[str, Method], ImageSet]:
+    """Names or files of networks, the networks by what they do, and the pictures of novel classes; says which."""
+    own = weights_of(weights, dataset)
+    models = load_by_kind(own)
+    images = images_for(next(iter(models.values())), dataset, data_root)
+    print(said(own, models, images))
+    return own, models, images
+
+
 def kind_of(model: Method) -> str:
     """What a network does, in the words of the studies."""
     if not isinstance(model, DMF):

@@ -179,13 +179,10 @@ def run(
     """
     torch.set_num_threads(1)
     plotting.use_style()
-    own = chosen.weights_of(weights, dataset)
-    models = chosen.load_by_kind(own)
+    own, models, images = chosen.opened(weights, dataset, data_root)
     first = next(iter(models.values()))
     if not isinstance(first, DMF):
         raise ValueError(f"Figure 3 shows where a DMF network looks, and {own[0]} is a {type(first).__name__}")
-    images = chosen.images_for(first, dataset, data_root)
-    print(chosen.said(own, models, images))
     about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
     measured = {name: model for name, model in models.items() if isinstance(model, DMF) and model.rule.name != "none"}
     rows = measure(measured | {"untrained": chosen.untrained(first)}, images, episodes, seed, title="Figure 3,")

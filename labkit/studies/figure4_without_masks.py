@@ -179,6 +179,11 @@ def drawn_lines(models: Mapping[str, DMF | CAN], images: ImageSet, seed: int = 0
 
 
 @torch.inference_mode()
+def by_class(shown: Mapping[str, Method]) -> str:
+    """The network whose maps are drawn class by class: DMF with the paper's ODE, or else the last."""
+    return next((name for name in ("DMF (ODE)", "ODE") if name in shown), list(shown)[-1])
+
+
 def drawn_classes(model: DMF | CAN, images: ImageSet, seed: int = 0) -> Any:
     """The same query aligned with each of its five classes, for the three chosen queries, as a figure."""
     sampler = EpisodeSampler(images, 5, 1, 15, seed)
@@ -227,17 +232,14 @@ def run(
     """
     torch.set_num_threads(1)
     plotting.use_style()
-    own = chosen.weights_of(weights, dataset)
-    models = chosen.load_by_kind(own)
-    images = chosen.images_for(next(iter(models.values())), dataset, data_root)
-    print(chosen.said(own, models, images))
+    own, models, images = chosen.opened(weights, dataset, data_root)
     about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
     shown, name, command = columns(models), f"figure4_{dataset}", f"dmf-lab figure 4 --dataset {dataset}"
     rows = measure(shown, images, episodes, seed, title="Figure 4")
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, which = drawn_lines(shown, images, seed)
     plotting.save_in(figure, figures, name, command=command, **about, which=which, rows=rows)
-    classes = drawn_classes(list(shown.values())[-1] if "DMF" not in models else shown["DMF (ODE)"], images, seed)
+    classes = drawn_classes(shown[by_class(shown)], images, seed)
     plotting.save_in(classes, figures, f"{name}_classes", command=command, **about)
     for drawn in (figure, classes):
         plt.close(drawn)

@@ -236,11 +236,9 @@ def run(
     """
     torch.set_num_threads(1)
     plotting.use_style()
-    own = chosen.weights_of(weights, dataset)
-    models, asked = chosen.load_by_kind(own), Plan(**plan)
-    images = chosen.images_for(next(iter(models.values())), dataset, data_root)
+    asked = Plan(**plan)
+    own, models, images = chosen.opened(weights, dataset, data_root)
     about = chosen.about(own, models, images) | {"plan": asdict(asked)}
-    print(chosen.said(own, models, images))
     content = about | {"rows": measure(models, images, asked, "measuring")}
     name = f"displacement_{dataset}"
     command = f"dmf-lab figure displacement --dataset {dataset}"
