@@ -178,12 +178,12 @@ def drawn_lines(models: Mapping[str, DMF | CAN], images: ImageSet, seed: int = 0
     return figures_3_and_4.heat_rows(lines, list(models)), {"seed": seed, "rows": which}
 
 
-@torch.inference_mode()
 def by_class(shown: Mapping[str, Method]) -> str:
     """The network whose maps are drawn class by class: DMF with the paper's ODE, or else the last."""
     return next((name for name in ("DMF (ODE)", "ODE") if name in shown), list(shown)[-1])
 
 
+@torch.inference_mode()
 def drawn_classes(model: DMF | CAN, images: ImageSet, seed: int = 0) -> Any:
     """The same query aligned with each of its five classes, for the three chosen queries, as a figure."""
     sampler = EpisodeSampler(images, 5, 1, 15, seed)
