@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.dmf import alignment
 from labkit.dmf.options import PRESETS, replace_choices
-from labkit.dmf.sampling import TAPS, dynamic_convolution, regular_grid, sample, to_pixels
+from labkit.dmf.sampling import TAPS, best_match, dynamic_convolution, of_pairs, regular_grid, sample, to_pixels
 from labkit.dmf.trace import Trace
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
@@ -152,11 +152,10 @@ class DMF(Method):
         (e, n), (q, (h, w)) = x_supp.shape[:2], (x_q.shape[1], x_q.shape[-2:])
         if not self.choices.sampling:
             return x_q.new_zeros(()).expand(e, q, n, TAPS, 2, h, w)
-        first, second = self.offset_conv.weight.chunk(2, dim=1)
-        of_supp, of_q = (first, second) if self.choices.offset_input == "support-query" else (second, first)
-        from_supp = F.conv2d(x_supp.flatten(0, 1), of_supp, padding=2).view(e, 1, n, TAPS, 2, h, w)
-        from_q = F.conv2d(x_q.flatten(0, 1), of_q, padding=2).view(e, q, 1, TAPS, 2, h, w)
-        return from_supp + from_q
+        halves = self.offset_conv.weight.chunk(2, dim=1)
+        of_supp, of_q = halves if self.choices.offset_input == "support-query" else halves[::-1]
+        offsets: Tensor = of_pairs(x_supp, x_q, of_supp, of_q).unflatten(3, (TAPS, 2))
+        return offsets
 
     def starts(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
         """B_3, the 3 x 3 cells from which the offsets lead: [E, Q, N, 9, 2, h, w], some of E, Q, N perhaps 1.
@@ -271,10 +270,3 @@ class DMF(Method):
         before = self._finish(torch.einsum("eqchw,enc->eqnhw", x_q, weights))
         points_px = to_pixels(points, self.stride)
         return Trace(x_supp, x_q, offsets, points, points_px, filters, aligned, maps, before, maps.mean((-2, -1)), nfe)
-
-
-def best_match(x_supp: Tensor, x_q: Tensor) -> Tensor:
-    """The support cell, y w + x, of largest cosine with every query cell: [E, Q, N, h, w], int64."""
-    p, q = (F.normalize(x, dim=2).flatten(-2) for x in (x_supp, x_q))
-    alike = torch.einsum("encp,eqcr->eqnrp", p, q)
-    return alike.argmax(-1).view(*alike.shape[:-2], *x_q.shape[-2:])

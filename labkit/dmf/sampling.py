@@ -114,3 +114,32 @@ def dynamic_convolution(x: Tensor, filters: Tensor) -> Tensor:
     patches = F.unfold(x.reshape(-1, c, h, w), k, padding=k // 2)
     patches = patches.view(*lead, g, c // g, taps, h, w)
     return (patches * filters.unsqueeze(-4)).sum(-3).view(x.shape)
+
+
+def of_pairs(x_supp: Tensor, x_q: Tensor, of_supp: Tensor, of_q: Tensor) -> Tensor:
+    """A convolution of X_supp || X_q by the two halves of its weights, without making the pairs, since it is linear.
+
+    Args:
+        x_supp, x_q: [E, N, c, h, w], [E, Q, c, h, w].
+        of_supp, of_q: [d, c, k, k].
+
+    Returns:
+        [E, Q, N, d, h, w].
+    """
+    side = of_q.shape[-1] // 2
+    from_supp = F.conv2d(x_supp.flatten(0, 1), of_supp, padding=side).unflatten(0, x_supp.shape[:2])
+    from_q = F.conv2d(x_q.flatten(0, 1), of_q, padding=side).unflatten(0, x_q.shape[:2])
+    both: Tensor = from_supp.unsqueeze(1) + from_q.unsqueeze(2)
+    return both
+
+
+def likeness(x_supp: Tensor, x_q: Tensor) -> Tensor:
+    """Cosines of every cell r of a query with every cell p of a class: [E, Q, N, r, p]."""
+    p, q = (F.normalize(x, dim=2).flatten(-2) for x in (x_supp, x_q))
+    return torch.einsum("encp,eqcr->eqnrp", p, q)
+
+
+def best_match(x_supp: Tensor, x_q: Tensor) -> Tensor:
+    """The support cell, y w + x, of largest cosine with every query cell: [E, Q, N, h, w], int64."""
+    alike = likeness(x_supp, x_q)
+    return alike.argmax(-1).view(*alike.shape[:-2], *x_q.shape[-2:])

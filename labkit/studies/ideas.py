@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from labkit.dmf import alignment
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import TAPS, regular_grid
+from labkit.dmf.sampling import TAPS, likeness, of_pairs, regular_grid
 from labkit.methods.noise import Noise
-
-SETTING: dict[str, Any] = {"alignment": "closed", "score_scale": 0.08}
+from labkit.studies.tables.heads import OF_DMF
 
 
 class Idea(DMF):
@@ -27,10 +26,10 @@ class Idea(DMF):
     Groups of 16, or of the largest number below it that divides the channels.
     """
 
-    setting: ClassVar[dict[str, Any]] = SETTING
+    setting: ClassVar[dict[str, Any]] = OF_DMF
 
     def __init__(self, backbone: str | nn.Module = "resnet12", groups: int | None = None, **more: Any) -> None:
-        super().__init__(backbone, 1, **SETTING | self.setting | more)
+        super().__init__(backbone, 1, **OF_DMF | self.setting | more)
         self.groups = math.gcd(16, self.channels) if groups is None else groups
         if self.channels % self.groups:
             raise ValueError(f"groups must divide the backbone's {self.channels} channels, got {self.groups}")
@@ -69,7 +68,7 @@ class SoftBestMatch(Idea):
         """[E, Q, N, 9, 2, h, w]."""
         h, w = x_q.shape[-2:]
         grid = regular_grid(h, w, x_q)  # [9, 2, h, w], tap 4 in the middle
-        share = (self.log_sharpness.exp() * _alike(x_supp, x_q)).softmax(-1)
+        share = (self.log_sharpness.exp() * likeness(x_supp, x_q)).softmax(-1)
         place: Tensor = torch.einsum("eqnrp,dp->eqndr", share, grid[4].flatten(1)).unflatten(-1, (h, w))
         return place.unsqueeze(3) + (grid - grid[4])
 
@@ -88,7 +87,7 @@ class SeveralOffsets(Idea):
         found = super().filters(x_supp, x_q, points)
         if points is not None:
             return found
-        moved = _of_pairs(self.second, x_supp, x_q).unflatten(3, (TAPS, 2))
+        moved = of_pairs(x_supp, x_q, *self.second.weight.chunk(2, dim=1)).unflatten(3, (TAPS, 2))
         return (found + super().filters(x_supp, x_q, self.starts(x_supp, x_q) + moved)) / 2
 
 
@@ -166,7 +165,7 @@ class QueryAttention(Idea):
     def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
         """[E, Q, N, h, w]."""
         maps = super().score_maps(x_supp, x_q, filters)
-        best = _alike(x_supp, x_q).amax(-1)
+        best = likeness(x_supp, x_q).amax(-1)
         share = (self.log_sharpness.exp() * best).softmax(-1) * best.shape[-1]
         return maps * share.view(maps.shape)
 
@@ -267,18 +266,3 @@ IDEAS: tuple[type[Idea], ...] = (
     HiddenChannels,
     LearnedMetric,
 )
-
-
-def _alike(x_supp: Tensor, x_q: Tensor) -> Tensor:
-    """Cosines of every cell r of a query with every cell p of a class: [E, Q, N, r, p]."""
-    p, q = (F.normalize(x, dim=2).flatten(-2) for x in (x_supp, x_q))
-    return torch.einsum("encp,eqcr->eqnrp", p, q)
-
-
-def _of_pairs(conv: nn.Conv2d, x_supp: Tensor, x_q: Tensor) -> Tensor:
-    """A convolution of X_supp || X_q without making the pairs, since it is linear: [E, Q, N, outputs, h, w]."""
-    halves = zip((x_supp, x_q), conv.weight.chunk(2, dim=1), strict=True)
-    side = conv.weight.shape[-1] // 2
-    of_supp, of_q = (F.conv2d(x.flatten(0, 1), w, padding=side).unflatten(0, x.shape[:2]) for x, w in halves)
-    of_pairs: Tensor = of_supp.unsqueeze(1) + of_q.unsqueeze(2)
-    return of_pairs
