@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     from labkit.explorer.precompute import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
-PHOTOGRAPHS = "mini"  # the shipped model that was trained on photographs
+PHOTOGRAPHS, SIGNS = "mini", "quick"  # the shipped models that were trained on photographs, and on printed characters
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
@@ -263,7 +263,7 @@ def enrol(
 
 def default_weights(photographs: bool = True) -> str:
     """The shipped model for pictures: ``"mini"`` for photographs, where it is shipped, ``"quick"`` for drawn signs."""
-    return PHOTOGRAPHS if photographs and (places.WEIGHTS / f"{PHOTOGRAPHS}.safetensors").is_file() else "quick"
+    return PHOTOGRAPHS if photographs and (places.WEIGHTS / f"{PHOTOGRAPHS}.safetensors").is_file() else SIGNS
 
 
 def classify(

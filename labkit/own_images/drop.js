@@ -1,6 +1,8 @@
 // The widget of notebook 12. Pictures are dropped, or chosen, on one of two places; Python answers. What is shown comes
 // from Python as text and pictures and is never read as HTML.
 
+const FOLLOWED = ["classes", "answers", "message", "network"];
+
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -128,11 +130,28 @@ function ofAnswer(found) {
   return element("div", { class: `own-answer${found.refused ? " refused" : ""}` }, picture, what);
 }
 
+// Which network answers, where there is a choice.
+function networks(model) {
+  const choice = element("select", {
+    onchange: () => {
+      model.set("message", "Reading …");
+      model.send({ kind: "choose", network: choice.value });
+    },
+    onkeydown: (event) => event.stopPropagation(),
+  });
+  for (const known of model.get("networks"))
+    choice.append(element("option", { value: known.name }, known.label));
+  const box = element("label", { hidden: model.get("networks").length < 2 }, "Answered by ", choice);
+  return [box, () => (choice.value = model.get("network"))];
+}
+
 function render({ model, el }) {
   const classes = element("div", { class: "own-row", "data-list": "classes" });
   const answers = element("div", { class: "own-row", "data-list": "answers" });
   const message = element("p", { class: "own-message", role: "status" });
+  const [choice, show] = networks(model);
   const draw = () => {
+    show();
     classes.replaceChildren(...model.get("classes").map((known) => ofClass(model, known)));
     answers.replaceChildren(...model.get("answers").map(ofAnswer));
     message.textContent = model.get("message");
@@ -147,6 +166,7 @@ function render({ model, el }) {
       ...place(model, "query", "2. Pictures to classify", "drop any number"),
     ),
     message,
+    choice,
     element("h4", {}, "Classes ", element("small", {}, "(a name can be changed; two of one name become one class)")),
     classes,
     element("h4", {}, "Answers"),
@@ -154,11 +174,11 @@ function render({ model, el }) {
   );
   // A file that misses its place must not make the browser leave the page.
   for (const kind of ["dragover", "drop"]) root.addEventListener(kind, (event) => event.preventDefault());
-  for (const name of ["classes", "answers", "message"]) model.on(`change:${name}`, draw);
+  for (const name of FOLLOWED) model.on(`change:${name}`, draw);
   draw();
   el.append(root);
   return () => {
-    for (const name of ["classes", "answers", "message"]) model.off(`change:${name}`, draw);
+    for (const name of FOLLOWED) model.off(`change:${name}`, draw);
   };
 }
 

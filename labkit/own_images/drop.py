@@ -20,6 +20,7 @@ from PIL import Image
 from labkit.common.names import read_alike, shown
 from labkit.data.decode import read_rgb
 from labkit.methods.base import Method
+from labkit.models.checkpoints import load_model
 from labkit.own_images.classify import NONE, Classified, SupportSet, enrol
 from labkit.own_images.figures import answers_picture
 from labkit.own_images.pictures import Fit, by_name
@@ -38,6 +39,9 @@ class YourImages(anywidget.AnyWidget):
         classes: pictures by class to begin with, as bytes; the first drop on the classes takes their place.
         query: pictures to begin with.
         refuse, fit: of `SupportSet.classify` and `enrol`.
+        network: the name of `model`.
+        networks: names of models, with a label for each; a person may choose among them.
+        of_own: the one of `networks` that answers once the examples have gone, unless a person has chosen.
     """
 
     _esm = HERE / "drop.js"
@@ -45,6 +49,8 @@ class YourImages(anywidget.AnyWidget):
     classes: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     answers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
+    network = traitlets.Unicode("").tag(sync=True)
+    networks: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)
 
     def __init__(
@@ -54,9 +60,13 @@ class YourImages(anywidget.AnyWidget):
         query: Files,
         refuse: float | None = None,
         fit: Fit = "letterbox",
+        network: str = "",
+        networks: Mapping[str, str] | None = None,
+        of_own: str = "",
     ) -> None:
-        super().__init__()
-        self.model, self.refuse, self.fit = model, refuse, fit
+        known = [{"name": name, "label": label} for name, label in (networks or {}).items()]
+        super().__init__(network=network, networks=known)
+        self.model, self.refuse, self.fit, self.of_own = model, refuse, fit, of_own
         self.support: dict[str, Files] = {name: dict(files) for name, files in classes.items()}
         self.query = dict(query)
         self.examples = True  # whether the classes are those it began with
@@ -88,6 +98,8 @@ class YourImages(anywidget.AnyWidget):
         if self.examples:
             self.support, self.examples = {}, False
             self.query = {}
+            if self.of_own:
+                self._answer_by(self.of_own)
         for name, of_class in sorted_into_classes(files).items():
             own = self.support.setdefault(name, {})
             for file, content in of_class.items():
@@ -117,6 +129,22 @@ class YourImages(anywidget.AnyWidget):
         """Leave a class out."""
         self.support.pop(name, None)
         self.update(enrol_again=True)
+
+    def choose(self, network: str) -> None:
+        """Let another of `networks` answer.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        if network not in (names := [known["name"] for known in self.networks]):
+            raise ValueError(f"there is no network {network!r} here, but {', '.join(names) or 'one alone'}")
+        self.of_own = ""  # who has chosen is not overruled
+        self._answer_by(network)
+        self.update(enrol_again=True)
+
+    def _answer_by(self, network: str) -> None:
+        if network != self.network:
+            self.model, self.network = load_model(network), network
 
     def update(self, enrol_again: bool) -> None:
         """Enrol, where the classes have changed, and classify; what is wrong becomes the message."""
@@ -163,7 +191,10 @@ class YourImages(anywidget.AnyWidget):
         ]
 
     def _asked(self, _: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
-        """What the browser sends. An error becomes the message: a widget that falls silent helps nobody."""
+        """What the browser sends. An error becomes the message: a widget that falls silent helps nobody.
+
+        The message is sent even where it is the old one, since the browser says "Reading …" meanwhile.
+        """
         try:
             if content.get("kind") == "add":
                 names = [str(name) for name in content["names"]]
@@ -175,8 +206,11 @@ class YourImages(anywidget.AnyWidget):
                 self.rename(str(content["old"]), str(content["new"]))
             elif content.get("kind") == "remove":
                 self.remove(str(content["name"]))
+            elif content.get("kind") == "choose":
+                self.choose(str(content["network"]))
         except (ValueError, KeyError, TypeError) as error:
             self.message = f"{type(error).__name__}: {error}"
+        self.send_state("message")
 
 
 def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:

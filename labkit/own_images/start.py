@@ -15,8 +15,9 @@ from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import preprocessing_of
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
-from labkit.own_images.classify import default_weights
-from labkit.own_images.drop import Files, classes_of, files_of
+from labkit.own_images.classify import SIGNS, default_weights
+from labkit.own_images.drop import Files, YourImages, classes_of, files_of
+from labkit.own_images.pictures import Fit
 
 EXAMPLES = PACKAGE / "own_images" / "examples"
 WAY, SHOT, ASKED = 5, 3, 7
@@ -28,30 +29,39 @@ def begin(
     query: Path | str | None = None,
     dataset: str | None = None,
     data_root: Path | str | None = None,
-) -> tuple[str, Method, dict[str, Files], Files]:
-    """The model's name, the model, pictures by class, and pictures to be classified.
+    refuse: float | None = None,
+    fit: Fit = "letterbox",
+) -> YourImages:
+    """The widget, with pictures by class, pictures to be classified, and the model that answers.
 
     Args:
         weights: a shipped model or a file; None takes `default_weights`: for photographs if there is a folder or a
-            data set, for drawn signs otherwise.
+            data set, for drawn signs while the drawings are shown. What is dropped on the drawings is taken for
+            photographs, and a person may choose.
         support: a folder with a subfolder a class.
         query: a folder of pictures.
         dataset, data_root: of `labkit.load_images`: five of its novel classes, where no folders are given.
+        refuse, fit: of `YourImages`.
 
     Raises:
         ValueError: one folder without the other.
     """
     if (support is None) != (query is None):
         raise ValueError("give both support, a folder with a subfolder a class, and query, a folder of pictures")
-    own = support is not None or dataset is not None
-    name = str(weights or default_weights(photographs=own))
+    given = support is not None or dataset is not None
+    name, of_own = str(weights or default_weights(photographs=given)), default_weights()
     model: Method = load_model(name)
     if support is not None and query is not None:
-        return name, model, classes_of(support), files_of(query)
-    if dataset is None:
-        return name, model, classes_of(EXAMPLES / "support"), files_of(EXAMPLES / "query")
-    size = preprocessing_of(model).size
-    return name, model, *task_of(load_images(dataset, "test", root=data_root, size=size, progress=False))
+        classes, pictures = classes_of(support), files_of(query)
+    elif dataset is None:
+        classes, pictures = classes_of(EXAMPLES / "support"), files_of(EXAMPLES / "query")
+    else:
+        size = preprocessing_of(model).size
+        classes, pictures = task_of(load_images(dataset, "test", root=data_root, size=size, progress=False))
+    networks = {of_own: f"{of_own}, trained on photographs", SIGNS: f"{SIGNS}, trained on printed characters"}
+    if weights is not None:  # who names a network has chosen
+        networks, of_own = {name: name} | networks, ""
+    return YourImages(model, classes, pictures, refuse, fit, name, networks, of_own)
 
 
 def task_of(images: ImageSet, seed: int = 0) -> tuple[dict[str, Files], Files]:

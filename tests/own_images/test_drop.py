@@ -13,6 +13,7 @@ from labkit.own_images.drop import YourImages, classes_of, files_of, sorted_into
 PICTURES = PACKAGE / "own_images" / "examples"
 SUPPORT, QUERY = classes_of(PICTURES / "support"), files_of(PICTURES / "query")
 STAR, FISH = (next(iter(SUPPORT[name].values())) for name in ("star", "fish"))
+NETWORKS = {"quick": "of signs", "quick-none": "another"}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,18 @@ def test_a_name_can_be_changed_and_two_of_one_name_become_one(widget: YourImages
         assert "fish keeps its name" in widget.message
     widget.remove("fish")
     assert "fish" not in names(widget)
+
+
+def test_another_network_can_be_chosen_and_is_not_overruled(model: Any) -> None:
+    widget = YourImages(model, SUPPORT, QUERY, network="quick", networks=NETWORKS, of_own="quick")
+    before = widget.answers
+    widget._asked(None, {"kind": "choose", "network": "quick-none"}, [])
+    assert widget.network == "quick-none"
+    assert widget.answers != before
+    widget._asked(None, {"kind": "choose", "network": "../quick"}, [])
+    assert "no network '../quick'" in widget.message
+    widget.add("classes", {"star 1.png": STAR})
+    assert widget.network == "quick-none"
 
 
 def test_what_the_browser_sends_is_read_and_nonsense_becomes_a_message(widget: YourImages) -> None:
