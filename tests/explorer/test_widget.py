@@ -82,9 +82,6 @@ def test_the_buffer_holds_what_the_trace_is_made_of(choices: dict[str, object], 
     cells = (points - (block["stride"] - 1) / 2) / block["stride"]
     filters = sample(projected, cells.transpose(0, 1)).transpose(0, 1).sigmoid()
     torch.testing.assert_close(filters, trace.filters[0, :, :, :, 0].expand_as(filters), atol=1e-5, rtol=0)
-    low, high = block["range"]
-    assert low <= 0 < high
-    assert float(trace.scores.max()) <= high + 1e-5
     start = block["similarity"]
     alike = np.frombuffer(explorer.buffer, np.int8, QUERIES * WAY * (h * w) ** 2, start).reshape(
         QUERIES, WAY, h, w, h, w
