@@ -19,6 +19,7 @@ export const fixed = (v, digits = 2) =>
   (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
 export const signed = (v, digits = 2) =>
   (Math.abs(v) < 0.5 * 10 ** -digits ? "±" : v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
+const tenth = (v) => Math.round(10 * v) / 10; // of a pixel
 // A share of the spread of the scores; see `standings`.
 export const percent = (v, digits = 0) => `${signed(100 * v, digits)} %`;
 
@@ -80,7 +81,7 @@ function drawQuery(store, view, s, w) {
 
 // Small dots at `at`, as one element for a colour and not one for each dot, inside an edge of another colour.
 const dotted = (at, radius, colour, edge, [width, opacity] = [0.6, 1]) => {
-  const d = at.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join("");
+  const d = at.map(([x, y]) => `M${tenth(x)} ${tenth(y)}h0`).join("");
   const drawn = (stroke, r, more) =>
     tag("path", { d, stroke, "stroke-width": 2 * r, "stroke-linecap": "round", fill: "none", ...more });
   return [drawn(edge, radius + width, { "stroke-opacity": opacity }), drawn(colour, radius, {})];
@@ -96,8 +97,8 @@ function arrows(pairs, gap) {
     const back = Math.min(7, long - gap);
     const [tx, ty] = [x1 - gap * u, y1 - gap * v];
     const [bx, by] = [tx - back * u, ty - back * v];
-    const corners = [tx, ty, bx - 3 * v, by + 3 * u, bx + 3 * v, by - 3 * u].map((z) => z.toFixed(1));
-    lines.push(`M${[x0, y0, bx, by].map((z) => z.toFixed(1)).join(" ")}`);
+    const corners = [tx, ty, bx - 3 * v, by + 3 * u, bx + 3 * v, by - 3 * u].map(tenth);
+    lines.push(`M${[x0, y0, bx, by].map(tenth).join(" ")}`);
     heads.push(`M${corners.join(" ")}Z`);
   }
   const d = lines.join("");
@@ -160,7 +161,7 @@ function bars(view, s, values, before, w, height, low, high, ticks) {
         if (!wanted(g)) return "";
         const [left, right] = groupSpan(g, groups, w);
         const gone = gap * (right - left);
-        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map((v) => v.toFixed(1));
+        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map(tenth);
         return `M${x0} ${y0}V${y1}H${x1}V${y0}Z`;
       })
       .join("");
@@ -221,7 +222,7 @@ function drawGain(store, view, s, w) {
         if (only !== null && only !== group) return "";
         const long = (tall * Math.abs(v[which])) / top;
         const x = left + c * wide;
-        return `M${fixed(x)} ${y0 + tall}V${fixed(y0 + tall - long)}H${fixed(x + wide)}V${y0 + tall}Z`;
+        return `M${tenth(x)} ${y0 + tall}V${tenth(y0 + tall - long)}H${tenth(x + wide)}V${y0 + tall}Z`;
       })
       .join("");
   out.push(tag("path", { d: path(1, s.group), fill: BLUE, class: "channels" }));

@@ -11,7 +11,11 @@ export function tag(name, attributes, content = []) {
     const v = attributes[k];
     given[k] = typeof v === "number" ? String(Math.round(v * 100) / 100) : String(v);
   }
-  return { name, attributes: given, content: Array.isArray(content) ? content.filter(Boolean) : String(content) };
+  return {
+    name,
+    attributes: given,
+    content: Array.isArray(content) ? content.filter(Boolean) : String(content),
+  };
 }
 
 export function asText({ name, attributes, content }) {
