@@ -20,7 +20,7 @@ export function gain(f, t, rule, steps) {
 }
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
-const REMEMBERED = 600; // results kept; the oldest goes first
+const REMEMBERED = 600; // results kept; the one that was not used for longest goes first
 
 export class Store {
   constructor(header, view) {
@@ -35,11 +35,11 @@ export class Store {
 
   // What `make` returns, made once for a key.
   once(key, make) {
-    if (!this.known.has(key)) {
-      if (this.known.size >= REMEMBERED) this.known.delete(this.known.keys().next().value);
-      this.known.set(key, make());
-    }
-    return this.known.get(key);
+    const found = this.known.has(key) ? this.known.get(key) : make();
+    this.known.delete(key);
+    this.known.set(key, found);
+    if (this.known.size > REMEMBERED) this.known.delete(this.known.keys().next().value);
+    return found;
   }
 
   // Pixels [height, width, 3] at `start` as the address of a PNG.
@@ -180,11 +180,14 @@ export function look(store, s) {
     });
   const classes = task.names.map((_, c) => c);
   const scores = (t, learnt = false) =>
-    classes.map((c) => scoreMap(c, t, learnt).reduce((a, v) => a + v, 0) / b.cells);
-  const centred = (c, t) => {
-    const all = classes.map((o) => scoreMap(o, t));
-    return Array.from(all[c], (v, k) => v - all.reduce((a, map) => a + map[k], 0) / N);
-  };
+    store.once(`scores ${of} ${t} ${learnt ? "" : asked}`, () =>
+      classes.map((c) => scoreMap(c, t, learnt).reduce((a, v) => a + v, 0) / b.cells),
+    );
+  const centred = (c, t) =>
+    store.once(`centred ${of} ${c} ${t} ${asked}`, () => {
+      const all = classes.map((o) => scoreMap(o, t));
+      return Array.from(all[c], (v, k) => v - all.reduce((a, map) => a + map[k], 0) / N);
+    });
   // One scale for all classes and times of a query, moved points left aside.
   const limits = store.once(`limits ${t0} ${m0} ${q}`, () => {
     const found = { low: Infinity, high: -Infinity, centred: 1e-9 };
@@ -252,10 +255,29 @@ export function look(store, s) {
   };
 }
 
-// The answer that scores give: the best class, its runner-up, and how far the class that should win leads.
+// How far each class stands above (+) or below (−) the mean of all classes, as a share of the spread of their scores,
+// which is from the worst to the best. The differences of two of them are the margins that are shown.
+//
+// Why not scores: the alignment lets the scores of all classes grow, and all that is proportional to them grows along.
+// Over 40 episodes of the shipped `quick` on glyphs, scores about double; of the answers that were right already, 90 of
+// 100 then have a larger margin in score units and 96 a larger softmax, which a common factor sharpens too, but only 51
+// a larger share of the spread, and the accuracy does not rise. What changes no answer changes no standing: neither a
+// factor nor an addend that all scores have in common.
+//
+// Of two classes nothing but a sign would be left; there the longer of the two scores is the measure.
+export function standings(scores) {
+  const mean = scores.reduce((a, v) => a + v, 0) / scores.length;
+  const spread =
+    scores.length > 2 ? Math.max(...scores) - Math.min(...scores) : Math.max(...scores.map(Math.abs));
+  return scores.map((v) => (spread > 0 ? (v - mean) / spread : 0));
+}
+
+// The answer that scores give: the best class, its runner-up, and how far the class that should win leads, as a
+// share of the spread.
 export function verdict(scores, truth) {
   const order = scores.map((_, c) => c).sort((a, b) => scores[b] - scores[a]);
   const hero = truth === null ? order[0] : truth;
   const rival = order.find((c) => c !== hero);
-  return { best: order[0], hero, rival, margin: rival === undefined ? 0 : scores[hero] - scores[rival] };
+  const standing = standings(scores);
+  return { best: order[0], hero, rival, margin: rival === undefined ? 0 : standing[hero] - standing[rival] };
 }

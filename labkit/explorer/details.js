@@ -1,10 +1,10 @@
 // What opens under the flow when a stage is chosen: its equation, and the same with the numbers of this position.
 
-import { gain, verdict } from "./data.js";
-import { fixed, signed } from "./drawing.js";
+import { gain, standings, verdict } from "./data.js";
+import { fixed, percent, signed } from "./drawing.js";
+import { escaped } from "./nodes.js";
 import { TITLES, WORDS } from "./words.js";
 
-const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 const table = (head, rows) =>
   `<table><thead><tr>${head.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead>` +
   `<tbody>${rows.map((r) => `<tr>${r.map((v) => `<td>${v}</td>`).join("")}</tr>`).join("")}</tbody></table>`;
@@ -116,33 +116,32 @@ function scores(view) {
   const bare = view.scores(0);
   const sumOfMap = sum(view.scoreMap(n, t));
   const { hero, rival, margin } = verdict(now, truth);
+  const [standing, before] = [standings(now), standings(bare)];
   const lines = task.names.map((name, c) => [
     escaped(name) + (c === truth ? " (true)" : ""),
-    fixed(bare[c]),
-    signed(now[c] - bare[c]),
-    fixed(now[c]),
+    ...[fixed(bare[c]), fixed(now[c])],
+    ...[percent(before[c]), percent(standing[c]), percent(standing[c] - before[c])],
   ]);
+  const spread = now.length > 2 ? Math.max(...now) - Math.min(...now) : Math.max(...now.map(Math.abs));
   const lead =
     rival === undefined
       ? ""
-      : ` Margin of ${escaped(task.names[hero])}: ${fixed(now[hero])} − ${fixed(now[rival])} ` +
-        `= <b>${signed(margin)}</b>.`;
+      : ` Margin of ${escaped(task.names[hero])}: ${fixed(now[hero])} − ${fixed(now[rival])} = ` +
+        `${signed(now[hero] - now[rival])}, of a spread of ${fixed(spread)}: <b>${percent(margin)}</b>.`;
+  const head = ["class", "score, t = 0", `t = ${fixed(t)}`, "standing, t = 0", `t = ${fixed(t)}`, "change"];
   return [
-    `score = sum of the map / ${b.cells} cells`,
+    `score = sum of the map / ${b.cells} cells; standing = (score − mean of the classes) / spread`,
     `${escaped(task.names[n])}: ${fixed(sumOfMap)} / ${b.cells} = <b>${fixed(now[n])}</b>.${lead}` +
-      table(["class", "without alignment", "change", `score at t = ${fixed(t)}`], lines),
+      (rival === undefined ? "" : table(head, lines)),
   ];
 }
 
 const MADE = { query, offsets, filter, gain: grown, map, scores };
 
-// The panel of a stage as HTML.
+// The panel of a stage as HTML: what it means, and its numbers.
 export function details(stage, view, s) {
   const [equation, numbers] = MADE[stage](view, s);
-  return (
-    `<div class="dmf-why"><b>${TITLES[stage]}.</b> ${WORDS[stage]}<p class="dmf-equation">${equation}</p></div>` +
-    `<div class="dmf-numbers">${numbers}</div>`
-  );
+  return [`<b>${TITLES[stage]}.</b> ${WORDS[stage]}<p class="dmf-equation">${equation}</p>`, numbers];
 }
 
 // What moved points change, for the chosen class, as one sentence.
@@ -156,6 +155,6 @@ export function whatIf(view) {
   return (
     `What if, ${view.everywhere ? "all positions" : "this position"}: ` +
     `map here ${from(...at, fixed, 3)}; score of ${task.names[n]} ${from(was[n], now[n], fixed, 3)}; ` +
-    `margin ${from(before.margin, after.margin, signed, 3)}.`
+    `margin ${from(before.margin, after.margin, percent, 2)}.`
   );
 }

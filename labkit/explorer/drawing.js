@@ -1,7 +1,8 @@
-// Pictures of one view as SVG text, a stage each, in the pixels of the screen; and all of them as one, for export.
+// Pictures of one view as SVG, a stage each, in the pixels of the screen; and all of them as one text, for export.
 
-import { clamp, gain, png, verdict } from "./data.js";
+import { clamp, gain, png, standings, verdict } from "./data.js";
 import { BARS, EDGE, centreOf, fitted, frame, groupSpan, rowHeight, textLength, wrapped } from "./geometry.js";
+import { asText, tag } from "./nodes.js";
 import { STAGES, TITLES } from "./words.js";
 
 export const GREEN = "#009E73";
@@ -14,19 +15,15 @@ export const STYLE =
   ".number{font-size:11px;font-weight:700}.dot{cursor:grab}.onred{fill:#fff}" +
   ".red{fill:#D55E00}.title{font-weight:700;font-size:13px}";
 
-const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 export const fixed = (v, digits = 2) =>
   (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
-export const signed = (v, digits = 2) => (v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
+export const signed = (v, digits = 2) =>
+  (Math.abs(v) < 0.5 * 10 ** -digits ? "±" : v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
+const tenth = (v) => Math.round(10 * v) / 10; // of a pixel
+// A share of the spread of the scores; see `standings`.
+export const percent = (v, digits = 0) => `${signed(100 * v, digits)} %`;
 
-// One element: its name, its attributes (numbers to a hundredth), its content.
-function tag(name, attributes, content = "") {
-  const written = Object.entries(attributes).map(
-    ([k, v]) => ` ${k}="${typeof v === "number" ? Math.round(v * 100) / 100 : escaped(v)}"`,
-  );
-  return `<${name}${written.join("")}>${content}</${name}>`;
-}
-const words = (x, y, text, more = {}) => tag("text", { x, y, ...more }, escaped(text));
+const words = (x, y, text, more = {}) => tag("text", { x, y, ...more }, text);
 const box = (x, y, width, height, more) => tag("rect", { x, y, width, height, ...more });
 const image = (href, x, y, width, height) =>
   tag("image", {
@@ -44,15 +41,15 @@ function heat(store, key, palette, values, b, low, high) {
 }
 
 // A colour bar with its two ends; what lies between is said in the caption.
-function scale(store, palette, x, y, side, low, high, ends) {
+function scale(store, palette, x, y, side, ends) {
   const strip = store.once(`strip ${palette.length}`, () =>
     png(1, palette.length, (k) => channelsOf(palette[k])),
   );
-  return (
-    image(strip, x, y, side, 6) +
-    words(x, y + 19, ends[0], { class: "small" }) +
-    words(x + side, y + 19, ends[1], { class: "small", "text-anchor": "end" })
-  );
+  return [
+    image(strip, x, y, side, 6),
+    words(x, y + 19, ends[0], { class: "small" }),
+    words(x + side, y + 19, ends[1], { class: "small", "text-anchor": "end" }),
+  ];
 }
 
 function picture(store, view, start, w) {
@@ -62,7 +59,7 @@ function picture(store, view, start, w) {
 
 function overlaid(store, view, key, values, f, low, high) {
   const map = heat(store, key, store.header.palette, values, view.b, low, high);
-  return tag("g", { opacity: 0.62 }, image(map, EDGE, EDGE, f.side, f.side));
+  return tag("g", { opacity: 0.62 }, [image(map, EDGE, EDGE, f.side, f.side)]);
 }
 
 function drawQuery(store, view, s, w) {
@@ -79,24 +76,40 @@ function drawQuery(store, view, s, w) {
   out.push(
     tag("circle", { class: "position", cx: x, cy: y, r: 6, fill: GREEN, stroke: "#fff", "stroke-width": 2 }),
   );
-  return [out.join(""), f.height];
+  return [out, f.height];
 }
 
-// From the regular grid to where the network looks: white with a dark edge, to be seen on any picture.
-function arrow([x0, y0], [x1, y1], gap) {
-  const long = Math.hypot(x1 - x0, y1 - y0);
-  if (long < gap + 2) return "";
-  const [u, v] = [(x1 - x0) / long, (y1 - y0) / long];
-  const [tx, ty] = [x1 - gap * u, y1 - gap * v];
-  const back = Math.min(7, long - gap);
-  const [bx, by] = [tx - back * u, ty - back * v];
-  const head = `${tx},${ty} ${bx - 3 * v},${by + 3 * u} ${bx + 3 * v},${by - 3 * u}`;
-  const line = { x1: x0, y1: y0, x2: bx, y2: by };
-  return (
-    tag("line", { ...line, stroke: "#000", "stroke-width": 3, "stroke-opacity": 0.4 }) +
-    tag("line", { ...line, stroke: "#fff", "stroke-width": 1.4 }) +
-    tag("polygon", { points: head, fill: "#fff", stroke: "#000", "stroke-opacity": 0.4, "stroke-width": 0.8 })
-  );
+// Small dots at `at`, as one element for a colour and not one for each dot, inside an edge of another colour.
+const dotted = (at, radius, colour, edge, [width, opacity] = [0.6, 1]) => {
+  const d = at.map(([x, y]) => `M${tenth(x)} ${tenth(y)}h0`).join("");
+  const drawn = (stroke, r, more) =>
+    tag("path", { d, stroke, "stroke-width": 2 * r, "stroke-linecap": "round", fill: "none", ...more });
+  return [drawn(edge, radius + width, { "stroke-opacity": opacity }), drawn(colour, radius, {})];
+};
+
+// Arrows from the regular grid to where the network looks: white with a dark edge, to be seen on any picture.
+function arrows(pairs, gap) {
+  const [lines, heads] = ["", ""].map(() => []);
+  for (const [[x0, y0], [x1, y1]] of pairs) {
+    const long = Math.hypot(x1 - x0, y1 - y0);
+    if (long < gap + 2) continue;
+    const [u, v] = [(x1 - x0) / long, (y1 - y0) / long];
+    const back = Math.min(7, long - gap);
+    const [tx, ty] = [x1 - gap * u, y1 - gap * v];
+    const [bx, by] = [tx - back * u, ty - back * v];
+    const corners = [tx, ty, bx - 3 * v, by + 3 * u, bx + 3 * v, by - 3 * u].map(tenth);
+    lines.push(`M${[x0, y0, bx, by].map(tenth).join(" ")}`);
+    heads.push(`M${corners.join(" ")}Z`);
+  }
+  const d = lines.join("");
+  return [
+    tag("path", { d, stroke: "#000", "stroke-width": 3, "stroke-opacity": 0.4, fill: "none" }),
+    tag("path", { d, stroke: "#fff", "stroke-width": 1.4, fill: "none" }),
+    tag("path", {
+      d: heads.join(""),
+      ...{ fill: "#fff", stroke: "#000", "stroke-opacity": 0.4, "stroke-width": 0.8 },
+    }),
+  ];
 }
 
 function drawOffsets(store, view, s, w) {
@@ -106,49 +119,49 @@ function drawOffsets(store, view, s, w) {
     out.push(
       overlaid(store, view, `similarity ${view.n} ${view.cell} ${view.key}`, view.similarity(), f, -1, 1),
     );
-  const dots = [];
+  const [grid, pairs, dots] = [[], [], []];
   view.places(view.n, view.cell).forEach((at, tap) => {
     const from = f.hold(f.place(view.ghost(tap)));
-    const [gx, gy] = from;
-    out.push(tag("circle", { cx: gx, cy: gy, r: 3, fill: "#fff", stroke: "#333", "stroke-width": 0.8 }));
+    grid.push(from);
     if (!at) return;
     const far = view.outside(at);
-    const [cx, cy] = f.hold(f.place(at));
-    out.push(arrow(from, [cx, cy], 9));
+    const to = f.hold(f.place(at));
+    pairs.push([from, to]);
     const edge = { fill: far ? "#fff" : RED, stroke: far ? RED : "#fff", "stroke-width": 1.8 };
-    const number = words(cx, cy + 4, tap + 1, {
-      "text-anchor": "middle",
-      class: far ? "number red" : "number onred",
-    });
     const data = {
       "data-tap": tap,
       "data-y": at[0].toFixed(3),
       "data-x": at[1].toFixed(3),
       "data-outside": far,
+      transform: `translate(${to.map((v) => v.toFixed(2))})`, // moved as a whole: its number is not set anew
     };
-    const hit = tag("circle", { cx, cy, r: 15, fill: "transparent" }); // large enough for a finger
-    dots.push(tag("g", { class: "dot", ...data }, hit + tag("circle", { cx, cy, r: 8.5, ...edge }) + number));
+    dots.push(
+      tag("g", { class: "dot", ...data }, [
+        tag("circle", { r: 15, fill: "transparent" }), // large enough for a finger
+        tag("circle", { r: 8.5, ...edge }),
+        words(0, 4, tap + 1, { "text-anchor": "middle", class: far ? "number red" : "number onred" }),
+      ]),
+    );
   });
-  return [out.join("") + dots.join(""), f.height];
+  return [[...out, ...arrows(pairs, 9), ...dotted(grid, 2.6, "#fff", "#333"), ...dots], f.height];
 }
 
 // One bar a group from `low` to `high`, with ticks; `before` marks where moved points found it. All bars are one path,
-// and those that are not pointed at another: a hundred elements less to parse for every key.
+// and those that are not pointed at another: a hundred elements less for every key.
 function bars(view, s, values, before, w, height, low, high, ticks) {
   const { groups } = view.b;
   const y = (v) => 8 + (height - 14) * (1 - (v - low) / (high - low));
-  const out = ticks.map(
-    ([v, text]) =>
-      words(BARS - 5, y(v) + 4, text, { class: "small", "text-anchor": "end" }) +
-      box(BARS, y(v), w - BARS, 0.7, { fill: "currentColor", opacity: v === low ? 0.8 : 0.2 }),
-  );
+  const out = ticks.flatMap(([v, text]) => [
+    words(BARS - 5, y(v) + 4, text, { class: "small", "text-anchor": "end" }),
+    box(BARS, y(v), w - BARS, 0.7, { fill: "currentColor", opacity: v === low ? 0.8 : 0.2 }),
+  ]);
   const path = (wanted, from, to, gap) =>
     values
       .map((_, g) => {
         if (!wanted(g)) return "";
         const [left, right] = groupSpan(g, groups, w);
         const gone = gap * (right - left);
-        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map((v) => v.toFixed(1));
+        const [x0, x1, y0, y1] = [left + gone, right - gone, from(g), to(g)].map(tenth);
         return `M${x0} ${y0}V${y1}H${x1}V${y0}Z`;
       })
       .join("");
@@ -171,7 +184,7 @@ function bars(view, s, values, before, w, height, low, high, ticks) {
     out.push(tag("path", { d: marks, fill: RED }));
   }
   out.push(box(0, 0, w, height, { fill: "transparent" }));
-  return tag("g", { class: "bars", "data-values": values.map((v) => v.toFixed(4)).join(" ") }, out.join(""));
+  return tag("g", { class: "bars", "data-values": values.map((v) => v.toFixed(4)).join(" ") }, out);
 }
 
 function drawFilter(store, view, s, w) {
@@ -183,7 +196,7 @@ function drawFilter(store, view, s, w) {
     [0.5, "½"],
     [1, "1"],
   ];
-  return [bars(view, s, Array.from(f), before, w, height, 0, 1, ticks), height];
+  return [[bars(view, s, Array.from(f), before, w, height, 0, 1, ticks)], height];
 }
 
 function drawGain(store, view, s, w) {
@@ -209,15 +222,19 @@ function drawGain(store, view, s, w) {
         if (only !== null && only !== group) return "";
         const long = (tall * Math.abs(v[which])) / top;
         const x = left + c * wide;
-        return `M${fixed(x)} ${y0 + tall}V${fixed(y0 + tall - long)}H${fixed(x + wide)}V${y0 + tall}Z`;
+        return `M${tenth(x)} ${y0 + tall}V${tenth(y0 + tall - long)}H${tenth(x + wide)}V${y0 + tall}Z`;
       })
       .join("");
   out.push(tag("path", { d: path(1, s.group), fill: BLUE, class: "channels" }));
   out.push(tag("path", { d: path(0, null), fill: GREY }));
   out.push(box(left, y0 + tall, w - left, 0.7, { fill: "currentColor", opacity: 0.8 }));
   out.push(words(left - 5, y0 + tall, "X", { class: "small", "text-anchor": "end", "font-style": "italic" }));
-  return [out.join(""), y0 + tall + 4];
+  return [out, y0 + tall + 4];
 }
+
+// The values of a map for those who read the page by a program, written once for a key.
+const told = (store, key, values) =>
+  store.once(`told ${key}`, () => Array.from(values, (v) => v.toFixed(3)).join(" "));
 
 // What the large map shows: a group's share, the class against the others, or the class alone.
 export function mapShown(store, view, s) {
@@ -237,36 +254,29 @@ export function mapShown(store, view, s) {
 function drawMap(store, view, s, w) {
   const { b } = view;
   const { values, colours, low, high, kind } = mapShown(store, view, s);
+  const key = `${kind} ${s.group} ${view.n} ${view.key}`;
   const side = w - 2 * EDGE;
   const tall = (side * b.h) / b.w;
   const [cw, ch] = [side / b.w, tall / b.h];
-  const out = [
-    image(
-      heat(store, `${kind} ${s.group} ${view.n} ${view.key}`, colours, values, b, low, high),
-      EDGE,
-      EDGE,
-      side,
-      tall,
-    ),
-  ];
+  const out = [image(heat(store, key, colours, values, b, low, high), EDGE, EDGE, side, tall)];
   const mark = { fill: "none", stroke: GREEN, "stroke-width": 3, rx: 2, class: "here" };
   const at = [EDGE + view.column * cw, EDGE + view.row * ch, cw, ch];
   out.push(box(...at, { ...mark, stroke: "#fff", "stroke-width": 5 }), box(...at, mark));
   const ends = kind === "plain" ? [fixed(low, 1), fixed(high, 1)] : [signed(low, 1), signed(high, 1)];
-  out.push(scale(store, colours, EDGE, EDGE + tall + 7, side, low, high, ends));
+  out.push(...scale(store, colours, EDGE, EDGE + tall + 7, side, ends));
   if (kind !== "plain")
     out.push(words(w / 2, EDGE + tall + 26, "0", { class: "small", "text-anchor": "middle" }));
-  return [
-    tag("g", { "data-values": values.map((v) => v.toFixed(3)).join(" "), class: "cells" }, out.join("")),
-    EDGE + tall + 32,
-  ];
+  return [[tag("g", { "data-values": told(store, key, values), class: "cells" }, out)], EDGE + tall + 32];
 }
 
+// A row for each class: its support picture, its score, and where it stands among the classes on a scale that neither
+// the time nor the network moves: from all others tied above it to all others tied below it.
 function drawScores(store, view, s, w) {
   const { task, N, truth, t, n } = view;
   const now = view.scores(t);
-  const bare = view.scores(0);
-  const learnt = view.moves ? view.scores(t, true) : null;
+  const standing = standings(now);
+  const bare = standings(view.scores(0));
+  const learnt = view.moves ? standings(view.scores(t, true)) : null;
   const { best } = verdict(now, truth);
   const { diverging } = store.header;
   const most = view.limits.centred;
@@ -275,9 +285,9 @@ function drawScores(store, view, s, w) {
   const thumb = tall - 6;
   const left = thumb + 10;
   const right = w - thumb - 4;
-  const [low, high] = view.b.range;
-  const room = right - (compact ? 50 : 88) - left;
-  const x = (v) => left + (room * clamp(v - low, 0, high - low)) / (high - low);
+  const room = right - (compact ? 50 : 92) - left;
+  const end = N > 1 ? (N - 1) / N : 1;
+  const x = (v) => left + (room * (clamp(v / end, -1, 1) + 1)) / 2;
   const out = [];
   task.names.forEach((name, c) => {
     const y = 3 + c * tall;
@@ -286,57 +296,56 @@ function drawScores(store, view, s, w) {
     const space = right - left - 4;
     const bold = c === best;
     const title = fitted(name, space - textLength(after, bold), bold) + after;
-    const change = t > 0 ? ` ${signed(now[c] - bare[c], 1)}` : "";
+    const change = percent(standing[c] - bare[c]);
     const bar = compact ? [y + thumb - 7, 6] : [y + 20, 13];
+    const from = x(Math.min(0, standing[c]));
     const unit = thumb / task.size;
     const points = view
       .places(c, view.cell)
       .filter(Boolean)
-      .map(([v, u]) => {
-        const [cx, cy] = [(u + 0.5) * unit, (v + 0.5) * unit].map((z) => clamp(z, 0, thumb));
-        return tag("circle", {
-          cx: cx + 3,
-          cy: y + cy,
-          r: compact ? 1.2 : 2,
-          fill: RED,
-          stroke: "#fff",
-          "stroke-width": 0.6,
-        });
-      });
-    const values = N === 1 ? Array.from(view.scoreMap(c, t)) : view.centred(c, t);
+      .map(([v, u]) => [3 + clamp((u + 0.5) * unit, 0, thumb), y + clamp((v + 0.5) * unit, 0, thumb)]);
+    const values = N === 1 ? view.scoreMap(c, t) : view.centred(c, t);
     const map = heat(store, `row ${c} ${n} ${view.key}`, diverging, values, view.b, -most, most);
     const parts = [
       box(0, y - 3, w, tall, { rx: 5, fill: c === n ? BLUE : "transparent", "fill-opacity": 0.16 }),
       image(store.picture(view.supportStart(c, view.shot(c)), task.size), 3, y, thumb, thumb),
-      ...points,
+      ...dotted(points, compact ? 1 : 1.7, RED, "#fff"),
       words(left, y + 12, title, c === best ? { class: "best" } : {}),
       box(left, bar[0], room, bar[1], { fill: "currentColor", opacity: 0.08 }),
-      box(x(Math.min(0, now[c])), bar[0], Math.max(1, x(now[c]) - x(Math.min(0, now[c]))), bar[1], {
+      box(from, bar[0], Math.max(1, x(Math.max(0, standing[c])) - from), bar[1], {
         fill: c === truth ? GREEN : GREY,
-        class: "score",
+        class: "standing",
       }),
+      box(x(0) - 0.5, bar[0], 1, bar[1], { fill: "currentColor", opacity: 0.6 }),
       box(x(bare[c]) - 1, bar[0] - 2, 2, bar[1] + 4, { fill: "currentColor", class: "bare" }),
-      learnt && c === n ? box(x(learnt[c]) - 1, bar[0] - 3, 3, bar[1] + 6, { fill: RED }) : "",
+      learnt && c === n ? box(x(learnt[c]) - 1, bar[0] - 3, 3, bar[1] + 6, { fill: RED }) : null,
       words(
         left + room + 6,
         bar[0] + bar[1] - (compact ? 0 : 2),
         fixed(now[c]),
         c === best ? { class: "best" } : {},
       ),
-      compact ? "" : words(right - 4, bar[0] + 11, change, { class: "small", "text-anchor": "end" }),
+      compact || N === 1
+        ? null
+        : words(right - 4, bar[0] + 11, change, { class: "small change", "text-anchor": "end" }),
       image(map, right + 2, y, thumb, thumb),
     ];
-    out.push(tag("g", { class: "class", "data-class": c, "data-score": String(now[c]) }, parts.join("")));
+    const numbers = { "data-score": String(now[c]), "data-standing": String(standing[c]) };
+    out.push(tag("g", { class: "class", "data-class": c, ...numbers }, parts));
   });
   const y = 3 + N * tall + 10;
-  out.push(words(left, y, fixed(low, 0), { class: "small" }));
-  out.push(words(left + room, y, fixed(high, 1), { class: "small", "text-anchor": "end" }));
-  // What the dark tick means: between the ends of the scale, or below where there is no room.
-  const below = room < 190 ? 15 : 0;
-  const legend = below ? left + 7 : left + room / 2 - 48;
-  out.push(box(legend - 7, y + below - 10, 2, 12, { fill: "currentColor" }));
-  out.push(words(legend, y + below, "without alignment", { class: "small" }));
-  return [out.join(""), y + below + 6];
+  const named = { class: "small", "data-word": "standing" };
+  out.push(words(left, y, percent(-end), named));
+  out.push(words(x(0), y, "mean", { ...named, "text-anchor": "middle" }));
+  out.push(words(left + room, y, percent(end), { ...named, "text-anchor": "end" }));
+  if (!compact) {
+    out.push(words(left + room + 6, y, "score", { class: "small", "data-word": "score" }));
+    out.push(words(right - 4, y, "change", { class: "small", "data-word": "change", "text-anchor": "end" }));
+  }
+  // What the tick means.
+  out.push(box(left, y + 5, 2, 12, { fill: "currentColor" }));
+  out.push(words(left + 7, y + 15, "without alignment", { class: "small", "data-word": "bare" }));
+  return [out, y + 21];
 }
 
 const DRAWN = {
@@ -344,10 +353,11 @@ const DRAWN = {
   ...{ gain: drawGain, map: drawMap, scores: drawScores },
 };
 
-// A stage `w` pixels wide: its drawing as text, and how high it is.
+// A stage `w` pixels wide: the elements of its drawing, and how high it is.
 export const drawStage = (stage, store, view, s, w) => DRAWN[stage](store, view, s, w);
 
-// What stands under the stages.
+// What stands under the stages. The word that is explained in one of them:
+export const MARGIN = "Margin";
 export function captions(store, view, s) {
   const { b, t, truth, task } = view;
   const places = view.places(view.n, view.cell);
@@ -381,8 +391,8 @@ export function captions(store, view, s) {
     scores:
       rival === undefined
         ? `${task.names[best]}: ${fixed(now[best])}`
-        : `${truth === null ? "" : best === truth ? "Right. " : "Wrong. "}Margin ${signed(margin)} over ` +
-          `${task.names[rival]}; without alignment ${signed(bare)}`,
+        : `${truth === null ? "" : best === truth ? "Right. " : "Wrong. "}${MARGIN} ${percent(margin)} over ` +
+          `${task.names[rival]}; without alignment ${percent(bare)}`,
   };
 }
 
@@ -410,6 +420,6 @@ export function sheet(store, view, s) {
   const size = { width: x, height: bottom };
   const back = box(0, 0, x, bottom, { fill: "#fff" });
   const attributes = { viewBox: `0 0 ${x} ${bottom}`, width: 2 * x, height: 2 * bottom, style: "color:#222" };
-  const content = `<style>${escaped(STYLE)}</style>${back}${out.join("")}`;
-  return { ...size, text: tag("svg", { xmlns: "http://www.w3.org/2000/svg", ...attributes }, content) };
+  const content = [tag("style", {}, STYLE), back, ...out];
+  return { ...size, text: asText(tag("svg", { xmlns: "http://www.w3.org/2000/svg", ...attributes }, content)) };
 }

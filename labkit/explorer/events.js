@@ -2,8 +2,9 @@
 
 import { Store, clamp, look, verdict } from "./data.js";
 import { details, whatIf } from "./details.js";
-import { STYLE, captions, drawStage, fixed, sheet } from "./drawing.js";
+import { MARGIN, STYLE, captions, drawStage, fixed, sheet } from "./drawing.js";
 import { BARS, EDGE, cellAt, frame, groupAt, under } from "./geometry.js";
+import { lay } from "./nodes.js";
 import { STAGES, TITLES, TOUR, WORDS } from "./words.js";
 
 const SHARED = [
@@ -63,7 +64,7 @@ function build(el, header, alone) {
     timeText: make("output", { class: "dmf-number" }),
     play: button("play", "▶ Play"),
     preset: make("select", { name: "preset", "aria-label": "worth a look" }),
-    tour: button("tour", "Show me, in five steps"),
+    tour: button("tour", "Show me, step by step"),
     lock: button("lock", "Lock", { "aria-pressed": "false", title: "hold the position still under the mouse" }),
     why: make("p", { class: "dmf-preset" }),
     said: make("div", { class: "dmf-said", role: "status", "aria-live": "polite" }),
@@ -128,7 +129,7 @@ function build(el, header, alone) {
       caption,
       svg: drawing.firstChild,
       group: drawing.querySelector("g"),
-      drawn: "",
+      drawn: [],
     };
   }
   const middle = make("div", { class: "dmf-pair" }, ui.stage.filter.card, ui.stage.gain.card);
@@ -176,6 +177,23 @@ function options(select, texts, value) {
   select.selectedIndex = value;
 }
 
+// What is written again only where it is another: the browser lays out anew what is set, even to the same.
+function noted(element, name, value) {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+function told(caption, text) {
+  if (caption.told === text) return;
+  caption.told = text;
+  const [before, after] = text.split(MARGIN);
+  const margin = caption.querySelector(".dmf-word");
+  if (after === undefined) caption.textContent = text;
+  else if (margin) [margin.previousSibling.data, margin.nextSibling.data] = [before, after];
+  else {
+    const [first, last] = [before, after].map((part) => document.createTextNode(part));
+    caption.replaceChildren(first, word("margin", MARGIN), last);
+  }
+}
+
 export function render({ model, el }) {
   const alone = Boolean(model.alone);
   let store = new Store(model.get("header"), model.get("buffer"));
@@ -219,13 +237,11 @@ export function render({ model, el }) {
       const { svg, group, caption, card, head } = ui.stage[stage];
       const w = widths[stage];
       const [drawn, height] = drawStage(stage, store, view, s, w);
-      if (ui.stage[stage].drawn !== drawn) {
-        ui.stage[stage].drawn = drawn;
-        svg.setAttribute("viewBox", `0 0 ${w} ${Math.ceil(height)}`);
-        group.innerHTML = drawn;
-      }
-      if (caption.textContent !== said[stage]) caption.textContent = said[stage];
-      head.setAttribute("aria-expanded", local.open === stage);
+      const shown = `0 0 ${w} ${Math.ceil(height)}`;
+      if (svg.getAttribute("viewBox") !== shown) svg.setAttribute("viewBox", shown);
+      ui.stage[stage].drawn = lay(group, ui.stage[stage].drawn, drawn);
+      told(caption, said[stage]);
+      noted(head, "aria-expanded", local.open === stage);
       card.classList.toggle("dmf-open", local.open === stage);
       card.classList.toggle("dmf-toured", local.tour !== null && TOUR[local.tour].stage === stage);
     }
@@ -258,12 +274,12 @@ export function render({ model, el }) {
       [ui.row, b.h - 1, row],
       [ui.column, b.w - 1, column],
     ]) {
-      slider.max = last;
+      noted(slider, "max", last);
       slider.value = value;
     }
     ui.time.value = s.time;
-    ui.timeText.textContent = `t = ${fixed(s.time)}`;
-    ui.lock.setAttribute("aria-pressed", s.locked);
+    told(ui.timeText, `t = ${fixed(s.time)}`);
+    noted(ui.lock, "aria-pressed", s.locked);
     ui.everywhere.checked = s.everywhere;
     ui.plain.checked = s.plain;
     ui.plain.disabled = N === 1;
@@ -278,17 +294,21 @@ export function render({ model, el }) {
     const why = presets[local.preset]?.why ?? "";
     if (ui.why.textContent !== why) ui.why.textContent = why;
     const slider = ui.stage.query.drawing;
-    slider.setAttribute("aria-valuemax", b.h * b.w - 1);
-    slider.setAttribute("aria-valuenow", view.cell);
-    slider.setAttribute("aria-valuetext", `row ${row}, column ${column}`);
+    noted(slider, "aria-valuemax", b.h * b.w - 1);
+    noted(slider, "aria-valuenow", view.cell);
+    noted(slider, "aria-valuetext", `row ${row}, column ${column}`);
   }
 
   function panel(s) {
     if (local.tour === null) {
       ui.panel.hidden = !local.open;
       if (local.open) {
-        const made = details(local.open, view, s);
-        if (ui.panel.dataset.made !== made) ui.panel.innerHTML = ui.panel.dataset.made = made;
+        if (!ui.panel.querySelector(".dmf-why"))
+          ui.panel.replaceChildren(make("div", { class: "dmf-why" }), make("div", { class: "dmf-numbers" }));
+        details(local.open, view, s).forEach((text, i) => {
+          const part = ui.panel.children[i];
+          if (part.made !== text) part.innerHTML = part.made = text;
+        });
         ui.panel.className = "dmf-panel";
       }
       return;
@@ -296,7 +316,6 @@ export function render({ model, el }) {
     const step = TOUR[local.tour];
     ui.panel.hidden = false;
     ui.panel.className = "dmf-panel dmf-tour";
-    ui.panel.dataset.made = "";
     if (ui.panel.dataset.step === String(local.tour) && ui.panel.querySelector("[name=tour-next]")) return;
     ui.panel.dataset.step = local.tour;
     const last = local.tour === TOUR.length - 1;

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("data", "geometry", "words", "drawing", "details", "events")  # each imports only from those before it
+PARTS = ("data", "geometry", "words", "nodes", "drawing", "details", "events")  # each imports only from those before it
 FOR_A_PAGE = (*PARTS, "page")
 
 TEMPLATE = """<!doctype html>

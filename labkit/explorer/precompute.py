@@ -172,7 +172,6 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
     border = 2 * model.choices.border
     normal = [F.normalize(x[0].flatten(-2), dim=1) for x in (x_q, x_supp)]
     alike = torch.einsum("qcr,ncp->qnrp", *normal)
-    scores = torch.cat([score(model, x_supp, x_q, points_of(model, "trained", x_supp, x_q)), score(model, x_supp, x_q)])
     return {
         "h": h,
         "w": w,
@@ -184,7 +183,6 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
         "relu": model.choices.relu,
         "scale": model.choices.score_scale,
         "cells": (h + border) * (w + border),
-        "range": [min(0.0, float(scores.min())), max(1e-6, float(scores.max()))],
         "points": [buffer.add(to_pixels(points_of(model, mode, x_supp, x_q)[0], stride)) for mode in MODES],
         "query": buffer.add(x_q[0]),
         "weights": buffer.add(model.class_weights(x_supp)[0]),

@@ -26,10 +26,16 @@ class Found:
 
 
 def margins(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the true class leads over the best other one, and which that is: [Q] each, of scores [Q, N], N > 1."""
+    """How far the true class leads over the best other one, and which that is: [Q] each, of scores [Q, N], N > 1.
+
+    The lead is a share of the spread, from the worst score to the best (of two classes, of the longer score), since
+    alignment makes all scores grow, and every lead in score units with them. See `standings` in data.js.
+    """
     others = scores.scatter(1, labels[:, None], -torch.inf)
     best, rival = others.max(1)
-    return scores.gather(1, labels[:, None])[:, 0] - best, rival
+    spread = scores.amax(1) - scores.amin(1) if scores.shape[1] > 2 else scores.abs().amax(1)
+    lead = scores.gather(1, labels[:, None])[:, 0] - best
+    return lead / spread.clamp(min=torch.finfo(scores.dtype).tiny), rival
 
 
 def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dict[str, Found]:
@@ -67,8 +73,8 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         if float(strength.flatten()[at]) <= 0:
             return
         numbers = {
-            "margin": f"{abs(trained[q]):.2f}",
-            "bare": f"{abs(bare[q]):.2f}",
+            "margin": f"{abs(trained[q]) * 100:.0f} %",
+            "bare": f"{abs(bare[q]) * 100:.0f} %",
             "bare_side": "ahead" if bare[q] > 0 else "behind",
             "true": task.names[labels[q]],
             "rival": task.names[rival[q]],
@@ -81,25 +87,30 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         text = why.format(**numbers)
         found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0} | state)
 
-    keep("sure", trained, "A sure answer", "{true} is {margin} ahead; without alignment {bare} {bare_side}.")
+    keep(
+        "sure",
+        trained,
+        "A sure answer",
+        "{true} is {margin} of the spread ahead; without alignment {bare} {bare_side}.",
+    )
     keep(
         "helped",
         torch.minimum(trained, -bare),
         "Alignment corrects the answer",
-        "Without alignment {true} is {bare} behind {bare_rival}; with it {margin} ahead. Press Play.",
+        "Without alignment {true} is {bare} of the spread behind {bare_rival}; with it {margin} ahead. Press Play.",
     )
     keep(
         "harmed",
         torch.minimum(-trained, bare),
         "Alignment spoils the answer",
-        "Without alignment {true} is {bare} ahead; with it {margin} behind {rival}. Press Play.",
+        "Without alignment {true} is {bare} of the spread ahead; with it {margin} behind {rival}. Press Play.",
     )
     keep(
         "hopeless",
         -best_of_all,
         "A wrong answer that no alignment gets right",
-        "{true} is {margin} behind {rival} with trained offsets, and behind with untrained and no offsets and without "
-        "alignment ({bare}) too.",
+        "{true} is {margin} of the spread behind {rival} with trained offsets, and behind with untrained and no "
+        "offsets and without alignment ({bare}) too.",
     )
     keep(
         "far",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,20 +18,16 @@ from urllib.parse import parse_qsl, urlencode
 
 import anywidget
 import ipywidgets
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 import traitlets
 from torch import Tensor
 
-from labkit import plotting
 from labkit.common import checks
 from labkit.common.files import write_atomically
 from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import to_pixels
-from labkit.explorer import page, presets
+from labkit.explorer import page, presets, still
 from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, precompute, tasks_of
 
 EXPORT_BYTES = 20 * 2**20
@@ -202,27 +197,10 @@ class Explorer(anywidget.AnyWidget):
         self.send(answer)
 
     def picture_of_start(self) -> bytes:
-        """A PNG of the first view, for readers of a notebook whose widgets do not run: the query with its position,
-        and where the first network looks in up to five classes."""
-        model, task, known = next(iter(self.models.values())), self.tasks[0], self.features[0, 0]
-        stride, (i, j) = model.stride, (self.row, self.column)
-        with torch.inference_mode():
-            points = to_pixels(points_of(model, MODES[0], known.x_supp, known.x_q)[0, 0], stride)[..., i, j]
-            scores = model.score(known.x_supp[:, :, None], known.x_q)[0, 0]
-        shown = min(5, len(task.names))
-        figure, axes = plt.subplots(1, 1 + shown, figsize=(1.7 * (1 + shown), 2.3))
-        plotting.show_image(axes[0], task.query[0], "query")
-        y, x = to_pixels(np.array([i, j], dtype=float), stride)
-        axes[0].plot(x, y, "o", color=plotting.GREEN, markersize=8, markeredgecolor="white")
-        grid = np.stack(np.meshgrid([y - stride, y, y + stride], [x - stride, x, x + stride], indexing="ij"), 2)
-        for n, ax in enumerate(axes[1:]):
-            plotting.show_image(ax, task.support[n, 0], task.names[n])
-            plotting.show_points(ax, task.support.shape[2], points[n].cpu().numpy(), grid.reshape(9, 2))
-            ax.set_xlabel(f"score {scores[n]:.2f}", labelpad=9)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", bbox_inches="tight")
-        plt.close(figure)
-        return content.getvalue()
+        """A PNG of the first task and network, for readers of a notebook whose widgets do not run; see `still`."""
+        return still.picture(
+            next(iter(self.models.values())), self.tasks[0], self.features[0, 0], self.row, self.column
+        )
 
     @staticmethod
     def _index(request: Mapping[str, Any], name: str, size: int) -> int:

@@ -14,7 +14,7 @@ export const TITLES = {
 export const WORDS = {
   query:
     "The picture whose class is asked for. The network turns it into a map of cells; the " +
-    "green ring is one of them.",
+    "green square is one of them.",
   offsets:
     "For this cell the network looks at nine points of the class's support picture, its " +
     "labelled example. White dots are " +
@@ -26,22 +26,30 @@ export const WORDS = {
   gain:
     "Alignment follows dX/dt = f X from t = 0 to t = 1. So every channel of the query cell is " +
     "multiplied by a gain: 1 where " +
-    "its group's filter is 0, up to 2.72 where it is 1.",
+    "its group's filter is 0; where it is 1, as much as the upper end of the scale says. Below, the channels: grey as " +
+    "they come from the backbone, blue after the gain.",
   map:
     "How strongly each cell of the aligned query speaks for the chosen class. Centred: the " +
     "mean over the classes is " +
     "subtracted, so blue cells argue for this class and red cells against it.",
-  scores: "The score of a class is the mean of its score map. The largest one is the answer.",
+  scores:
+    "The score of a class is the mean of its score map. The largest one is the answer. The bars show where the classes " +
+    "stand: to the right of the line above the mean of all, to the left below it.",
   position:
     "One cell of the query's feature map. Move it with the mouse, a finger, the arrow keys or the two sliders.",
   time: "How far the alignment has gone: 0 is the query as it came, 1 is fully aligned.",
-  margin: "How far the right class leads over the best of the others. Below zero the answer is wrong.",
-  change: "How much the score differs from the score without alignment. The thin line marks that score.",
-  outside:
-    "Beyond the support picture's edge there is nothing to read: such a point contributes zeros, or partly so.",
-  channels: "The numbers that describe this cell: grey as they come from the backbone, blue after the gain.",
-  group: "Neighbouring channels that share one filter value.",
-  cells: "The maps are of this many cells; each looks at a patch of the picture.",
+  margin:
+    "How far the right class leads over the best of the others, as a share of the spread, which is from the worst score " +
+    "to the best. Below zero the answer is wrong. Alignment makes all scores grow, and leads in score units with them; " +
+    "this share does not grow by that alone, so it can be compared.",
+  standing:
+    "How far a class is above or below the mean of the classes, as a share of the spread, which is from the worst score " +
+    "to the best. At the right end of the scale all others tie below it, at the left end above it.",
+  score: "The mean of the class's score map, as the network gives it. Alignment lets all of them grow.",
+  change:
+    "How much alignment has moved the standing of a class. If all scores only grow alike it is zero: what one class wins, " +
+    "others lose.",
+  bare: "The upright tick marks where the class stands without alignment, at t = 0.",
   "what if": "Move or remove points and see what the filter, the map and the margin would be.",
   network: "Trained weights, by name.",
   episode:
@@ -55,8 +63,8 @@ export const TOUR = [
   {
     stage: "query",
     text:
-      "A picture to classify, and five classes known from one labelled picture each. Follow " +
-      "one cell of it: the green ring. " +
+      "A picture to classify, and classes that are known from one or a few labelled pictures each. Follow " +
+      "one cell of it: the green square. " +
       "Move it over the picture, or use the arrow keys.",
   },
   {
@@ -64,7 +72,7 @@ export const TOUR = [
     text:
       "The objects may lie elsewhere in the two pictures. So the network chooses, for this " +
       "cell, nine points of the support " +
-      "picture. Hollow points lie outside it and read zeros.",
+      "picture. Hollow points lie outside it and read zeros, or partly so.",
   },
   {
     stage: "filter",
@@ -77,14 +85,18 @@ export const TOUR = [
     stage: "gain",
     text:
       "The filter makes the query grow from t = 0 to t = 1; press Play. Channels whose group " +
-      "has a high bar grow up to 2.72 " +
-      "times.",
+      "has a high bar grow most.",
+  },
+  {
+    stage: "map",
+    text:
+      "At every cell, the grown query is compared with the class. Blue cells argue for the chosen class and red ones " +
+      "against it, by how much they differ from the mean of all classes.",
   },
   {
     stage: "scores",
     text:
-      "The grown query is compared with every class; the mean over its map is the score. Look " +
-      "at the margin with and " +
-      "without alignment, then choose another view under 'Worth a look', or move a point and see what changes.",
+      "The mean over a class's map is its score, and the best one is the answer. Compare the margin with and without " +
+      "alignment, then choose another view under 'Worth a look', or move a point and see what changes.",
   },
 ];

@@ -137,3 +137,25 @@ def test_a_key_is_drawn_within_a_frame_with_maps_of_11_by_11_cells(browser: Brow
         print(found)
         assert sorted(drawn)[len(drawn) // 4] < 16  # not the median: other work on the machine must not fail this
         assert not page.evaluate(LAYOUT)["wrong"]
+
+
+# Elements that come or go in the drawings, and how many attributes are set, by one key.
+TOUCHED = """async () => {
+  const seen = [], all = [...document.querySelectorAll('.dmf-drawing svg')];
+  const watcher = new MutationObserver((found) => seen.push(...found));
+  const what = {childList: true, attributes: true, characterData: true, subtree: true};
+  for (const svg of all) watcher.observe(svg, what);
+  document.querySelector('.dmf-stage').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}));
+  await new Promise(r => setTimeout(r, 0));
+  const touched = new Set(seen.map((m) => m.target));
+  const made = seen.flatMap((m) => [...m.addedNodes, ...m.removedNodes]);
+  return [made.map((n) => n.outerHTML), touched.size, document.querySelectorAll('.dmf-drawing svg *').length,
+          seen.filter((m) => m.target.tagName === 'image').length];
+}"""
+
+
+def test_a_key_moves_what_is_drawn_and_draws_nothing_anew(page: Page) -> None:
+    made, touched, there, pictures = page.evaluate(TOUCHED)
+    assert not made
+    assert not pictures
+    assert 10 < touched < there / 2

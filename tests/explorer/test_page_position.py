@@ -35,9 +35,7 @@ def test_points_and_scores_are_those_of_the_network(
 
 def test_points_are_drawn_where_they_are(page: Page, explorer: Explorer) -> None:
     expected = network_points(explorer, 0, 0, 0, 0, truth(explorer), 2, 2)
-    drawn = page.eval_on_selector_all(
-        ".dot circle:nth-child(2)", "c => c.map(e => [e.cy, e.cx].map(v => v.baseVal.value))"
-    )
+    drawn = page.eval_on_selector_all(".dot", "d => d.map(e => e.transform.baseVal[0].matrix).map(m => [m.f, m.e])")
     side = page.eval_on_selector("[data-stage=offsets] svg", "e => e.viewBox.baseVal.width") - 22
     np.testing.assert_allclose(drawn, (11 + (expected + 0.5) * side / 40).clip(11, 11 + side), atol=0.02)
 

@@ -24,28 +24,59 @@ from tests.helpers.explorer_page import (
 pytestmark = pytest.mark.integration
 
 
-def test_margin_and_change_by_alignment_are_told(page: Page, explorer: Explorer) -> None:
-    now, bare = (np.array(network_scores(explorer, 0, 0, mode, 0)) for mode in (0, None))
+def standings(scores: list[float]) -> np.ndarray[Any, Any]:
+    """How far each class is from the mean of the classes, as a share of what lies between the worst and the best."""
+    s = np.array(scores)
+    return (s - s.mean()) / np.ptp(s)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:+.0f} %"
+
+
+def test_margin_and_change_by_alignment_are_told_as_shares_of_the_spread(page: Page, explorer: Explorer) -> None:
+    now, bare = (standings(network_scores(explorer, 0, 0, mode, 0)) for mode in (0, None))
     right = truth(explorer)
-
-    def margin(s: np.ndarray[Any, Any]) -> float:
-        return float(s[right] - np.delete(s, right).max())
-
+    margin, before = (float(s[right] - np.delete(s, right).max()) for s in (now, bare))
     told = caption(page, "scores").replace("−", "-")
-    assert f"Margin {margin(now):+.2f} over" in told
-    assert f"without alignment {margin(bare):+.2f}" in told
-    changes = page.locator(".class").nth(right).inner_html().replace("−", "-")
-    assert f"{now[right] - bare[right]:+.1f}" in changes
+    assert f"Margin {percent(margin)} over" in told
+    assert f"without alignment {percent(before)}" in told
+    changes = [text.replace("−", "-").replace("±", "+") for text in page.locator(".change").all_text_contents()]
+    assert changes == [percent(v).replace("-0 %", "+0 %") for v in now - bare]
+    page.locator(".dmf-caption .dmf-word").hover()
+    expect(page.locator(".dmf-tip")).to_contain_text("Alignment makes all scores grow")
 
 
-def test_bars_are_drawn_on_one_scale_that_time_does_not_move(page: Page) -> None:
-    ratio = "b => b.map(e => e.width.baseVal.value / Number(e.closest('.class').dataset.score))"
-    before = page.eval_on_selector_all("rect.score", ratio)
-    page.locator("input[name=time]").focus()
-    page.keyboard.press("Home")
-    after = page.eval_on_selector_all("rect.score", ratio)
-    np.testing.assert_allclose(before, before[0], rtol=0.02)
-    np.testing.assert_allclose(after, before[0], rtol=0.02)
+def test_what_all_scores_have_in_common_moves_no_bar_and_no_margin(page: Page) -> None:
+    module = page.evaluate("document.querySelector('script[type=module]').textContent.split('page_js.start(')[0]")
+    found = page.evaluate(
+        """module => {
+          const {standings, verdict} = new Function(module + 'return data_js')();
+          const all = [[5, 4, 1, 1.5], [10, 8, 2, 3], [6, 5, 2, 2.5], [4, 3], [8, 6], [3], [2, 2, 2]];
+          return all.map((s) => [standings(s), verdict(s, 0).margin]);
+        }""",
+        module,
+    )
+    several, grown, shifted, two, both, one, tied = found
+    assert several == grown == shifted
+    np.testing.assert_allclose(several[0], standings([5, 4, 1, 1.5]))
+    assert several[1] == two[1] == both[1] == 0.25  # of two classes, of the longer score
+    assert one == [[0], 0]
+    assert tied == [[0, 0, 0], 0]
+
+
+def test_bars_are_drawn_on_one_scale_that_time_does_not_move(page: Page, explorer: Explorer) -> None:
+    read = "b => b.map(e => [e.x.baseVal.value + e.width.baseVal.value / 2, e.width.baseVal.value])"
+    found = []
+    for key, mode in (("End", 0), ("Home", None)):
+        page.locator("input[name=time]").focus()
+        page.keyboard.press(key)
+        middle, width = np.array(page.eval_on_selector_all("rect.standing", read)).T
+        value = standings(network_scores(explorer, 0, 0, mode, 0))
+        scale = width / abs(value)
+        zero = middle - value / 2 * scale
+        found += [*zip(scale, zero, strict=True)]
+    np.testing.assert_allclose(found, [found[0]] * len(found), rtol=0.02)
 
 
 @torch.inference_mode()

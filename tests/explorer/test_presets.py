@@ -20,10 +20,15 @@ def model() -> labkit.DMF:
     return found
 
 
-def test_a_margin_is_the_lead_over_the_best_other_class() -> None:
-    lead, rival = margins(torch.tensor([[3.0, 1.0, 2.5], [0.0, 4.0, 1.0]]), torch.tensor([0, 2]))
-    assert lead.tolist() == [0.5, -3.0]
+def test_a_margin_is_the_lead_over_the_best_other_class_as_a_share_of_the_spread() -> None:
+    scores, labels = torch.tensor([[3.0, 1.0, 2.5], [0.0, 4.0, 1.0]]), torch.tensor([0, 2])
+    lead, rival = margins(scores, labels)
+    assert lead.tolist() == [0.25, -0.75]
     assert rival.tolist() == [2, 1]
+    grown, _ = margins(2 * scores + 1, labels)
+    assert grown.tolist() == lead.tolist(), "what all scores have in common makes no lead"
+    two, _ = margins(torch.tensor([[4.0, 3.0], [2.0, 2.0], [0.0, 0.0]]), torch.tensor([0, 1, 1]))
+    assert two.tolist() == [0.25, 0, 0]
 
 
 @torch.inference_mode()
