@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shot", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--search", type=int, default=200, help="episodes to search for views worth a look")
+    parser.add_argument("--most", type=int, default=6, help="episodes on the page; fewer make it smaller")
     parser.add_argument("--show", action="store_true", help="then serve it on this machine and open the browser")
 
 
@@ -40,7 +41,8 @@ def main(given: argparse.Namespace) -> int:
     models: dict[str, Any] = {Path(name).stem: load_model(name) for name in chosen.weights_of(given.weights, where)}
     first = next(iter(models.values()))
     images = chosen.images_for(first, where, given.data_root)
-    tasks = search(first, images, range(max(1, given.search)), given.way, given.shot, seed=given.seed)
+    episodes = range(max(1, given.search))
+    tasks = search(first, images, episodes, given.way, given.shot, seed=given.seed, most=max(1, given.most))
     explorer = Explorer(models, tasks)
     if explorer.header["presets"]:
         explorer.restore(explorer.header["presets"][0]["state"])

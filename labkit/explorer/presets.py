@@ -14,6 +14,9 @@ from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
 from labkit.explorer.precompute import MODES, Features, Task, embed, points_of, score, tasks_of
 
+ORDER = ("sure", "helped", "harmed", "hopeless", "far", "another class")
+RAREST = ("harmed", "helped", "hopeless", "far", "another class", "sure")  # whose tasks are kept if not all can be
+
 
 @dataclass(frozen=True)
 class Found:
@@ -135,22 +138,32 @@ def find(model: DMF, tasks: Sequence[Task], features: Mapping[int, Features]) ->
         for name, view in views_of(model, task, features[number], number).items():
             if name not in best or view.strength > best[name].strength:
                 best[name] = view
-    order = ["sure", "helped", "harmed", "hopeless", "far", "another class"]
     return [
         {"title": best[n].title, "why": best[n].why, "state": best[n].state | {"checkpoint": 0}}
-        for n in order
+        for n in ORDER
         if n in best
     ]
 
 
 def search(
-    model: DMF, images: ImageSet, episodes: Sequence[int], way: int = 5, shot: int = 1, query: int = 1, seed: int = 0
+    model: DMF,
+    images: ImageSet,
+    episodes: Sequence[int],
+    way: int = 5,
+    shot: int = 1,
+    query: int = 1,
+    seed: int = 0,
+    most: int = len(ORDER),
 ) -> list[Task]:
-    """The tasks among `episodes` of an `ImageSet` that hold the strongest view of an effect, each once, in order."""
+    """The tasks among `episodes` of an `ImageSet` that hold the strongest view of an effect, each once, in order.
+
+    Of more than `most` tasks those are kept that hold an effect of the first ones in `RAREST`.
+    """
     best: dict[str, tuple[float, int, Task]] = {}
     for number in episodes:
         (task,) = tasks_of(images, [number], way, (shot,), query, seed)
         for name, view in views_of(model, task, embed(model, task)).items():
             if name not in best or view.strength > best[name][0]:
                 best[name] = (view.strength, number, task)
-    return [task for _, task in sorted({n: t for _, n, t in best.values()}.items())]
+    found = {best[name][1]: best[name][2] for name in RAREST if name in best}
+    return [task for _, task in sorted(list(found.items())[:most])]

@@ -70,6 +70,13 @@ def test_the_search_keeps_the_tasks_of_the_strongest_views(images: labkit.ImageS
     again = find(model, kept, {n: embed(model, task) for n, task in enumerate(kept)})
     assert [(p["title"], p["why"]) for p in again] == [(p["title"], p["why"]) for p in strongest]
 
+    few = search(model, images, range(8), most=2)
+    assert [t.title for t in few] == [t.title for t in kept if t.title in {f.title for f in few}]
+    assert len(few) == 2
+    rare = find(model, few, {n: embed(model, task) for n, task in enumerate(few)})
+    first = next(p for p in strongest if p["title"] != "A sure answer")
+    assert first["why"] in {p["why"] for p in rare}
+
 
 def test_without_labels_or_rivals_there_is_none(images: labkit.ImageSet, model: labkit.DMF) -> None:
     (task,) = tasks_of(images, [0], way=1)
