@@ -14,6 +14,11 @@ from numpy.typing import ArrayLike
 from labkit.plotting.pictures import show_image
 from labkit.plotting.style import BLACK, GREEN, RED, SMALL
 
+MARKED = (
+    "green: the query position; numbered: the points sampled for it, hollow where they lie outside the picture\n"
+    "(drawn on its edge); white: the regular 3 x 3 grid around the position, from which lines lead to the points"
+)
+
 
 def sampling_row(
     query: ArrayLike,
@@ -25,11 +30,13 @@ def sampling_row(
 ) -> Figure:
     """`show_sampling` for several query cells (row, column); points and grid [9, 2, h, w] in image pixels."""
     where, regular = np.asarray(points), np.asarray(grid)
-    figure, axes = plt.subplots(1, 2 * len(cells), figsize=(4 * len(cells), 2.4))
+    across = min(4.0 * len(cells), 9.5)  # inches
+    figure, axes = plt.subplots(1, 2 * len(cells), figsize=(across, across / (2 * len(cells)) + 0.9))
     for (i, j), pair in zip(cells, axes.reshape(-1, 2), strict=True):
         y, x = regular[4, :, i, j]
         show_sampling(pair, query, support, (y, x), where[:, :, i, j], regular[:, :, i, j], side)
         pair[0].set_xlabel(f"cell ({i}, {j})")
+    figure.supxlabel(MARKED, fontsize=SMALL)
     return figure
 
 
