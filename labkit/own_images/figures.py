@@ -80,7 +80,12 @@ def reliability_diagram(bins: dict[str, Any]) -> Figure:
             found = found[found[:, 0] >= 0.002]
             ax.plot(found[:, 1], found[:, 2], color=colour, linewidth=1, label=label)
             ax.scatter(found[:, 1], found[:, 2], s=8 + 250 * found[:, 0], color=colour, marker=marker, alpha=0.7)
-        ax.set(title=plotting.text(name), xlabel="probability of the answer", xlim=(0, 1), ylim=(0, 1))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # on no curve
+        ax.set(
+            title=plotting.text(name),
+            xlabel="probability of the answer\n(dotted: as it should be; larger: more queries)",
+            xlim=(0, 1),
+            ylim=(0, 1),
+        )
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))  # on no curve
     axes[0, 0].set_ylabel("share of right answers")
     return figure

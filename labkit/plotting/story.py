@@ -55,7 +55,7 @@ def from_position_to_score(
     side, cells = images.size, trace.query.shape[-1]
     filters = trace.filters[0, query, own, :, 0, i, j]
     gain, _ = alignment.gain(filters[None], model.rule)
-    figure, axes = plt.subplots(1, 6, figsize=(10, 2.5), width_ratios=[1.3, 1.3, 0.85, 0.85, 1.3, 0.75])
+    figure, axes = plt.subplots(1, 6, figsize=(9.7, 2.5), width_ratios=[1.3, 1.3, 0.85, 0.85, 1.3, 0.75])
     grid = regular_grid(cells, cells, trace.query)
     ghosts = _pixels(grid[:, :, i, j], model.stride)
     show_image(axes[0], picture, side=side)
@@ -78,7 +78,7 @@ def from_position_to_score(
     axes[5].barh(range(len(scores)), scores, color=colours)
     axes[5].set_yticks(range(len(scores)), [f"class {n + 1}" for n in range(len(scores))])
     axes[5].invert_yaxis()
-    axes[5].set(title="6  score,\nby class", xlabel="mean over positions")
+    axes[5].set(title="6  score,\nby class", xlabel="mean over\npositions")
     return figure
 
 

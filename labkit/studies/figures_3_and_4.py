@@ -112,10 +112,9 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
         )
     for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
         ax.set_title(textwrap.fill(title, 14), fontsize=plotting.SMALL)
-    said = "right, wrong: what the network answers for the query, among the five classes of its episode"
-    if masked:
-        said = f"white: the query's object; hit, miss: whether the centre of the hottest cell lies on it;\n{said}"
-    _heat_bar(figure, scale, axes, said)
+    answer = "right, wrong: what the network answers for the query, among the five classes of its episode"
+    outline = "white: the query's object; hit, miss: whether the centre of the hottest cell lies on it;\n"
+    _heat_bar(figure, scale, axes, f"{outline if masked else ''}{answer}")
     return figure
 
 

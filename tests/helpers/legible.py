@@ -36,9 +36,9 @@ def unreadable(figure: Figure) -> list[str]:
     across = figure.get_tightbbox().width  # inches, as a notebook cuts it out
     shrunk = min(1.0, SHOWN_INCHES / across)
     found = [
-        f"{text.get_text()!r}: {shrunk * text.get_fontsize():.1f} pt, {across:.1f} inches across"
+        f"{text.get_text()!r}: {shrunk * float(text.get_fontsize()):.1f} pt, {across:.1f} inches across"
         for text in texts
-        if shrunk * text.get_fontsize() < SMALL - 0.05
+        if shrunk * float(text.get_fontsize()) < SMALL - 0.05
     ]
     places = [(text.get_text(), text.get_window_extent()) for text in texts]
     return found + [f"{one!r} lies on {other!r}" for (one, a), (other, b) in combinations(places, 2) if _overlap(a, b)]

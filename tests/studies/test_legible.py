@@ -46,6 +46,10 @@ def picture(size: int = 40) -> Any:
     return DRAWN.integers(0, 256, (size, size, 3), np.uint8)
 
 
+def maps() -> Any:
+    return DRAWN.random((5, 5, 5))
+
+
 def spread() -> Any:
     """Nine points that keep apart from one another, some of them outside a picture of 40 pixels."""
     return np.stack(np.meshgrid([-4.0, 20.0, 33.0], [6.0, 19.0, 45.0]), -1).reshape(9, 2)
@@ -245,11 +249,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "rows of pictures": lambda: plotting.image_grid(
         [[picture()] * 8] * 5, LONG, titles=[[f"draw {k}" for k in range(8)]]
     ),
-    "maps": lambda: plotting.heat_row(
-        DRAWN.random((5, 5, 5)), [f"written by class {k}" for k in range(5)], "$f_d$", picture()
-    ),
-    "pictures and maps": lambda: plotting.picture_and_heat([picture()] * 5, DRAWN.random((5, 5, 5)), "length"),
-    "scores": lambda: plotting.score_rows(picture(), DRAWN.random((5, 5, 5)), DRAWN.random((5, 5, 5)), 2),
+    "maps": lambda: plotting.heat_row(maps(), [f"written by class {k}" for k in range(5)], "$f_d$", picture()),
+    "pictures and maps": lambda: plotting.picture_and_heat([picture()] * 5, maps(), "length"),
+    "scores": lambda: plotting.score_rows(picture(), maps(), maps(), 2),
     "alike": lambda: plotting.show_pairs([(picture(), picture())] * 6, [(LONG[0], LONG[1])] * 6, ["likeness 0.71"] * 6),
 }
 

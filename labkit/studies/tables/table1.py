@@ -141,7 +141,7 @@ def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
 
 
 def pair_figure(compared: pd.DataFrame) -> Figure:
-    """`pairs` as a square: row minus column in points with its interval; grey where the interval holds 0.
+    """`pairs` as a square: row minus column in points with its interval; white where the interval holds 0.
 
     Columns go by the numbers of the rows. Of more than `MOST_WRITTEN` systems the numbers are left to the table of
     `pairs`: there would be no room to read them.
@@ -172,8 +172,11 @@ def pair_figure(compared: pd.DataFrame) -> Figure:
         drawn.colorbar(shown, ax=ax, label="points")
     ax.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
     ax.set_yticks(range(len(names)), [f"{name}  {k + 1}" for k, name in enumerate(names)])
-    drawn.suptitle("MEASURED: row minus column, points, with its 95 % interval over shared episodes", fontsize="medium")
-    ax.set_xlabel("number of the system; one training each\n(coloured: the interval excludes 0; orange: row ahead)")
+    drawn.suptitle(
+        "MEASURED: accuracy of the row minus that of the column, points; one training each", fontsize="medium"
+    )
+    said = "orange: the row is ahead; white: the 95 % interval over shared episodes holds 0"
+    ax.set_xlabel(f"number of the system\n({said}{'; ±: that interval' if written else ''})")
     return drawn
 
 

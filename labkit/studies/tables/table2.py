@@ -183,7 +183,7 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
         for place, cell in zip(places, cells, strict=True):
             mean, half, single = found[cell, shot]
             if trained_as(cell, shot) == BASE:
-                ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5, label="measured, the base: 0")
+                ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5, label="measured base, 0 by definition")
             elif not single:
                 at = ax.get_xaxis_transform()
                 ax.text(place, 0.01, "not yet\ntrained", transform=at, ha="center", fontsize=SMALL, color="0.4")
