@@ -85,7 +85,7 @@ def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None
             *drawn[own].T[::-1], "o",
             color=RED, markerfacecolor=face, markeredgecolor=around, markersize=12, clip_on=False,
         )  # fmt: skip
-    across = 72 * ax.get_position().width * ax.figure.get_figwidth()  # of the picture in points, before it is laid out
+    across = 72 * ax.bbox.width / ax.figure.dpi  # of the picture in points, before it is laid out
     for group in _one_on_another(drawn, side * SMALL / across):
         y, x = drawn[group].mean(0)
         colour, face = ("white", RED) if inside[group].all() else (RED, "white")

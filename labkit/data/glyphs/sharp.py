@@ -16,7 +16,10 @@ FINER = 2  # times as many are rendered and averaged: smooth edges, and less gra
 
 
 def sharp(images: ImageSet, index: int) -> NDArray[np.uint8]:
-    """Picture `index` of a set: rendered anew in `SHOWN` pixels a side, the same scene; or as it is, if it is a file's.
+    """Picture `index` of a set, to be looked at.
+
+    A rendered one is rendered anew in `SHOWN` pixels a side, the same scene with less grain; a file's is as it is.
+
 
     Returns:
         uint8 [size, size, 3].
@@ -29,4 +32,5 @@ def sharp(images: ImageSet, index: int) -> NDArray[np.uint8]:
     label = int(images.labels[index])
     row, number = classes_of(about.dataset, about.split)[label], index - int(images.class_indices[label][0])
     fine, _ = render(row, number, size=FINER * SHOWN, seed=about.details["seed"], difficulty=Difficulty(**given))
-    return fine.reshape(SHOWN, FINER, SHOWN, FINER, 3).mean((1, 3)).round().astype(np.uint8)
+    averaged: NDArray[np.uint8] = fine.reshape(SHOWN, FINER, SHOWN, FINER, 3).mean((1, 3)).round().astype(np.uint8)
+    return averaged
