@@ -20,7 +20,6 @@ def sharp(images: ImageSet, index: int) -> NDArray[np.uint8]:
 
     A rendered one is rendered anew in `SHOWN` pixels a side, the same scene with less grain; a file's is as it is.
 
-
     Returns:
         uint8 [size, size, 3].
     """
