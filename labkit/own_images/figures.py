@@ -71,16 +71,21 @@ def reliability_diagram(bins: dict[str, Any]) -> Figure:
     Bins with fewer than 2 queries in 1000 count in the error but are not drawn: they show chance.
     """
     names = sorted({key.rsplit(", ", 1)[0] for key in bins})
-    figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 4.2), squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         ax.plot([0, 1], [0, 1], color=plotting.BLACK, linewidth=0.8, linestyle=":")
         for when, colour, marker in (("before", plotting.ORANGE, "s"), ("after", plotting.BLUE, "o")):
             found = np.array(bins[f"{name}, {when}"])
-            label = f"{when}: error {100 * calibration_error(found.tolist()):.1f} points"
+            label = f"{when} calibration: error {100 * calibration_error(found.tolist()):.1f} points"
             found = found[found[:, 0] >= 0.002]
             ax.plot(found[:, 1], found[:, 2], color=colour, linewidth=1, label=label)
             ax.scatter(found[:, 1], found[:, 2], s=8 + 250 * found[:, 0], color=colour, marker=marker, alpha=0.7)
-        ax.set(title=plotting.text(name), xlabel="probability of the answer", xlim=(0, 1), ylim=(0, 1))
-        ax.legend(loc="upper left")
+        ax.set(
+            title=plotting.text(name),
+            xlabel="probability of the answer\n(dotted: as it should be; larger: more queries)",
+            xlim=(0, 1),
+            ylim=(0, 1),
+        )
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))  # on no curve
     axes[0, 0].set_ylabel("share of right answers")
     return figure

@@ -27,8 +27,11 @@ def show_image(ax: Axes, pixels: ArrayLike, title: str = "", frame: str | None =
         frame: a colour around it.
         side: pixels a side of what a network reads, where the picture is shown in more: its coordinates count.
     """
-    side = side or np.asarray(pixels).shape[0]
-    ax.imshow(np.asarray(pixels), extent=(-0.5, side - 0.5, side - 0.5, -0.5))
+    picture = np.asarray(pixels)
+    side = side or picture.shape[0]
+    if picture.dtype == np.uint8:  # 32 steps a colour look the same, and a notebook's PNG has half the bytes
+        picture = (picture.astype(int) + 4 & ~7).clip(max=255).astype(np.uint8)
+    ax.imshow(picture, extent=(-0.5, side - 0.5, side - 0.5, -0.5))
     ax.set(xticks=[], yticks=[])
     if title:
         ax.set_title(text(textwrap.fill(title, 16)), fontsize=SMALL)
@@ -61,7 +64,7 @@ def readable(name: str) -> str:
 def image_grid(
     rows: Sequence[Sequence[NDArray[np.uint8]]],
     names: Sequence[str],
-    width: float = 9,
+    width: float = 8,
     titles: Sequence[Sequence[str]] | None = None,
     frame: str | None = None,
 ) -> Figure:
@@ -143,27 +146,30 @@ def heat_row(
     picture: ArrayLike | None = None,
     limits: tuple[float | None, float | None] = (None, None),
 ) -> Figure:
-    """Maps side by side on one scale with its colour bar, named `label`; to their left a picture, if given."""
+    """Maps side by side on one scale with its colour bar; to their left a picture, if given.
+
+    `label`, of the scale, may hold mathematics between two ``$``.
+    """
     extra = picture is not None
     count = len(maps) + extra
-    figure, axes = plt.subplots(1, count, figsize=(1.8 * count + 0.8, 2.2))
+    figure, axes = plt.subplots(1, count, figsize=(min(1.8 * count + 0.8, 9.5), 2.2))
     if extra:
         show_image(axes[0], np.asarray(picture), "query")
     values = np.stack([np.asarray(m) for m in maps])
     low, high = (v if v is not None else f for v, f in zip(limits, (values.min(), values.max()), strict=True))
     for ax, value, title in zip(axes[extra:], values, titles, strict=True):
         shown = show_heat(ax, value, title, low, high)
-    figure.colorbar(shown, ax=axes, label=text(label))
+    figure.colorbar(shown, ax=axes, label=label)
     return figure
 
 
 def picture_and_heat(pictures: Sequence[ArrayLike], maps: Sequence[ArrayLike], label: str) -> Figure:
-    """Pictures above, a map of each below, every map on a scale of its own."""
+    """Pictures above, a map of each below, every map on a scale of its own; `label` may hold mathematics."""
     figure, axes = plt.subplots(2, len(maps), figsize=(1.6 * len(maps), 3.4))
     for column, picture, values in zip(axes.T, pictures, maps, strict=True):
         show_image(column[0], picture)
         show_heat(column[1], values)
-    axes[1, 0].set_ylabel(text(label))
+    axes[1, 0].set_ylabel(label)
     return figure
 
 

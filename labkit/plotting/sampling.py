@@ -9,10 +9,15 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from labkit.plotting.pictures import show_image
 from labkit.plotting.style import BLACK, GREEN, RED, SMALL
+
+MARKED = (
+    "green: the query position; numbered: the points sampled for it, hollow where they lie outside the picture\n"
+    "(drawn on its edge); white: the regular 3 x 3 grid around the position, from which lines lead to the points"
+)
 
 
 def sampling_row(
@@ -23,13 +28,16 @@ def sampling_row(
     cells: Sequence[tuple[int, int]],
     side: int | None = None,
 ) -> Figure:
-    """`show_sampling` for several query cells (row, column); points and grid [9, 2, h, w] in image pixels."""
+    """`show_sampling` for several query cells (row, column), a column each; points and grid [9, 2, h, w] in pixels."""
     where, regular = np.asarray(points), np.asarray(grid)
-    figure, axes = plt.subplots(1, 2 * len(cells), figsize=(4 * len(cells), 2.4))
-    for (i, j), pair in zip(cells, axes.reshape(-1, 2), strict=True):
+    across = min(2.7 * len(cells), 9.5)  # inches
+    size = (max(across, 7.5), 2 * across / len(cells) + 0.8)  # the words below need their room
+    figure, axes = plt.subplots(2, len(cells), figsize=size, squeeze=False)
+    for (i, j), pair in zip(cells, axes.T, strict=True):
         y, x = regular[4, :, i, j]
         show_sampling(pair, query, support, (y, x), where[:, :, i, j], regular[:, :, i, j], side)
-        pair[0].set_xlabel(f"cell ({i}, {j})")
+        pair[0].set_title(f"query position, cell ({i}, {j})", fontsize=SMALL)
+    figure.supxlabel(MARKED, fontsize=SMALL)
     return figure
 
 
@@ -49,15 +57,17 @@ def show_sampling(
         query, support: pictures [size, size, 3].
         position: (y, x) of the query position in pixels.
         points: (y, x) in pixels, [9, 2], numbered in the order of psi's taps; those outside the picture are drawn,
-            hollow, on its edge.
+            hollow, on its edge. Of points that lie on one another the numbers stand together.
         grid: the regular 3 x 3 grid, [9, 2], drawn as ghosts.
         side: pixels a side of what the network reads, where the pictures are shown in more.
     """
     side = side or np.asarray(support).shape[0]
-    show_image(axes[0], query, "query position", side=side)
+    show_image(axes[0], query, side=side)
     axes[0].plot(position[1], position[0], "o", color=GREEN, markersize=11, markeredgecolor="white", clip_on=False)
+    for ax, title in zip(axes, ("query position", "sampled points"), strict=True):
+        ax.set_title(title, fontsize=SMALL, pad=9)  # above points that lie on the edge
     axes[0].set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
-    show_image(axes[1], support, "sampled points", side=side)
+    show_image(axes[1], support, side=side)
     show_points(axes[1], side, points, grid)
 
 
@@ -75,7 +85,25 @@ def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None
             *drawn[own].T[::-1], "o",
             color=RED, markerfacecolor=face, markeredgecolor=around, markersize=12, clip_on=False,
         )  # fmt: skip
-    for number, ((y, x), full) in enumerate(zip(drawn, inside.tolist(), strict=True), 1):
-        colour = "white" if full else RED
-        ax.text(x, y, f"{number}", color=colour, ha="center", va="center_baseline", fontsize=SMALL, weight="bold")
+    across = 72 * ax.bbox.width / ax.figure.dpi  # of the picture in points, before it is laid out
+    for group in _one_on_another(drawn, side * SMALL / across):
+        y, x = drawn[group].mean(0)
+        colour, face = ("white", RED) if inside[group].all() else (RED, "white")
+        box = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "facecolor": face, "edgecolor": colour}
+        ax.text(
+            x, y, ",".join(str(k + 1) for k in group), color=colour, ha="center", va="center_baseline",
+            fontsize=SMALL, weight="bold", bbox=box if len(group) > 1 else None,
+        )  # fmt: skip
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
+
+
+def _one_on_another(points: NDArray[np.float64], near: float) -> list[list[int]]:
+    """The numbers of points, those together whose labels would cover one another."""
+    groups: list[list[int]] = []
+    for k, point in enumerate(points):
+        group = next((g for g in groups if np.abs(points[g[0]] - point).max() < near), None)
+        if group is None:
+            groups.append([k])
+        else:
+            group.append(k)
+    return groups

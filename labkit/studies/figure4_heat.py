@@ -229,18 +229,24 @@ def line(
     """One query of episode `number` as `figures_3_and_4.heat_rows` draws it: a heat [h, w] for each of `models`."""
     episode = sampler[number]
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
-    own = episode.query_labels[query]
-    pair = episode.support[None, own : own + 1], episode.query[None, query : query + 1]
-    heats = []
+    own = episode.query_labels[query : query + 1]
+    mask = None if images.packed_masks is None else images.masks(asked)
+    heats, right = [], []
     for model in models.values():
         with eval_mode(model):
-            features = model.embed_together(*pair)
-        heats.append(heat(aligned_maps(model, *features, torch.tensor([0]))[AFTER]["feature"])[0])
-    shown: dict[str, Any] = {"support": sharp(images, shot), "query": sharp(images, asked)}
-    shown["mask"] = None if images.packed_masks is None else images.masks(asked)
+            features = model.embed_together(episode.support[None], episode.query[None, query : query + 1])
+            right.append(bool(model.score(*features)[0].argmax(1) == own))
+        heats.append(heat(aligned_maps(model, *features, own)[AFTER]["feature"])[0])
+    shown: dict[str, Any] = {"support": sharp(images, shot), "query": sharp(images, asked), "mask": mask}
+    hits = None
+    if mask is not None:
+        each = zip(models.values(), heats, strict=True)
+        hits = [bool(hottest_on_object(h[None], mask[None], model.stride)) for model, h in each]
     scale = len(shown["query"]) / images.size  # pixels shown for each that the network reads
     return shown | {
         "heats": torch.stack(heats),
+        "right": right,
+        "hits": hits,
         "strides": [m.stride * scale for m in models.values()],
         "name": f"episode {number},\nquery {query}",
     }

@@ -40,7 +40,7 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
         names: one a column.
     """
     lines = len(columns[0])
-    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.5 * lines)
+    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.5 * lines + 0.4)
     widths = [1, 1, 0.08] * len(columns)
     figure, axes = plt.subplots(lines, 3 * len(columns), figsize=size, squeeze=False, width_ratios=widths)
     for k, (pairs, name) in enumerate(zip(columns, names, strict=True)):
@@ -55,6 +55,7 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             left.set_xlabel(name_of, labelpad=8)
             right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
+    figure.supxlabel(plotting.MARKED, fontsize=plotting.SMALL)
     return figure
 
 
@@ -62,7 +63,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Bars of the shares that `figure3_sampling.measure` gives: a row of panels for each network."""
     names, positions = list(COLOURS), ("on the object", "off it")
     figure, axes = plt.subplots(
-        len(measured), 2, figsize=(9.5, 1.5 * len(measured) + 0.6), sharex=True, sharey=True, squeeze=False
+        len(measured), 2, figsize=(9.5, 1.5 * len(measured) + 0.8), sharex=True, sharey=True, squeeze=False
     )
     for line, (network, rows) in zip(axes, measured.items(), strict=True):
         for ax, position in zip(line, positions, strict=True):
@@ -73,7 +74,7 @@ def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             ax.set_title(f"{network}: query positions {position}", fontsize=plotting.SMALL)
     axes[0, 0].invert_yaxis()
     for ax in axes[-1]:
-        ax.set_xlabel("points on the support's object, % (dotted: chance)")
+        ax.set_xlabel("points on the support's object, %\n(dotted: chance; bars: 95 % interval over episodes)")
     return figure
 
 
@@ -81,36 +82,52 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     """Figure 4: support, query, and the query's heat after each network's alignment, all on one scale.
 
     The scale leaves out the coldest and the hottest 2 % of the cells, which take its last colours: one outlier would
-    dim all others. The hottest cell of every map is marked.
+    dim all others. The hottest cell of every map is marked, and below it stands whether it hits the object, where the
+    mask is known, and whether the network gave the query its own class.
 
     Args:
         lines: with ``support`` and ``query``, pictures [n, n, 3]; the query's ``mask`` [m, m], or None; ``heats``, one
-            [h, w] a network; ``strides``, the pixels of these pictures that a cell of each spans; and a ``name``.
+            [h, w] a network; ``strides``, the pixels of these pictures that a cell of each spans; ``right`` and
+            ``hits``, a bool a network, of which ``hits`` is None without a mask; and a ``name``.
         networks: the heats' names.
     """
     columns = 2 + len(networks)
     values = np.stack([np.asarray(line["heats"]) for line in lines])
     scale = Normalize(*np.percentile(values, [2, 98]))
-    figure, axes = plt.subplots(len(lines), columns, figsize=(9.5, 8.3 / columns * len(lines) + 1.2), squeeze=False)
+    figure, axes = plt.subplots(
+        len(lines), columns, figsize=(9.5, (8.3 / columns + 0.2) * len(lines) + 1.4), squeeze=False
+    )
+    masked = any(line["mask"] is not None for line in lines)
     for row, line in zip(axes, lines, strict=True):
         plotting.show_image(row[0], line["support"])
         plotting.show_image(row[1], line["query"])
-        for ax, heats, stride in zip(row[2:], line["heats"], line["strides"], strict=True):
+        hits = line["hits"] or [None] * len(networks)
+        entries = zip(row[2:], line["heats"], line["strides"], line["right"], hits, strict=True)
+        for ax, heats, stride, right, hit in entries:
             _glow(ax, line["query"], heats, scale, stride, line["mask"])
+            said = [] if hit is None else ["hit" if hit else "miss"]
+            ax.set_xlabel(", ".join([*said, _verdict(right)]), color=plotting.BLACK if right else plotting.RED)
         row[0].set_ylabel(
             plotting.text(line["name"]), rotation=0, ha="right", va="center", fontsize=plotting.SMALL, labelpad=6
         )
     for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
         ax.set_title(textwrap.fill(title, 14), fontsize=plotting.SMALL)
-    _heat_bar(figure, scale, axes)
+    answer = "right, wrong: what the network answers for the query, among the five classes of its episode"
+    outline = "white: the query's object; hit, miss: whether the centre of the hottest cell lies on it;\n"
+    _heat_bar(figure, scale, axes, f"{outline if masked else ''}{answer}")
     return figure
+
+
+def _verdict(right: bool) -> str:
+    return "right" if right else "wrong"
 
 
 def heat_by_class(lines: Sequence[Mapping[str, Any]]) -> Figure:
     """The same query aligned with every class of its episode: two rows a query, all heats on one scale.
 
-    Above, the query and the support picture of each class, its own framed; below, the query's heat before and after
-    the alignment with that class, with its score, and how much of the heat lies elsewhere than for its own class.
+    Above, the query and the support picture of each class, its own framed, and whether the query was classified right;
+    below, the query's heat before and after the alignment with that class, with its score, the highest of them bold,
+    and how much of the heat lies elsewhere than for its own class.
 
     Args:
         lines: with ``query`` [n, n, 3], ``supports``, ``names``, ``own``, ``before`` [h, w], ``heats`` [N, h, w],
@@ -119,10 +136,11 @@ def heat_by_class(lines: Sequence[Mapping[str, Any]]) -> Figure:
     count = len(lines[0]["names"])
     values = np.concatenate([np.asarray(line["heats"]).ravel() for line in lines])
     scale = Normalize(*np.percentile(values, [2, 98]))
-    size = (9.5, 2 * len(lines) * (9.5 / (count + 1.2) + 0.25) + 0.8)
+    size = (9.5, 2 * len(lines) * (9.5 / (count + 1.2) + 0.25) + 1.1)
     figure, axes = plt.subplots(2 * len(lines), count + 1, figsize=size, squeeze=False)
     for line, above, below in zip(lines, axes[::2], axes[1::2], strict=True):
-        plotting.show_image(above[0], line["query"], "query")
+        best = int(np.argmax(line["scores"]))
+        plotting.show_image(above[0], line["query"], f"query, classified {_verdict(best == line['own'])}")
         _glow(below[0], line["query"], line["before"], scale, line["stride"])
         below[0].set_xlabel("before alignment")
         for n in range(count):
@@ -131,15 +149,18 @@ def heat_by_class(lines: Sequence[Mapping[str, Any]]) -> Figure:
             plotting.show_image(above[n + 1], line["supports"][n], line["names"][n], frame)
             _glow(below[n + 1], line["query"], line["heats"][n], scale, line["stride"])
             elsewhere = "its own class" if own else f"{line['moved'][n]:.1f} % elsewhere"
-            below[n + 1].set_xlabel(f"score {line['scores'][n]:.2f}\n{elsewhere}")
-    _heat_bar(figure, scale, axes)
+            weight = "bold" if n == best else "normal"
+            below[n + 1].set_xlabel(f"score {line['scores'][n]:.2f}\n{elsewhere}", weight=weight)
+    said = "green frame: the query's own class; bold: the highest score, which is the answer;\n"
+    said += "elsewhere: heat that lies in other cells than after the alignment with its own class"
+    _heat_bar(figure, scale, axes, said)
     return figure
 
 
-def _heat_bar(figure: Figure, scale: Normalize, axes: NDArray[Any]) -> None:
+def _heat_bar(figure: Figure, scale: Normalize, axes: NDArray[Any], said: str) -> None:
     where: Any = {"location": "bottom", "shrink": 0.5, "aspect": 40, "extend": "both"}
     bar = figure.colorbar(ScalarMappable(scale, plotting.HEAT), ax=axes, **where)
-    bar.set_label("heat (1: evenly spread; ×: the hottest cell)")
+    bar.set_label(f"heat (1: evenly spread; ×: the hottest cell)\n{said}")
 
 
 def _glow(
@@ -151,7 +172,8 @@ def _glow(
     side = np.asarray(heats).shape[0]
     cells = figure3_sampling.cells_of(len(pixels), side, stride).numpy()
     colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
-    shade = 0.35 * (grey - grey.mean())  # around 0, so that a cell keeps the colour that its heat has on the bar
+    # Around 0, so that a cell keeps the colour that its heat has on the bar; in few steps, which a PNG stores briefly.
+    shade = 0.35 * (grey - grey.mean()).round(1)
     plotting.show_image(ax, (colours + shade[..., None]).clip(0, 1))
     top = np.unravel_index(np.asarray(heats).argmax(), (side, side))
     y, x = (np.flatnonzero(cells == k).mean() for k in top)
@@ -166,14 +188,14 @@ def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature")
     """Heat on the object before and after alignment, and with another query's mask, from `figure4_heat.summarise`."""
     part = [row for row in rows if row["heat"] == kind]
     places = np.arange(len(part))
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 0.4 * len(part) + 1), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 0.4 * len(part) + 1.2), sharey=True)
     labels = {"inside": "heat inside the object, %", "hottest": "hottest cell on the object, %"}
     for ax, (what, label) in zip(axes, labels.items(), strict=True):
         for shift, (when, (mark, colour)) in zip((-0.22, 0, 0.22), MARKS.items(), strict=True):
             found, half = ([row[f"{what}, {when}{end}"] for row in part] for end in ("", " ci95"))
             ax.errorbar(found, places + shift, xerr=half, fmt=mark, color=colour, markersize=4, capsize=2, label=when)
         ax.axvline(part[0][f"{what}, {figure4_heat.CHANCE}"], color=plotting.BLACK, linestyle=":", linewidth=1)
-        ax.set_xlabel(f"{label} (dotted: chance)")
+        ax.set_xlabel(f"{label}\n(dotted: chance; bars: 95 % interval over episodes)")
         ax.margins(x=0.15)
     axes[0].set_yticks(places, [row["network"] for row in part])
     axes[0].invert_yaxis()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from labkit import plotting
+from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
@@ -60,11 +61,11 @@ def pictures(model: Method, images: ImageSet, episodes: Sequence[int] = (0, 1, 2
     for row, line in zip(axes, lines, strict=True):
         assert line is not None
         position, points, grid = (line[name] for name in ("position", "points", "grid"))
-        plotting.show_image(row[0], line["support"], "its support")
-        plotting.show_image(row[1], line["query"], "query")
+        plotting.show_image(row[0], line["support"], "its support", side=images.size)
+        plotting.show_image(row[1], line["query"], "query", side=images.size)
         if points is not None:
-            plotting.show_points(row[0], len(line["support"]), points, grid)
-            row[0].set_title("its support, points read")
+            plotting.show_points(row[0], images.size, points, grid)
+            row[0].set_title("its support, points read", pad=9)  # above points that lie on the edge
         row[1].plot(*position[::-1], "o", color=plotting.GREEN, markersize=7, markeredgecolor="white")
         low, high = (f([line["own"], line["other"]]) for f in (np.min, np.max))
         for ax, name in ((row[2], "own"), (row[3], "other")):
@@ -72,10 +73,11 @@ def pictures(model: Method, images: ImageSet, episodes: Sequence[int] = (0, 1, 2
             ax.set(xticks=[], yticks=[], title={"own": "scores of its class", "other": "best other class"}[name])
             ax.set_xlabel(f"mean {line[name].mean():.2f}")
         figure.colorbar(shown, ax=row[3], shrink=0.8)
-        row[1].set_xlabel("right" if line["own"].mean() > line["other"].mean() else "wrong")
-        row[0].set_ylabel(f"episode {line['number']}")
-        for ax in row:
-            ax.title.set_fontsize(9)
+        right = line["own"].mean() > line["other"].mean()
+        row[1].set_xlabel(f"classified {'right' if right else 'wrong'}")
+        row[0].set_ylabel(f"episode {line['number']}", labelpad=16)  # beside points that lie on the edge
+    if any(line is not None and line["points"] is not None for line in lines):
+        figure.supxlabel(plotting.MARKED, fontsize=plotting.SMALL)
     return figure
 
 
@@ -96,8 +98,8 @@ def _line(model: Method, images: ImageSet, sampler: EpisodeSampler, number: int)
         points, grid = (where[name][0, :, :, i, j].cpu().numpy() for name in (LEARNED, GRID))
     return {
         "number": number,
-        "support": images.pixels[int(episode.support_index[own, 0])],
-        "query": images.pixels[int(episode.query_index[0])],
+        "support": sharp(images, int(episode.support_index[own, 0])),
+        "query": sharp(images, int(episode.query_index[0])),
         "own": of_query[own].numpy(),
         "other": of_query[other].numpy(),
         "position": position,

@@ -15,7 +15,7 @@ def test_sampled_points_are_drawn_where_they_are_and_those_outside_hollow_on_the
     assert position.get_xydata().tolist() == [[11.5, 3.5]]
     dots = [line for line in axes[1].lines if line.get_color() == plotting.RED]
     full, hollow = dots
-    assert [label.get_text() for label in axes[1].texts] == list("123456789")
+    assert [label.get_text() for label in axes[1].texts] == ["1,2,3,4,5,6,7", "8", "9"]
     assert min(label.get_fontsize() for label in axes[1].texts) >= 9
     assert full.get_xydata().tolist() == [[20.0, 10.0]] * 7
     assert hollow.get_markerfacecolor() == "white"

@@ -141,7 +141,9 @@ def test_the_pictures_show_the_pairs_and_the_numbers(model, images) -> None:
     axes = np.array(figure.axes).reshape(2, 2, 3)  # lines, columns of pairs, and query, support and a gap
     for ax, pair in zip(axes[:, 0, 0], pairs, strict=True):
         assert ax.lines[0].get_xydata().tolist() == [pair["grid"][4].flip(0).tolist()]
-        np.testing.assert_array_equal(ax.images[0].get_array(), pair["query"])
+        np.testing.assert_allclose(
+            ax.images[0].get_array().astype(int), pair["query"].astype(int), atol=4
+        )  # in 32 steps
     rows = figure3_sampling.measure(model, images, episodes=2, query=2)
     panel = figures_3_and_4.shares({"DMF": rows}).axes[1]
     widths = [r["ink"] for name in figures_3_and_4.COLOURS for r in rows if r["points"] == name][1::2]

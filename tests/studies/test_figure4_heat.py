@@ -18,6 +18,7 @@ from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.features import eval_mode
 from labkit.methods.base import mean_of_shots
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure4_heat, figures_3_and_4
@@ -169,6 +170,11 @@ def test_the_picture_shows_every_heat_on_one_scale() -> None:
     (mark,) = axes[2].lines
     x, y = mark.get_xydata()[0]
     assert shown[0]["mask"][round(y), round(x)]
+    for ax, network in zip(axes[2:4], (model, model.variant(alignment="none")), strict=True):
+        episode = sampler[0]
+        with eval_mode(network):
+            answer = network(episode.support[None], episode.query[None])[0, 0].argmax()
+        assert ax.get_xlabel() == f"hit, {'right' if answer == episode.query_labels[0] else 'wrong'}"
     hottest = np.asarray(axes[2].images[0].get_array()).sum(2)  # cividis: the hotter, the lighter
     mask = shown[0]["mask"].numpy()
     assert hottest[mask].mean() > hottest[~mask].mean() + 0.5

@@ -82,7 +82,9 @@ def figure(
         column[1].set_xlabel(AXES.get(own, own))
     shown = [row["accuracy"] + sign * row["accuracy ci95"] for row in rows for sign in (-1, 1)]
     low, high = min(100 / way, *shown) - 3, max(shown) + 3
-    axes[0, 0].set(ylabel="accuracy, % (dotted: chance)", ylim=(max(0, low), min(100, high)))
-    axes[1, 0].set_ylabel(f"minus {baseline}, points")
+    axes[0, 0].set(
+        ylabel="accuracy, % (dotted: chance;\nbars: 95 % interval over episodes)", ylim=(max(0, low), min(100, high))
+    )
+    axes[1, 0].set_ylabel(f"minus {baseline}, points\n(bars: 95 % interval, paired)")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawn

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from labkit.plotting import BLACK, BLUE, ORANGE, RED, SKY
 
@@ -57,7 +59,7 @@ def step_bars(parts: Mapping[str, Mapping[str, float]]) -> Figure:
 def growth_curves(points: Sequence[Mapping[str, Any]]) -> Figure:
     """Time (above) and memory (below) of both forms against what grows, on logarithmic scales."""
     axes_of = list(dict.fromkeys(p["axis"] for p in points))
-    figure, axes = plt.subplots(2, len(axes_of), figsize=(10, 4.6), sharex="col", sharey="row")
+    figure, axes = plt.subplots(2, len(axes_of), figsize=(9.5, 4.8), sharex="col", sharey="row")
     names = {"queries": "queries", "ways": "classes", "groups": "groups", "cells": "side of the map, cells"}
     for column, axis in zip(axes.T, axes_of, strict=True):
         for form, colour in (("literal", RED), ("fast", BLUE)):
@@ -67,9 +69,22 @@ def growth_curves(points: Sequence[Mapping[str, Any]]) -> Figure:
             column[1].loglog(x, [max(p["bytes"], 2**20) / 2**20 for p in own], "o-", color=colour, markersize=4)
         column[1].set_xlabel(names[axis])
         values = [p["value"] for p in points if (p["axis"], p["form"]) == (axis, "fast")]
-        column[1].set_xticks(values, [str(v) for v in values], fontsize=7)
+        shown = _apart(values)
+        column[1].set_xticks(shown, [str(v) for v in shown])
         column[1].minorticks_off()
+    for ax in axes[:, 0]:  # no powers, whose exponents are small print
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, MiB")
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
+
+
+def _apart(values: Sequence[int]) -> list[int]:
+    """Those of ascending values whose labels do not touch on a logarithmic scale: the last of all, then downwards."""
+    room = 0.14 * np.log(values[-1] / values[0])
+    shown: list[int] = []
+    for value in reversed(values):
+        if not shown or np.log(shown[-1] / value) >= room:
+            shown.append(value)
+    return shown[::-1]

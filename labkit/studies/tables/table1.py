@@ -24,6 +24,7 @@ from labkit.studies.tables.cells import SYSTEMS, TABLE1, TABLES, setting
 from labkit.studies.tables.train_cells import chosen, runs_of, started, tried
 
 PAPER = places.RESULTS / "paper_table1.csv"
+MOST_WRITTEN = 16  # systems whose differences are written into their square
 COLOURS = (plotting.RED, plotting.BLUE, plotting.ORANGE, plotting.GREEN, plotting.PINK, plotting.SKY)
 PUBLISHED, MEASURED = "PUBLISHED, each by its own paper", "MEASURED, here and in one harness"
 # The paper's rows (model, backbone) that a system of ours stands beside, where their models have other names. FEAT has
@@ -140,29 +141,42 @@ def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
 
 
 def pair_figure(compared: pd.DataFrame) -> Figure:
-    """`pairs` as a square: row minus column in points with its interval; grey where the interval holds 0."""
+    """`pairs` as a square: row minus column in points with its interval; white where the interval holds 0.
+
+    Columns go by the numbers of the rows. Of more than `MOST_WRITTEN` systems the numbers are left to the table of
+    `pairs`: there would be no room to read them.
+    """
     names = list(dict.fromkeys([*compared["system"], *compared["against"]]))
     wins = {n: (compared["system"] == n).sum() for n in names}
     names.sort(key=lambda n: -wins[n])
     if not names:
         return _empty("nothing trained yet, so nothing to compare")
     square = np.full((len(names), len(names)), np.nan)
-    drawn, ax = plt.subplots(figsize=(1.0 + 0.72 * len(names), 0.8 + 0.5 * len(names)))
+    written = len(names) <= MOST_WRITTEN
+    size = (max(6.5, 1.5 + 0.52 * len(names)), 1.0 + 0.45 * len(names)) if written else (9.5, 7.5)
+    drawn, ax = plt.subplots(figsize=size)
+    limit = compared["points"].abs().max()
     for _, r in compared.iterrows():
         i, j = names.index(r["system"]), names.index(r["against"])
         decided = abs(r["points"]) > r["±"]
         for row, column, sign in ((i, j, 1), (j, i, -1)):
             square[row, column] = sign * r["points"] if decided else 0
-            text = f"{sign * r['points']:+.1f}\n± {r['±']:.1f}"
-            strong = abs(square[row, column]) > 0.6 * compared["points"].abs().max()
+            if not written:
+                continue
+            text = f"{sign * r['points']:+.1f}\n±{r['±']:.1f}"
+            strong = abs(square[row, column]) > 0.6 * limit
             colour = "white" if strong else "black" if decided else "0.5"
-            ax.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
-    limit = compared["points"].abs().max() if len(compared) else 1.0
+            ax.text(column, row, text, ha="center", va="center", fontsize=plotting.SMALL, color=colour)
     shown = ax.imshow(square, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-    ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
-    ax.set_yticks(range(len(names)), names)
-    ax.set(title="MEASURED: row minus column, points, on shared episodes; one training each (grey: interval holds 0)")
-    drawn.colorbar(shown, ax=ax, label="points")
+    if not written:
+        drawn.colorbar(shown, ax=ax, label="points")
+    ax.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
+    ax.set_yticks(range(len(names)), [f"{name}  {k + 1}" for k, name in enumerate(names)])
+    drawn.suptitle(
+        "MEASURED: accuracy of the row minus that of the column, points; one training each", fontsize="medium"
+    )
+    said = "orange: the row is ahead; white: the 95 % interval over shared episodes holds 0"
+    ax.set_xlabel(f"number of the system\n({said}{'; ±: that interval' if written else ''})")
     return drawn
 
 
@@ -175,16 +189,14 @@ def _empty(text: str) -> Figure:
 
 def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
     """Published accuracies, hollow diamonds without a cost, and measured ones against two costs."""
-    drawn, axes = plt.subplots(1, 3, figsize=(11, 4.4), width_ratios=[1, 1.4, 1.4])
+    drawn, axes = plt.subplots(1, 3, figsize=(9.8, 6), width_ratios=[1, 1.1, 1.1])
     column = f"mini_{shot}shot"
     paper = pd.read_csv(PAPER).dropna(subset=column).sort_values(column)
     places = range(len(paper))
     half = paper[f"{column}_ci95"]
     axes[0].errorbar(paper[column], places, xerr=half, fmt="D", color="0.45", mfc="none", ms=5, elinewidth=0.8)
-    axes[0].set_yticks(
-        places, [f"{m} ({b})" for m, b in zip(paper["model"], paper["backbone"], strict=True)], fontsize=6
-    )
-    axes[0].set(xlabel="miniImageNet, %", title=f"PUBLISHED, {shot}-shot")
+    axes[0].set_yticks(places, [f"{m} ({b})" for m, b in zip(paper["model"], paper["backbone"], strict=True)])
+    axes[0].set(xlabel="miniImageNet, %\n(bars: 95 % interval, where given)", title=f"PUBLISHED, {shot}-shot")
     ours = {system: _measured_line(rows, system, shot) for system in SYSTEMS if measured(rows, system, shot)}
     looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("os^v", COLOURS), strict=False)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
@@ -192,8 +204,8 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
             colour, mark = looks[system]
             point = (line[cost], line["accuracy, %"], line["± episodes"])
             ax.errorbar(*point, fmt=mark, color=colour, capsize=2, label=system)
-        ax.set(xscale="log", xlabel=cost, ylabel="accuracy, %", title=f"MEASURED here, {shot}-shot")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.set(xscale="log", xlabel=f"{cost}\n(bars: 95 % interval over episodes)", title=f"MEASURED here, {shot}-shot")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(x=0.1, y=0.1)
@@ -201,8 +213,10 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
             ax.axhline(100 / TABLES.way, color="0.6", linestyle=":", linewidth=0.8, label="chance")
         else:
             ax.text(0.5, 0.5, "nothing trained yet", transform=ax.transAxes, ha="center")
+            ax.set(xticks=[], yticks=[])
+    axes[1].set_ylabel("accuracy, %")
     if ours:
-        drawn.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=7)
+        drawn.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return drawn
 
 

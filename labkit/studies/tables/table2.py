@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from labkit import plotting
 from labkit.common import places
 from labkit.evaluation import intervals
+from labkit.plotting import SMALL
 from labkit.studies.tables.cells import BASE, TABLE2, Cell, trained_as
 from labkit.studies.tables.cells import row_of_table2 as row
 from labkit.studies.tables.train_cells import runs_of, started
@@ -168,40 +169,54 @@ def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-mini") -> Figure:
     """A part of Table 2 as differences to its base: published, hollow diamonds; measured, discs with t-intervals.
 
-    Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed; `where` says on
-    what was measured.
+    Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed of several, a hollow
+    disc the only one, which has no interval; `where` says on what was measured.
     """
     paper, cells = published(), [cell for cell in TABLE2 if cell.factor == factor]
-    drawn, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
+    drawn, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
+    found = {(cell, shot): difference(rows, cell, BASE, shot) for cell in cells for shot in SHOTS}
+    several = f"measured, mean of {_counts([len(single) for *_, single in found.values()])} seeds"
     for ax, shot in zip(axes, SHOTS, strict=True):
         places = np.arange(len(cells))
         gains = [paper[cell, shot] - paper[ODE, shot] for cell in cells]
-        ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="PUBLISHED, miniImageNet")
-        label = f"MEASURED, {where} (95 % t-interval over seeds)"
+        ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="published, no interval given")
         for place, cell in zip(places, cells, strict=True):
-            mean, half, single = difference(rows, cell, BASE, shot)
+            mean, half, single = found[cell, shot]
             if trained_as(cell, shot) == BASE:
-                ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5)
-                ax.annotate("base", (place + 0.1, 0), (0, 7), textcoords="offset points", ha="center", fontsize=7)
+                ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5, label="measured base, 0 by definition")
             elif not single:
-                where = ax.get_xaxis_transform()
-                ax.text(place, 0.01, "not trained\nyet", transform=where, ha="center", fontsize=7, color="0.45")
+                at = ax.get_xaxis_transform()
+                ax.text(place, 0.01, "not yet\ntrained", transform=at, ha="center", fontsize=SMALL, color="0.4")
+            elif len(single) == 1:
+                only = "measured, one seed: no interval"
+                ax.plot(place + 0.1, mean, "o", color=plotting.BLUE, mfc="white", label=only)
             else:
-                ax.plot([place + 0.22] * len(single), single, ".", color=plotting.BLUE, markersize=4)
-                shown = None if np.isnan(half) else half
-                ax.errorbar(place + 0.1, mean, yerr=shown, fmt="o", color=plotting.BLUE, capsize=3, label=label)
-                label = "_"
-                if late := len(waiting(rows, cell, shot)):
-                    ax.annotate(
-                        f"{late} of {len(single)}\nat chance", (place + 0.1, mean), (-9, 0), textcoords="offset points",
-                        ha="right", va="center", fontsize=7, color="0.45",
-                    )  # fmt: skip
+                ax.plot(
+                    [place + 0.22] * len(single),
+                    single,
+                    ".",
+                    color=plotting.BLUE,
+                    markersize=4,
+                    label="a single one of these seeds",
+                )
+                own = f"{several}, 95 % t-interval"
+                ax.errorbar(place + 0.1, mean, yerr=half, fmt="o", color=plotting.BLUE, capsize=3, label=own)
+            if single and (late := len(waiting(rows, cell, shot))):
+                said, at = f"{late} of {len(single)}\nat chance", ax.get_xaxis_transform()
+                ax.text(place, 0.99, said, transform=at, ha="center", va="top", fontsize=SMALL, color="0.4")
         ax.axhline(0, color=plotting.BLACK, linewidth=0.6)
         ax.set_xticks(places, [cell.value for cell in cells])
         ax.set_xlim(-0.6, len(cells) - 0.4)
         ax.set(title=f"{shot}-shot", xlabel=TITLES[factor])
-    axes[0].margins(y=0.2)  # for what is written at the bottom
+    axes[0].margins(y=0.25)  # for what is written at the bottom and at the top
     axes[0].set_ylabel("accuracy minus the base's, points")
     handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    of = f"PUBLISHED: miniImageNet. MEASURED: {where}"
+    drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, title=of)
     return drawn
+
+
+def _counts(seeds: Sequence[int]) -> str:
+    """How many seeds there are where there are several: "3", or "2 to 5"."""
+    several = sorted({count for count in seeds if count > 1}) or [0]
+    return f"{several[0]}" if len(several) == 1 else f"{several[0]} to {several[-1]}"

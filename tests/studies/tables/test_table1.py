@@ -69,7 +69,7 @@ def test_pairs_are_compared_on_shared_episodes_with_far_tighter_intervals() -> N
 
 def test_pictures_name_every_system_and_do_without_any() -> None:
     square = table1.pair_figure(table1.pairs(table1.per_episode(ROWS, 1))).axes[0]
-    assert [t.get_text() for t in square.get_yticklabels()] == ["CAN", "DMF", "FEAT", "MAML"]
+    assert [t.get_text() for t in square.get_yticklabels()] == ["CAN  1", "DMF  2", "FEAT  3", "MAML  4"]
     paper, time, _ = table1.cost_figure(ROWS, 1).axes
     assert "PUBLISHED" in paper.get_title()
     handles, names = time.get_legend_handles_labels()

@@ -71,6 +71,19 @@ def test_a_part_is_drawn_with_what_is_missing_said(factor: str) -> None:
     cells = [cell for cell in TABLE2 if cell.factor == factor]
     assert [t.get_text() for t in left.get_xticklabels()] == [cell.value for cell in cells]
     bases = [cell for cell in cells if table2.difference(ROWS, cell, BASE, 1)[2] == [0.0] * 3]
-    assert sum(t.get_text() == "base" for t in left.texts) == len(bases) == 1
+    assert len([line for line in left.lines if "base" in str(line.get_label())]) == len(bases) == 1
     assert sum("at chance" in t.get_text() for t in left.texts) == (factor == "groups")
-    assert sum("not trained" in t.get_text() for t in right.texts) == len(cells) - 1
+    assert sum("not yet\ntrained" in t.get_text() for t in right.texts) == len(cells) - 1
+
+
+def test_the_figure_says_what_has_an_interval_over_how_many_seeds_and_what_has_none() -> None:
+    said = {t.get_text() for t in table2.figure(ROWS, "last_pooling").legends[0].texts}
+    assert "measured, one seed: no interval" in said
+    assert not any("t-interval" in line for line in said)
+    rows = [*ROWS, run("align 2", 1, 0, 50.0), *(run("align 0", 1, seed, 49.0 + seed) for seed in (0, 1))]
+    drawn = table2.figure(rows, "align")
+    said = {t.get_text() for t in drawn.legends[0].texts}
+    assert {"measured, one seed: no interval", "measured, mean of 2 to 3 seeds, 95 % t-interval"} <= said
+    lone = next(line for line in drawn.axes[0].lines if "one seed" in str(line.get_label()))
+    assert lone.get_markerfacecolor() == "white"
+    assert lone.get_ydata() == [0.0]
