@@ -24,7 +24,7 @@ from PIL import Image
 from scipy.special import softmax
 from torch import Tensor
 
-from labkit.common import checks, places
+from labkit.common import checks
 from labkit.common.files import write_atomically
 from labkit.common.names import read_alike, shown
 from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
@@ -262,8 +262,8 @@ def enrol(
 
 
 def default_weights(photographs: bool = True) -> str:
-    """The shipped model for pictures: ``"mini"`` for photographs, where it is shipped, ``"quick"`` for drawn signs."""
-    return PHOTOGRAPHS if photographs and (places.WEIGHTS / f"{PHOTOGRAPHS}.safetensors").is_file() else SIGNS
+    """The shipped model for pictures: ``"mini"`` for photographs, ``"quick"`` for drawn signs."""
+    return PHOTOGRAPHS if photographs else SIGNS
 
 
 def classify(

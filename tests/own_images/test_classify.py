@@ -18,6 +18,7 @@ import labkit
 from labkit.common.places import PACKAGE
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
+from labkit.models.checkpoints import read_header
 from labkit.own_images import calibration, classify, open_episodes, pictures
 from labkit.own_images.calibration import fit_temperature
 from labkit.own_images.classify import NONE, Classified, SupportSet
@@ -202,12 +203,9 @@ def test_the_share_refused_by_default_is_the_largest_that_right_answers_can_bear
     assert calibration.Calibration(tuple(fits), 0.0).threshold([1] * 5) == -np.inf
 
 
-def test_photographs_take_mini_where_it_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classify.places, "WEIGHTS", tmp_path)
-    assert classify.default_weights() == "quick"
-    (tmp_path / "mini.safetensors").touch()
-    assert classify.default_weights() == "mini"
-    assert classify.default_weights(photographs=False) == "quick"
+def test_photographs_are_answered_by_a_shipped_network_that_saw_photographs() -> None:
+    assert read_header(classify.default_weights())["about"]["experiment"]["dataset"] == "miniimagenet"
+    assert read_header(classify.default_weights(photographs=False))["about"]["experiment"]["dataset"] == "glyphs-mini"
 
 
 def test_fit_temperature_needs_no_more_than_a_model_and_images(model: Method) -> None:

@@ -61,10 +61,11 @@ def test_files_are_dropped_names_are_changed_and_answers_follow(page: Page) -> N
     expect(page.locator(".own-answer")).to_have_count(1)
     expect(page.locator(".own-answer")).to_contain_text("house")
     expect(page.locator(".own-message")).to_contain_text("Skipped notes.txt")
-    if page.locator(".own-images select").is_visible():  # where a network of photographs is shipped
-        page.get_by_label("Answered by").select_option("quick")
-        expect(page.locator(".own-message")).to_contain_text("Skipped notes.txt")
-        expect(page.locator(".own-answer")).to_contain_text("house")
+    answered_by = page.get_by_label("Answered by")
+    expect(answered_by).to_have_value("mini")  # pictures of one's own are taken for photographs
+    answered_by.select_option("quick")
+    expect(page.locator(".own-message")).to_contain_text("Skipped notes.txt")
+    expect(page.locator(".own-answer")).to_contain_text("house")
     name = page.get_by_label("name of the class house")
     name.fill("hut, b x dd")  # letters that a notebook takes for commands
     name.press("Enter")
