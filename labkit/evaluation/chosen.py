@@ -70,6 +70,12 @@ def opened(
     return own, models, images
 
 
+def figure_command(figure: str, dataset: str, weights: Sequence[Path | str]) -> str:
+    """The command that is recorded beside a figure of any pictures; where they lie is the machine's own matter."""
+    root = "" if dataset in DATASETS else " --data-root ROOT"
+    return f"dmf-lab figure {figure} --dataset {dataset}{root} --weights {' '.join(Path(own).stem for own in weights)}"
+
+
 def kind_of(model: Method) -> str:
     """What a network does, in the words of the studies."""
     if not isinstance(model, DMF):

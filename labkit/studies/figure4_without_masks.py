@@ -234,7 +234,7 @@ def run(
     plotting.use_style()
     own, models, images = chosen.opened(weights, dataset, data_root)
     about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
-    shown, name, command = columns(models), f"figure4_{dataset}", f"dmf-lab figure 4 --dataset {dataset}"
+    shown, name, command = columns(models), f"figure4_{dataset}", chosen.figure_command("4", dataset, own)
     rows = measure(shown, images, episodes, seed, title="Figure 4")
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, which = drawn_lines(shown, images, seed)

@@ -241,7 +241,7 @@ def run(
     about = chosen.about(own, models, images) | {"plan": asdict(asked)}
     content = about | {"rows": measure(models, images, asked, "measuring")}
     name = f"displacement_{dataset}"
-    command = f"dmf-lab figure displacement --dataset {dataset}"
+    command = chosen.figure_command("displacement", dataset, own)
     write_result(out or RESULTS / f"{name}.json", __doc__, command, content)
     drawn = displacement_figures.figure(content["rows"], ("apart", "together"), baseline_of([*models, SWITCHED_OFF]))
     plotting.save_in(drawn, figures, name, command=command, **about)
