@@ -175,7 +175,7 @@ QUICK_CAN = {"cells": 25, "fuse": "sum", "fusion_norm": False}
 
 # Photographs on a few cores: miniImageNet, a backbone of a quarter of the width, the paper's augmentation. `mini-thin`
 # has the paper's 84 px and 11 x 11 maps, `mini-small` 42 px and 6 x 6. Scale and rate are the quick setting's, found
-# there on validation classes; in a first training of 12,000 episodes at 42 px photographs left chance at once.
+# there on validation classes; photographs leave chance at once with it, and somewhat later with the paper's scale of 1.
 MINI_THIN = replace(
     MINI_1SHOT,
     name="mini-thin",
