@@ -33,23 +33,24 @@ FAST: dict[str, dict[str, Any]] = {
     "06_figure3_sampling": {"live": 2},
     "07_figure4_alignment": {"live": 2},
     "11_limits": {"live_episodes": 4},
+    "13_your_method": {"seeds": [0]},
 }
 # Seconds of each notebook on two cores on which `_work` takes a second; measured once, scaled by what it takes here.
 SECONDS = {
-    "00_start": 15,
-    "01_episodes": 60,
-    "02_meta_filter": 15,
-    "03_train": 560,
-    "04_table1": 12,
-    "05_table2": 12,
+    "00_start": 7,
+    "01_episodes": 30,
+    "02_meta_filter": 9,
+    "03_train": 400,
+    "04_table1": 11,
+    "05_table2": 9,
     "06_figure3_sampling": 20,
     "07_figure4_alignment": 25,
-    "08_explorer": 12,
-    "09_paper_and_code": 20,
-    "10_speed": 12,
+    "08_explorer": 11,
+    "09_paper_and_code": 8,
+    "10_speed": 9,
     "11_limits": 20,
-    "12_your_images": 15,
-    "13_your_method": 85,
+    "12_your_images": 9,
+    "13_your_method": 32,
 }
 
 
