@@ -258,11 +258,9 @@ export function look(store, s) {
 // How far each class stands above (+) or below (−) the mean of all classes, as a share of the spread of their scores,
 // which is from the worst to the best. The differences of two of them are the margins that are shown.
 //
-// Why not scores: the alignment lets the scores of all classes grow, and all that is proportional to them grows along.
-// Over 40 episodes of the shipped `quick` on glyphs, scores about double; of the answers that were right already, 90 of
-// 100 then have a larger margin in score units and 96 a larger softmax, which a common factor sharpens too, but only 51
-// a larger share of the spread, and the accuracy does not rise. What changes no answer changes no standing: neither a
-// factor nor an addend that all scores have in common.
+// Why not scores: the alignment lets the scores of all classes grow, and every margin in score units grows along, also
+// where no answer changes; so does a softmax, which a common factor makes sharper. Here neither a factor nor an addend
+// that all scores have in common changes anything.
 //
 // Of two classes nothing but a sign would be left; there the longer of the two scores is the measure.
 export function standings(scores) {

@@ -23,7 +23,7 @@ from labkit import plotting
 from labkit.common import checks
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import TAPS, to_pixels
+from labkit.dmf.sampling import TAPS, likeness, to_pixels
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import embed_pictures
 from labkit.methods.base import mean_of_shots
@@ -170,8 +170,7 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
     h, w = x_q.shape[-2:]
     stride = model.stride
     border = 2 * model.choices.border
-    normal = [F.normalize(x[0].flatten(-2), dim=1) for x in (x_q, x_supp)]
-    alike = torch.einsum("qcr,ncp->qnrp", *normal)
+    alike = likeness(x_supp, x_q)[0]
     return {
         "h": h,
         "w": w,
