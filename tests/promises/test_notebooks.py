@@ -65,15 +65,18 @@ def test_ends_with_what_was_seen_and_three_exercises(notebook: nbformat.Notebook
     assert re.findall(r"^(\d)\. ", exercises, flags=re.M) == ["1", "2", "3"]
 
 
-def test_training_notebook_shows_what_the_shipped_weights_carry() -> None:
-    """Its training is not repeated by the tests. On another processor the same training ends a little elsewhere."""
+def test_training_notebook_shows_its_stored_result_which_agrees_with_the_shipped_one() -> None:
+    """Its training is not repeated by the tests, so what it shows must be what its run left, to the digit.
+
+    The shipped network came of the same training with another version of torch, which ends a little elsewhere.
+    """
+    stored = json.loads((ROOT / "labkit" / "results" / "notebook3.json").read_text())
     shipped = read_header("quick")["about"]["result"]
     cells = code(nbformat.read(ROOT / "notebooks" / "03_train.ipynb", as_version=4))
     text = "".join(o.get("text", "") for c in cells for o in c.outputs)
-    for which, result in shipped["accuracies"].items():
-        shown = re.search(rf"{re.escape(which)}\s+([\d.]+) ± ([\d.]+) %", text)
-        assert shown, which
-        assert float(shown[1]) == pytest.approx(result["accuracy"], abs=float(shown[2]) + result["ci95"]), which
-    best = re.search(r"best validation accuracy ([\d.]+) %", text)
-    assert best
-    assert float(best[1]) == pytest.approx(shipped["validation"], abs=3)  # of 300 episodes
+    assert stored["accuracies"].keys() == shipped["accuracies"].keys()
+    for which, result in stored["accuracies"].items():
+        assert re.search(rf"{re.escape(which)}\s+{result['accuracy']:.2f} ± {result['ci95']:.2f} %", text), which
+        other = shipped["accuracies"][which]
+        assert result["accuracy"] == pytest.approx(other["accuracy"], abs=result["ci95"] + other["ci95"]), which
+    assert f"best validation accuracy {stored['validation']:.2f} %" in text
