@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.common.files import write_atomically, write_json
+from labkit.common.machine import cores
 from labkit.common.versions import versions
 
 if TYPE_CHECKING:  # slow to import
@@ -63,42 +67,72 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace) -> int:
     """Execute ``notebooks/NN_*.ipynb`` into ``runs/``; the exit code is the number of notebooks that failed."""
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
     notebooks = sorted(given.notebooks.glob("[0-9]*.ipynb"), key=lambda file: (file.stem == LAST, file.name))
     if not notebooks:
         print(f"no notebooks in {given.notebooks}: run this in the folder of the lab", file=sys.stderr)
         return 1
     announce([notebook.stem for notebook in notebooks], given.fast)
     given.runs.mkdir(parents=True, exist_ok=True)
+    alone = [notebook for notebook in notebooks if notebook.stem == LAST and not given.fast]  # has every core
     failed = []
-    for number, notebook in enumerate(notebooks, 1):
-        print(f"[{number}/{len(notebooks)}] {notebook.name} ...", flush=True)
-        started = time.perf_counter()
-        parameters = {"runs": str(given.runs.resolve())} | (FAST.get(notebook.stem, {}) if given.fast else {})
-        try:
-            with progress_of_training(given.runs):
-                papermill.execute_notebook(
-                    notebook,
-                    given.runs / notebook.name,
-                    parameters=parameters,
-                    cwd=str(given.notebooks),
-                    execution_timeout=CELL_SECONDS,
-                    progress_bar=sys.stderr.isatty(),
-                )
-        except PapermillExecutionError as error:
-            failed.append(notebook.name)
-            print(f"      failed in cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
-        except (CellTimeoutError, DeadKernelError) as error:  # a hung cell, a kernel that ran out of memory
-            failed.append(notebook.name)
-            print(f"      stopped: {error}", file=sys.stderr)
-        print(f"      {time.perf_counter() - started:.0f} s: {given.runs / notebook.name}", flush=True)
+    with progress_of_training(given.runs):
+        for files in ([file for file in notebooks if file not in alone], alone):
+            failed += _execute_all(files, given.runs, given.fast)
     report(given.runs)
     for name in failed:
         print(f"{name} failed; open {given.runs / name} to see where", file=sys.stderr)
     return len(failed)
+
+
+def _execute_all(notebooks: list[Path], runs: Path, fast: bool) -> list[str]:
+    """Execute notebooks, as many at once as there are cores, four at most; the names of those that failed.
+
+    A notebook spends most of its time in starting a kernel and in drawing, which use one core.
+    """
+    at_once = max(1, min(cores(), 4, len(notebooks)))
+    failed = []
+    with ProcessPoolExecutor(at_once, get_context("spawn"), _set_threads, (max(1, cores() // at_once),)) as pool:
+        waiting = {}
+        for notebook in notebooks:
+            parameters = {"runs": str(runs.resolve())} | (FAST.get(notebook.stem, {}) if fast else {})
+            bar = at_once == 1 and sys.stderr.isatty()
+            waiting[pool.submit(_execute, notebook, runs / notebook.name, parameters, CELL_SECONDS, bar)] = notebook
+        for done in as_completed(waiting):
+            name, (seconds, fault) = waiting[done].name, done.result()
+            if fault:
+                failed.append(name)
+            print(f"  {seconds:4.0f} s  {runs / name}" + (f"\n      {fault}" if fault else ""), flush=True)
+    return failed
+
+
+def _set_threads(threads: int) -> None:
+    """Let the kernels that this process starts use so many cores."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _execute(
+    notebook: Path, output: Path, parameters: dict[str, Any], cell_seconds: int, bar: bool
+) -> tuple[float, str]:
+    """Execute one notebook: the seconds that it took, and what went wrong, if anything."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    started, fault = time.perf_counter(), ""
+    try:
+        papermill.execute_notebook(
+            notebook,
+            output,
+            parameters=parameters,
+            cwd=str(notebook.parent),
+            execution_timeout=cell_seconds,
+            progress_bar=bar,
+        )
+    except PapermillExecutionError as error:
+        fault = f"failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except (CellTimeoutError, DeadKernelError) as error:  # a hung cell, a kernel that ran out of memory
+        fault = f"stopped: {error}"
+    return time.perf_counter() - started, fault
 
 
 def announce(names: list[str], fast: bool) -> None:

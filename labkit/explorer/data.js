@@ -134,8 +134,7 @@ export function look(store, s) {
   const places = (c, k) => {
     const found = learned(c, k);
     if (moves && c === n && (s.everywhere || k === cell))
-      for (const [tap, by] of Object.entries(moves))
-        found[tap] = by && [found[tap][0] + by[0], found[tap][1] + by[1]];
+      for (const [tap, by] of Object.entries(moves)) found[tap] = by && [found[tap][0] + by[0], found[tap][1] + by[1]];
     return found;
   };
   const responses = (c, k, where) =>
@@ -159,13 +158,11 @@ export function look(store, s) {
     if (!asked || c !== n) return filters(c);
     return store.once(`asked ${of} ${asked}`, () => {
       const all = filters(c).slice();
-      for (let k = 0; k < hw; k++)
-        if (s.everywhere || k === cell) all.set(filterOf(c, places(c, k)), k * b.groups);
+      for (let k = 0; k < hw; k++) if (s.everywhere || k === cell) all.set(filterOf(c, places(c, k)), k * b.groups);
       return all;
     });
   };
-  const filterAt = (c, k, learnt) =>
-    (learnt ? filters(c) : current(c)).subarray(k * b.groups, (k + 1) * b.groups);
+  const filterAt = (c, k, learnt) => (learnt ? filters(c) : current(c)).subarray(k * b.groups, (k + 1) * b.groups);
 
   const scoreMap = (c, t, learnt = false) =>
     store.once(`map ${of} ${c} ${t} ${learnt || c !== n ? "" : asked}`, () => {
@@ -173,8 +170,7 @@ export function look(store, s) {
       const f = learnt ? filters(c) : current(c);
       return Float64Array.from(rest, (still, k) => {
         let sum = still;
-        for (let g = 0; g < b.groups; g++)
-          sum += gain(f[k * b.groups + g], t, b.rule, b.steps) * dots[g * hw + k];
+        for (let g = 0; g < b.groups; g++) sum += gain(f[k * b.groups + g], t, b.rule, b.steps) * dots[g * hw + k];
         return sum;
       });
     });
@@ -265,8 +261,7 @@ export function look(store, s) {
 // Of two classes nothing but a sign would be left; there the longer of the two scores is the measure.
 export function standings(scores) {
   const mean = scores.reduce((a, v) => a + v, 0) / scores.length;
-  const spread =
-    scores.length > 2 ? Math.max(...scores) - Math.min(...scores) : Math.max(...scores.map(Math.abs));
+  const spread = scores.length > 2 ? Math.max(...scores) - Math.min(...scores) : Math.max(...scores.map(Math.abs));
   return scores.map((v) => (spread > 0 ? (v - mean) / spread : 0));
 }
 

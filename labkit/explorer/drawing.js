@@ -15,8 +15,7 @@ export const STYLE =
   ".number{font-size:11px;font-weight:700}.dot{cursor:grab}.onred{fill:#fff}" +
   ".red{fill:#D55E00}.title{font-weight:700;font-size:13px}";
 
-export const fixed = (v, digits = 2) =>
-  (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
+export const fixed = (v, digits = 2) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
 export const signed = (v, digits = 2) =>
   (Math.abs(v) < 0.5 * 10 ** -digits ? "±" : v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
 const tenth = (v) => Math.round(10 * v) / 10; // of a pixel
@@ -42,9 +41,7 @@ function heat(store, key, palette, values, b, low, high) {
 
 // A colour bar with its two ends; what lies between is said in the caption.
 function scale(store, palette, x, y, side, ends) {
-  const strip = store.once(`strip ${palette.length}`, () =>
-    png(1, palette.length, (k) => channelsOf(palette[k])),
-  );
+  const strip = store.once(`strip ${palette.length}`, () => png(1, palette.length, (k) => channelsOf(palette[k])));
   return [
     image(strip, x, y, side, 6),
     words(x, y + 19, ends[0], { class: "small" }),
@@ -73,9 +70,7 @@ function drawQuery(store, view, s, w) {
   const edge = { fill: "none", "stroke-width": 2, rx: 2 };
   out.push(box(x - cw / 2, y - cw / 2, cw, cw, { ...edge, stroke: "#fff", "stroke-width": 4 }));
   out.push(box(x - cw / 2, y - cw / 2, cw, cw, { ...edge, stroke: GREEN, "stroke-width": 2.5 }));
-  out.push(
-    tag("circle", { class: "position", cx: x, cy: y, r: 6, fill: GREEN, stroke: "#fff", "stroke-width": 2 }),
-  );
+  out.push(tag("circle", { class: "position", cx: x, cy: y, r: 6, fill: GREEN, stroke: "#fff", "stroke-width": 2 }));
   return [out, f.height];
 }
 
@@ -116,9 +111,7 @@ function drawOffsets(store, view, s, w) {
   const [f, shown] = picture(store, view, view.supportStart(view.n, view.shot(view.n)), w);
   const out = [shown];
   if (s.overlay === "similarity")
-    out.push(
-      overlaid(store, view, `similarity ${view.n} ${view.cell} ${view.key}`, view.similarity(), f, -1, 1),
-    );
+    out.push(overlaid(store, view, `similarity ${view.n} ${view.cell} ${view.key}`, view.similarity(), f, -1, 1));
   const [grid, pairs, dots] = [[], [], []];
   view.places(view.n, view.cell).forEach((at, tap) => {
     const from = f.hold(f.place(view.ghost(tap)));
@@ -233,8 +226,7 @@ function drawGain(store, view, s, w) {
 }
 
 // The values of a map for those who read the page by a program, written once for a key.
-const told = (store, key, values) =>
-  store.once(`told ${key}`, () => Array.from(values, (v) => v.toFixed(3)).join(" "));
+const told = (store, key, values) => store.once(`told ${key}`, () => Array.from(values, (v) => v.toFixed(3)).join(" "));
 
 // What the large map shows: a group's share, the class against the others, or the class alone.
 export function mapShown(store, view, s) {
@@ -264,8 +256,7 @@ function drawMap(store, view, s, w) {
   out.push(box(...at, { ...mark, stroke: "#fff", "stroke-width": 5 }), box(...at, mark));
   const ends = kind === "plain" ? [fixed(low, 1), fixed(high, 1)] : [signed(low, 1), signed(high, 1)];
   out.push(...scale(store, colours, EDGE, EDGE + tall + 7, side, ends));
-  if (kind !== "plain")
-    out.push(words(w / 2, EDGE + tall + 26, "0", { class: "small", "text-anchor": "middle" }));
+  if (kind !== "plain") out.push(words(w / 2, EDGE + tall + 26, "0", { class: "small", "text-anchor": "middle" }));
   return [[tag("g", { "data-values": told(store, key, values), class: "cells" }, out)], EDGE + tall + 32];
 }
 
@@ -319,12 +310,7 @@ function drawScores(store, view, s, w) {
       box(x(0) - 0.5, bar[0], 1, bar[1], { fill: "currentColor", opacity: 0.6 }),
       box(x(bare[c]) - 1, bar[0] - 2, 2, bar[1] + 4, { fill: "currentColor", class: "bare" }),
       learnt && c === n ? box(x(learnt[c]) - 1, bar[0] - 3, 3, bar[1] + 6, { fill: RED }) : null,
-      words(
-        left + room + 6,
-        bar[0] + bar[1] - (compact ? 0 : 2),
-        fixed(now[c]),
-        c === best ? { class: "best" } : {},
-      ),
+      words(left + room + 6, bar[0] + bar[1] - (compact ? 0 : 2), fixed(now[c]), c === best ? { class: "best" } : {}),
       compact || N === 1
         ? null
         : words(right - 4, bar[0] + 11, change, { class: "small change", "text-anchor": "end" }),
@@ -410,8 +396,7 @@ export function sheet(store, view, s) {
       out.push(words(x + 4, y + 12, `${STAGES.indexOf(stage) + 1}  ${TITLES[stage]}`, { class: "title" }));
       out.push(tag("g", { transform: `translate(${x},${y + 18})` }, drawn));
       y += 18 + height;
-      for (const line of wrapped(said[stage], Math.floor(widths[i] / 6.2)))
-        out.push(words(x + 4, (y += 15), line));
+      for (const line of wrapped(said[stage], Math.floor(widths[i] / 6.2))) out.push(words(x + 4, (y += 15), line));
       y += 12;
     }
     bottom = Math.max(bottom, y);

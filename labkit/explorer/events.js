@@ -32,9 +32,7 @@ export function restored(text, model) {
   for (const [name, value] of new URLSearchParams(text.replace(/^[#?]/, ""))) {
     if (!SHARED.includes(name)) throw new Error(`a view has no ${name}; it has ${SHARED.join(", ")}`);
     const kind = typeof model.get(name);
-    const read = { number: Number, boolean: (v) => v === "true", string: String, object: JSON.parse }[kind](
-      value,
-    );
+    const read = { number: Number, boolean: (v) => v === "true", string: String, object: JSON.parse }[kind](value);
     if (kind === "number" && !Number.isFinite(read)) throw new Error(`${name} must be a number, got ${value}`);
     changes[name] = name === "time" ? clamp(read, 0, 1) : read;
   }
@@ -105,10 +103,7 @@ function build(el, header, alone) {
       "aria-expanded": "false",
       "aria-controls": ui.panel.id,
     });
-    head.append(
-      make("span", { class: "dmf-step" }, `${STAGES.indexOf(stage) + 1}`),
-      word(stage, TITLES[stage]),
-    );
+    head.append(make("span", { class: "dmf-step" }, `${STAGES.indexOf(stage) + 1}`), word(stage, TITLES[stage]));
     head.lastChild.removeAttribute("tabindex");
     head.dataset.word = stage;
     const drawing = make("div", { class: "dmf-drawing" });
@@ -204,8 +199,7 @@ export function render({ model, el }) {
   const widths = {};
   const measure = () => {
     const before = JSON.stringify(widths);
-    for (const stage of STAGES)
-      widths[stage] = Math.max(120, Math.round(ui.stage[stage].drawing.clientWidth || 200));
+    for (const stage of STAGES) widths[stage] = Math.max(120, Math.round(ui.stage[stage].drawing.clientWidth || 200));
     return JSON.stringify(widths) !== before;
   };
   const state = () => ({ ...Object.fromEntries(SHARED.map((n) => [n, model.get(n)])), group: local.group });
@@ -243,7 +237,7 @@ export function render({ model, el }) {
       told(caption, said[stage]);
       noted(head, "aria-expanded", local.open === stage);
       card.classList.toggle("dmf-open", local.open === stage);
-      card.classList.toggle("dmf-toured", local.tour !== null && TOUR[local.tour].stage === stage);
+      card.classList.toggle("dmf-toured", local.tour !== null && TOUR[local.tour].stages.includes(stage));
     }
     control(s);
     panel(s);
@@ -322,7 +316,11 @@ export function render({ model, el }) {
     const text = make(
       "p",
       {},
-      make("b", {}, `${local.tour + 1} of ${TOUR.length}: ${TITLES[step.stage]}. `),
+      make(
+        "b",
+        {},
+        `${local.tour + 1} of ${TOUR.length}: ${step.stages.map((stage) => TITLES[stage]).join(", then ")}. `,
+      ),
       step.text,
     );
     const [back, next] = [button("tour-back", "Back"), button("tour-next", last ? "Done" : "Next")];
@@ -336,7 +334,7 @@ export function render({ model, el }) {
   }
   function tour(step) {
     local.tour = step;
-    if (step !== null) local.open = TOUR[step].stage;
+    if (step !== null) [local.open] = TOUR[step].stages;
     draw();
     if (step === null) ui.tour.focus({ preventScroll: true });
   }

@@ -13,47 +13,40 @@ export const TITLES = {
 
 export const WORDS = {
   query:
-    "The picture whose class is asked for. The network turns it into a map of cells; the " +
-    "green square is one of them.",
+    "The picture whose class is asked for. The network turns it into a map of cells; the green square is one of them.",
   offsets:
-    "For this cell the network looks at nine points of the class's support picture, its " +
-    "labelled example. White dots are " +
-    "the regular 3 x 3 grid; the offsets, which the network predicts from both pictures, move them.",
+    "For this cell the network looks at nine points of the class's support picture, its labelled example. White dots " +
+    "are the regular 3 x 3 grid; the offsets, which the network predicts from both pictures, move them.",
   filter:
-    "What was read at the nine points becomes a filter: one number between 0 and 1 for each " +
-    "group of channels. It is made " +
-    "anew for every cell and every class; that is what 'dynamic' means.",
+    "What was read at the nine points becomes a filter: one number between 0 and 1 for each group of channels. It is " +
+    "made anew for every cell and every class; that is what 'dynamic' means.",
   gain:
-    "Alignment follows dX/dt = f X from t = 0 to t = 1. So every channel of the query cell is " +
-    "multiplied by a gain: 1 where " +
-    "its group's filter is 0; where it is 1, as much as the upper end of the scale says. Below, the channels: grey as " +
-    "they come from the backbone, blue after the gain.",
+    "Alignment follows dX/dt = f X from t = 0 to t = 1. So every channel of the query cell is multiplied by a gain: " +
+    "1 where its group's filter is 0; where it is 1, as much as the upper end of the scale says. Below, the " +
+    "channels: grey as they come from the backbone, blue after the gain.",
   map:
-    "How strongly each cell of the aligned query speaks for the chosen class. Centred: the " +
-    "mean over the classes is " +
+    "How strongly each cell of the aligned query speaks for the chosen class. Centred: the mean over the classes is " +
     "subtracted, so blue cells argue for this class and red cells against it.",
   scores:
-    "The score of a class is the mean of its score map. The largest one is the answer. The bars show where the classes " +
-    "stand: to the right of the line above the mean of all, to the left below it.",
-  position:
-    "One cell of the query's feature map. Move it with the mouse, a finger, the arrow keys or the two sliders.",
+    "The score of a class is the mean of its score map. The largest one is the answer. The bars show where the " +
+    "classes stand: to the right of the line above the mean of all, to the left below it.",
+  position: "One cell of the query's feature map. Move it with the mouse, a finger, the arrow keys or the two sliders.",
   time: "How far the alignment has gone: 0 is the query as it came, 1 is fully aligned.",
   margin:
-    "How far the right class leads over the best of the others, as a share of the spread, which is from the worst score " +
-    "to the best. Below zero the answer is wrong. Alignment makes all scores grow, and leads in score units with them; " +
-    "this share does not grow by that alone, so it can be compared.",
+    "How far the right class leads over the best of the others, as a share of the spread, which is from the worst " +
+    "score to the best. Below zero the answer is wrong. Alignment makes all scores grow, and leads in score units " +
+    "with them; this share does not grow by that alone, so it can be compared.",
   standing:
-    "How far a class is above or below the mean of the classes, as a share of the spread, which is from the worst score " +
-    "to the best. At the right end of the scale all others tie below it, at the left end above it.",
+    "How far a class is above or below the mean of the classes, as a share of the spread, which is from the worst " +
+    "score to the best. At the right end of the scale all others tie below it, at the left end above it.",
   score: "The mean of the class's score map, as the network gives it. Alignment lets all of them grow.",
   change:
-    "How much alignment has moved the standing of a class. If all scores only grow alike it is zero: what one class wins, " +
-    "others lose.",
+    "How much alignment has moved the standing of a class. If all scores only grow alike it is zero: what one class " +
+    "wins, others lose.",
   bare: "The upright tick marks where the class stands without alignment, at t = 0.",
   "what if": "Move or remove points and see what the filter, the map and the margin would be.",
   network: "Trained weights, by name.",
-  episode:
-    "A few classes with one or a few labelled pictures each (support), and pictures to classify (query).",
+  episode: "A few classes with one or a few labelled pictures each (support), and pictures to classify (query).",
   mode: "Trained offsets; those of a network that never learned where to look; or none, the regular grid.",
   view: "Paste such a text here, or give it to Explorer.restore, to see the same view again.",
   overlay: "Draws a number of every cell over the pictures.",
@@ -61,40 +54,32 @@ export const WORDS = {
 
 export const TOUR = [
   {
-    stage: "query",
+    stages: ["query"],
     text:
-      "A picture to classify, and classes that are known from one or a few labelled pictures each. Follow " +
-      "one cell of it: the green square. " +
-      "Move it over the picture, or use the arrow keys.",
+      "A picture to classify, and classes that are known from one or a few labelled pictures each. Follow one cell " +
+      "of it: the green square. Move it over the picture, or use the arrow keys.",
   },
   {
-    stage: "offsets",
+    stages: ["offsets"],
     text:
-      "The objects may lie elsewhere in the two pictures. So the network chooses, for this " +
-      "cell, nine points of the support " +
-      "picture. Hollow points lie outside it and read zeros, or partly so.",
+      "The objects may lie elsewhere in the two pictures. So the network chooses, for this cell, nine points of the " +
+      "support picture. Hollow points lie outside it and read zeros, or partly so.",
   },
   {
-    stage: "filter",
+    stages: ["filter", "gain"],
     text:
-      "What it reads there becomes a filter made for this cell and this class: one bar a " +
-      "group of channels. Point at a bar: " +
-      "the same group lights up in the gain and the channels, and the map shows what that group adds.",
+      "What it reads there becomes a filter made for this cell and this class: one bar a group of channels. With it " +
+      "the query grows from t = 0 to t = 1: press Play. Channels whose group has a high bar grow most. Point at a " +
+      "bar: the same group lights up in the gain and the channels, and the map shows what that group adds.",
   },
   {
-    stage: "gain",
-    text:
-      "The filter makes the query grow from t = 0 to t = 1; press Play. Channels whose group " +
-      "has a high bar grow most.",
-  },
-  {
-    stage: "map",
+    stages: ["map"],
     text:
       "At every cell, the grown query is compared with the class. Blue cells argue for the chosen class and red ones " +
       "against it, by how much they differ from the mean of all classes.",
   },
   {
-    stage: "scores",
+    stages: ["scores"],
     text:
       "The mean over a class's map is its score, and the best one is the answer. Compare the margin with and without " +
       "alignment, then choose another view under 'Worth a look', or move a point and see what changes.",

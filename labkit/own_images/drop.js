@@ -55,7 +55,11 @@ function place(model, zone, title, hint) {
     hidden: true,
     "data-zone": zone,
     onchange: () => {
-      send(model, zone, [...chooser.files].map((file) => [file.name, file]));
+      send(
+        model,
+        zone,
+        [...chooser.files].map((file) => [file.name, file]),
+      );
       chooser.value = "";
     },
   });
@@ -139,8 +143,7 @@ function networks(model) {
     },
     onkeydown: (event) => event.stopPropagation(),
   });
-  for (const known of model.get("networks"))
-    choice.append(element("option", { value: known.name }, known.label));
+  for (const known of model.get("networks")) choice.append(element("option", { value: known.name }, known.label));
   const box = element("label", { hidden: model.get("networks").length < 2 }, "Answered by ", choice);
   return [box, () => (choice.value = model.get("network"))];
 }

@@ -28,9 +28,9 @@ def test_runs_all_reports_the_failed_and_prints_the_accuracy(
     monkeypatch.chdir(tmp_path)
     assert main(["run"]) == 1
     said = capfd.readouterr()
-    assert "ValueError: no such image" in said.err
+    assert "ValueError: no such image" in said.out
     assert "01_fails.ipynb failed" in said.err
-    assert "[2/2] 02_writes.ipynb" in said.out
+    assert "s  runs/02_writes.ipynb" in said.out
     assert "DMF             71.23 ± 0.46 %  (2000 episodes)" in said.out
     assert "runs/02_writes.ipynb" in said.out
 
@@ -66,7 +66,7 @@ def test_a_hung_notebook_is_stopped_and_the_next_one_run(
     monkeypatch.setattr(run, "CELL_SECONDS", 4)
     assert main(["run"]) == 2
     said = capfd.readouterr()
-    assert "stopped: A cell timed out" in said.err
-    assert "stopped: Kernel died" in said.err
+    assert "stopped: A cell timed out" in said.out
+    assert "stopped: Kernel died" in said.out
     assert "01_hangs.ipynb failed" in said.err
     assert "here" in (tmp_path / "runs" / "03_runs.ipynb").read_text()

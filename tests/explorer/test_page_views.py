@@ -52,11 +52,11 @@ def test_presets_show_what_they_promise(browser: Browser) -> None:
                 assert page.locator(".dot[data-outside=true]").count() == 9
 
 
-def test_the_tour_has_a_step_for_every_stage(page: Page) -> None:
+def test_the_tour_goes_through_every_stage_in_five_steps(page: Page) -> None:
     page.locator("button[name=tour]").click()
-    for number in range(1, 7):
-        expect(page.locator(".dmf-tour")).to_contain_text(f"{number} of 6")
-        expect(page.locator(".dmf-toured .dmf-step")).to_have_text(str(number))
+    for number, stages in enumerate((["1"], ["2"], ["3", "4"], ["5"], ["6"]), 1):
+        expect(page.locator(".dmf-tour")).to_contain_text(f"{number} of 5")
+        expect(page.locator(".dmf-toured .dmf-step")).to_have_text(stages)
         page.keyboard.press("Enter")  # the button Next has the focus
     expect(page.locator(".dmf-tour")).to_have_count(0)
 

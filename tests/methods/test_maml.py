@@ -136,6 +136,7 @@ def test_more_steps_fit_the_support_better_in_any_mode() -> None:
     assert (scores.argmax(-1) == torch.arange(N).repeat_interleave(K)).all()
 
 
+@pytest.mark.integration
 def test_it_is_trained_and_evaluated_like_any_other(tmp_path: Path) -> None:
     own = {"method": "maml", "choices": {"way": 3, "steps": 1, "test_steps": 2, "inner_rate": 0.1, "cells": 9}}
     setting = TINY.__class__(**vars(TINY) | own | {"bfloat16": True})

@@ -60,6 +60,7 @@ def test_files_that_are_not_ours_are_named(model: DMF, tmp_path: Path) -> None:
         load_model(broken)
 
 
+@pytest.mark.integration
 def test_any_flipped_bit_and_any_cut_is_found(model: DMF, tmp_path: Path) -> None:
     """A bit in each third byte of the header, where a flip may still leave a header; some of the tensors; some cuts."""
     file, broken = tmp_path / "m.safetensors", tmp_path / "broken.safetensors"

@@ -58,6 +58,7 @@ def test_a_network_without_sampling_moves_no_point_and_one_with_offsets_does() -
     assert "do not go along" in study.sentences(grid, images)
 
 
+@pytest.mark.integration
 def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_maps_and_scores_are_those_of_the_networks() -> None:
             assert torch.equal(plain, scores) == (name == "quick-none")
 
 
+@pytest.mark.integration
 def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idea_runs, "BASE_GROUPS", {1: 4})
 
 
+@pytest.mark.integration
 def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path) -> None:
     for name in (*idea_runs.BASELINES, "Contrast"):
         for stage in (idea_runs.VALIDATION, idea_runs.NOVEL):

@@ -23,6 +23,8 @@ from labkit.studies.tables import table1, table2
 from labkit.studies.tables.cells import SYSTEMS, TABLE1, TABLE2
 from tests.helpers.legible import unreadable
 
+pytestmark = pytest.mark.integration
+
 LONG = [
     "Double left arc greater-than bracket",
     "Georgian small letter zhar",

@@ -72,6 +72,7 @@ def test_supports_and_queries_go_opposite_ways_by_half_of_the_distance_each() ->
     assert plan.steps() == [Step("apart", 0.0), Step("apart", 0.5), Step("together", 0.5)]
 
 
+@pytest.mark.integration
 def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

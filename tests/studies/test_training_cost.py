@@ -12,6 +12,8 @@ from labkit.studies import training_cost
 from labkit.training.phases import Phase
 from labkit.training.settings import experiment
 
+pytestmark = pytest.mark.integration
+
 
 def test_work_of_a_backbone_is_what_real_tensors_need() -> None:
     e = experiment("quick")

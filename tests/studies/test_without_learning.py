@@ -17,6 +17,8 @@ from labkit.studies import without_learning
 from labkit.studies.without_learning import PixelNearest, UntrainedLogistic, banded, nearest_pairs, objects_alone
 from tests.helpers.toys import toy_images
 
+pytestmark = pytest.mark.integration
+
 IMAGES = toy_images(classes=6, per_class=20, split="val")
 
 

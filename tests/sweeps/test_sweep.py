@@ -72,6 +72,7 @@ def test_failures_are_reported_stop_nothing_and_are_tried_again(tmp_path: Path, 
     assert len(events(tmp_path, "started")) == 8
 
 
+@pytest.mark.integration
 def test_killed_in_the_middle_of_writing_a_result(tmp_path: Path) -> None:
     grid = [{"x": i} for i in range(4)]
     assert start("killed_while_writing", grid, tmp_path).wait(timeout=120) == -signal.SIGKILL
@@ -84,6 +85,7 @@ def test_killed_in_the_middle_of_writing_a_result(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.json-*"))
 
 
+@pytest.mark.integration
 def test_two_sweeps_share_a_folder_and_one_takes_over_from_the_other_killed(tmp_path: Path) -> None:
     """The other's driver alone is killed, in the middle of a run: its worker must end with it, and its run go on."""
     grid = [{"seconds": 2, "i": i} for i in range(5)]

@@ -16,6 +16,8 @@ from labkit.training.settings import experiment
 from tests.helpers.tiny import TINY
 from tests.helpers.toys import toy_images
 
+pytestmark = pytest.mark.integration
+
 UNKNOWN = {"vfsl", "classifier"}
 # Authors train with up to 64 ways, and with 21 pictures of a class.
 MANY, VALIDATION = toy_images(classes=64, per_class=21), toy_images(seed=1, split="val")

@@ -12,6 +12,7 @@ from labkit.training.checkpoints import load_state, read_metrics, save_state
 STATE = {"step": 3, "model": {"w": torch.arange(50.0)}, "best": 61.5}
 
 
+@pytest.mark.integration
 def test_any_flipped_bit_and_any_cut_is_found(tmp_path: Path) -> None:
     file, broken = tmp_path / "last.pt", tmp_path / "broken.pt"
     save_state(STATE, file)

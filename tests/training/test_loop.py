@@ -19,6 +19,7 @@ from labkit.training.settings import PRESETS, experiment
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 
 
+@pytest.mark.integration
 def test_learns_what_can_be_learnt(tmp_path: Path) -> None:
     trained = train(replace(TINY, steps=60, validate_every=30), BASE, VALIDATION, tmp_path, progress=False)
     assert trained.validation > 60  # of 3 classes; chance is 33
@@ -26,6 +27,7 @@ def test_learns_what_can_be_learnt(tmp_path: Path) -> None:
     assert last["auxiliary"] < first["auxiliary"]
 
 
+@pytest.mark.integration
 def test_same_seed_same_bits_and_a_stopped_run_goes_on_to_the_same(tmp_path: Path) -> None:
     """Stopped inside a step-group, at a validation and beside one: weights, momenta, metrics and best are the same."""
     setting = replace(TINY, steps=30, validate_every=10)

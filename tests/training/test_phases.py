@@ -50,6 +50,7 @@ def same(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
+@pytest.mark.integration
 def test_two_phases_are_resumed_to_the_bit_in_both_and_at_the_border(tmp_path: Path) -> None:
     train(BOTH, BASE, VALIDATION, tmp_path / "whole", progress=False)
     for until in (2, 5, 7, 8, 11, None):  # 7 is the border
@@ -74,6 +75,7 @@ def test_a_kill_loses_no_more_than_save_every_says(tmp_path: Path) -> None:
     assert steps == [3]
 
 
+@pytest.mark.integration
 def test_pictures_teach_and_their_phase_is_an_ordinary_classification(tmp_path: Path) -> None:
     """The curve falls, base classes are told apart, and so are classes that were never seen."""
     phase = replace(PRE, steps=75, optimiser="adam", learning_rate=3e-3, validate_every=75)
@@ -208,6 +210,7 @@ def test_lines_are_told_as_they_are_written(tmp_path: Path) -> None:
     assert not any("phase" in line for _, line in told)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("changes", [{}, {"backbone": "resnet12", "clip": 1.0, "bfloat16": True}])
 def test_settings_without_phases_train_to_the_bits_of_a_plain_loop(changes: dict[str, Any], tmp_path: Path) -> None:
     """The loop as it was before there were phases, written out: episodes, SGD, warm-up and cosine."""

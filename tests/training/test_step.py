@@ -28,6 +28,7 @@ def test_a_compiled_step_is_the_same_step() -> None:
     torch.testing.assert_close(losses["aot_eager"], losses[None], atol=2e-4, rtol=2e-3)
 
 
+@pytest.mark.integration
 def test_graphs_are_asked_of_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _, **how: asked.append(how))

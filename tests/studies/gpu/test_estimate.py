@@ -14,6 +14,7 @@ def test_the_backbone_s_operations_are_those_of_the_forecast() -> None:
     assert all(part.flops > 0 and part.bytes > 0 for part in parts.values())
 
 
+@pytest.mark.integration
 def test_the_paper_s_schedule_is_nine_times_ten_to_the_sixteen_operations() -> None:
     """Worked out by hand before any of this was written; two minutes at 790 TFLOP/s."""
     e = works()["mini-1shot"]

@@ -11,6 +11,8 @@ from labkit.studies.speed.head import slopes
 from labkit.studies.speed.setting import Setting
 from tests.helpers.toys import toy_images
 
+pytestmark = pytest.mark.integration
+
 TOY = Setting(
     way=3, query=2, groups=4, width=0.1, size=24, episodes=4, literal_episodes=1, runs=2, per_class=20, growth=100
 )

@@ -67,6 +67,7 @@ def wide_maps() -> Maps:
     return Maps(*found)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("shot", [1, 5])
 @pytest.mark.parametrize("head", DIFFERENT, ids=[head.name for head in DIFFERENT])
 def test_every_head_of_table_1_runs_as_the_command_runs_it(

@@ -33,6 +33,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_cells, "EPISODES", 10)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("tiny")
 def test_a_run_is_a_result_and_the_same_when_resumed(tmp_path: Path) -> None:
     run = {"cell": "dmf", "shot": 2, "seed": 1}

@@ -1,0 +1,20 @@
+"""What is kept small: files that one can read in one sitting, lines that fit beside each other."""
+
+from pathlib import Path
+
+import labkit
+
+ROOT = Path(labkit.__file__).parent
+
+
+def test_no_file_is_too_long_and_no_line_too_wide() -> None:
+    python = {file: file.read_text().splitlines() for file in ROOT.rglob("*.py")}
+    scripts = {file: file.read_text().splitlines() for file in ROOT.rglob("*.js")}
+    assert len(python) > 100
+    assert len(scripts) > 5
+    assert not [str(file) for file, lines in python.items() if len(lines) > 300]
+    assert not [f"{file}:{n}" for file, lines in scripts.items() for n, line in enumerate(lines, 1) if len(line) > 120]
+
+
+def test_what_lies_beside_the_rooms_is_the_package_and_its_command() -> None:
+    assert {file.name for file in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}
