@@ -28,7 +28,8 @@ browser: $(READY)
 
 # Opens notebook 0, with the repository for its root; on this machine only, and it asks for the token it prints.
 lab: $(READY)
-	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start.ipynb
+	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb
 
 # The explorer alone, as `dmf-lab export-explorer` wrote it; on this machine only, with a token, like the lab.
 app: $(READY)

@@ -35,6 +35,20 @@ def put(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread meanwhile: sums depend on how they are split, and small maps gain nothing from more.
+
+    Where other programs use the cores too, two threads that wait for each other are many times slower than one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def memory_explained(lower: str) -> Iterator[None]:
     """For commands: a GPU whose memory does not suffice ends them with one sentence instead of a traceback.
 

@@ -54,12 +54,17 @@ def registered(head: type[nn.Module]) -> Iterator[str]:
     """A head among the lab's methods meanwhile, under the name that is given: `load_model` reads its files then.
 
     Raises:
-        TypeError: it is no class of a module, or has no `score`.
+        TypeError: it is no class of a module, has no `score`, or is a plain module with a `loss`.
     """
     if not (isinstance(head, type) and issubclass(head, nn.Module)):
         raise TypeError(f"head must be a class, a Method or an nn.Module with score(support, query), got {head!r:.80}")
     if not callable(getattr(head, "score", None)):
         raise TypeError(f"{head.__name__} has no score(support, query), which says how like every query is to a class")
+    if not issubclass(head, Method) and hasattr(head, "loss"):
+        raise TypeError(
+            f"{head.__name__} is a plain module, trained by the cross-entropy of its scores, and its loss would never "
+            f"be called: take it away, or make the head a labkit.methods.base.Method with {LOSS}"
+        )
     method = head if issubclass(head, Method) else type(head.__name__, (OfModule,), {"kind": head})
     name = f"yours: {head.__name__}"
     before = METHODS.get(name)

@@ -21,6 +21,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import pandas as pd
 from torch import nn
 
 from labkit.common import checks
+from labkit.common.devices import one_thread
 from labkit.common.files import append, expanded
 from labkit.evaluation import intervals
 from labkit.evaluation.protocol import evaluate
@@ -96,7 +98,8 @@ class Tried:
             said.append("No system is stored for this backbone and these shots: dmf-lab table 1 measures them.")
         for name in (n for n in ("DMF", "No alignment") if n in self.against.index):
             line = self.against.loc[name]
-            said.append(f"Against {name}: {line['points']:+.1f} ± {line['±']:.1f} points, {line['verdict']}.")
+            around, one = (f" ± {line['±']:.1f}", "") if line["seeds"] > 1 else ("", " (one seed: no interval)")
+            said.append(f"Against {name}: {line['points']:+.1f}{around} points, {line['verdict']}{one}.")
         if len(self.against):
             count = self.against["verdict"].value_counts()
             of = ", ".join(f"{word} {count.get(word, 0)}" for word in ("better", "not decidable", "worse"))
@@ -124,6 +127,7 @@ def try_head(
     rate: float = RATE,
     episodes: int = EPISODES,
     validation_episodes: int = VALIDATION_EPISODES,
+    progress: bool = True,
 ) -> Tried:
     """Train a head with some seeds and compare it with every stored system, on the episodes that all share.
 
@@ -140,6 +144,7 @@ def try_head(
         against: runs of systems on the same maps; None means the stored ones.
         steps, rate: of Adam, four episodes a step.
         episodes, validation_episodes: that it is tested on; others than the usual ones compare with nothing stored.
+        progress: print a line for every validation.
 
     Raises:
         TypeError: it is no head, or its loss or score wants what it is not given, or gives what it should not.
@@ -151,7 +156,7 @@ def try_head(
         [checks.check_int("a seed", s, least=0) for s in checks.several("seeds", seeds, "numbers")],
         options or {},
     )
-    with registered(head) as name:
+    with registered(head) as name, one_thread():
         if own and not issubclass(head, Method):
             raise ValueError(f"{head.__name__} is a plain module: give {sorted(own)} as defaults in its constructor")
         phases = Head(head.__name__, head.__name__, name, rate=rate).phases(steps)
@@ -161,7 +166,8 @@ def try_head(
         mark = _mark(head, about | {"options": dict(own), "backbone": maps.base.backbone})
         folders = {seed: folder / f"{head.__name__}-{mark}-{seed}" for seed in seeds}
         runs = []
-        for seed in seeds:
+        for number, seed in enumerate(seeds, 1):
+            log = partial(_tell, f"seed {seed} ({number} of {len(seeds)})", steps) if progress else None
             dataset = maps.base.provenance.dataset
             of = HeadRun(dataset, head.__name__, head.__name__, shot, seed, maps.base.backbone)
             folders[seed].mkdir(parents=True, exist_ok=True)
@@ -175,6 +181,7 @@ def try_head(
                 look=look,
                 episodes=episodes,
                 validation_episodes=validation_episodes,
+                log=log,
             )
             runs.append(run)
     usual = (EPISODES if look else VALIDATION_EPISODES) == (episodes if look else validation_episodes)
@@ -188,6 +195,11 @@ def try_head(
         # Of the stored systems no single validation episodes are kept: two separate intervals, wider than a paired one.
         least = 2**0.5 * evaluate(one, maps.validation, WAY, shot, QUERY, validation_episodes).ci95
     return Tried(head, runs, on, compared(runs, by_system(against, shot), on, least), looks, folders)
+
+
+def _tell(seed: str, steps: int, step: int, line: dict[str, Any]) -> None:
+    if "validation" in line:
+        print(f"{seed}: step {step} of {steps}, {line['validation']:.1f} % on validation classes", flush=True)
 
 
 def looks_at(folder: Path | str) -> int:

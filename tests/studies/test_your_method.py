@@ -58,6 +58,31 @@ def test_a_head_is_trained_compared_and_told_about(tmp_path: Path) -> None:
     assert PICTURES[0].size == 24
 
 
+class WithLoss(Mine):
+    def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Tensor:
+        raise AssertionError("never called")
+
+
+def test_a_plain_module_with_a_loss_of_its_own_is_refused_since_it_would_not_be_called(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"WithLoss is a plain module.*labkit.methods.base.Method with loss\(support"):
+        try_head(WithLoss, MAPS, tmp_path, **QUICKLY)
+
+
+def test_it_says_how_far_it_is_and_uses_one_thread_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, seen = torch.get_num_threads(), []
+    monkeypatch.setattr("labkit.studies.your_method.check_head", lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        tried = try_head(Mine, MAPS, tmp_path, **QUICKLY | {"seeds": (0,)})
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(threads)
+    assert "seed 0 (1 of 1): step 10 of 10, " in capsys.readouterr().out
+    assert "nan" not in tried.verdict
+
+
 def test_an_idea_of_the_lab_is_tried_in_the_same_way(tmp_path: Path) -> None:
     tried = try_head(Contrast, MAPS, tmp_path, **QUICKLY | {"seeds": (0,)})
     assert tried.runs[0].weights > 1000

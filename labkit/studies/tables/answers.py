@@ -48,11 +48,11 @@ def missing(runs: Runs) -> list[str]:
 
 
 def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
-    """Every system, best first: accuracy on novel classes, its difference from `against`, and the published accuracy.
+    """Every system, best first: accuracy on novel classes, its difference from `against`, what was published.
 
     Accuracies are means over seeds in percent; differences are paired by seed, with the half width of the 95 %
     t-interval, and a verdict that needs the interval over shared episodes to exclude zero too. Differences are left out
-    where `against` has no runs.
+    where `against` has no runs, published accuracies where the runs are not of miniImageNet.
     """
     wanted, lines = published(shot), {}
     beside = differences(runs, against) if against in runs else None
@@ -67,7 +67,9 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
             line[f"minus {against}"] = np.nan if own is None else own["points"]
             line["± "] = np.nan if own is None else own["±"]
             line["verdict"] = "" if own is None else own["verdict"]
-        line |= {"weights": rows[0].weights if rows[0].steps else 0, "PUBLISHED, %": wanted.get(name, np.nan)}
+        line["weights"] = rows[0].weights if rows[0].steps else 0
+        if rows[0].dataset == "miniimagenet":  # what the published accuracies are of
+            line["PUBLISHED, %"] = wanted.get(name, np.nan)
         lines[name] = line
     table = pd.DataFrame.from_dict(lines, orient="index")
     return table if table.empty else table.sort_values("accuracy, %", ascending=False)

@@ -19,6 +19,7 @@ from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.training.heads import train_head
+from labkit.training.logbook import Log
 from labkit.training.phases import Phase
 from labkit.training.settings import QUICK
 
@@ -132,6 +133,7 @@ def train_and_measure(
     look: bool = True,
     validation_episodes: int = VALIDATION_EPISODES,
     episodes: int = EPISODES,
+    log: Log | None = None,
 ) -> HeadRun:
     """Train a head, or go on with it, and look once at the novel classes.
 
@@ -143,6 +145,7 @@ def train_and_measure(
         phases: of its training.
         look: at the novel classes; False while something is still being chosen.
         validation_episodes, episodes: of validation classes and of novel ones.
+        log: as in `labkit.train`.
 
     Returns:
         `of` with what was measured. A loss that is not finite is a result too: `diverged` says when.
@@ -150,7 +153,7 @@ def train_and_measure(
     resumed, known = (folder / "last.pt").exists(), asdict(of)
     known |= {"options": options, "versions": versions(), "threads": torch.get_num_threads()}
     started = time.perf_counter()
-    common: dict[str, Any] = {"way": WAY, "shot": of.shot, "test_query": QUERY, "progress": False}
+    common: dict[str, Any] = {"way": WAY, "shot": of.shot, "test_query": QUERY, "progress": False, "log": log}
     common["validation_episodes"] = validation_episodes
     try:
         trained = train_head(method, options, maps.base, maps.validation, folder, of.seed, phases=phases, **common)

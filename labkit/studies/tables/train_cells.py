@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from labkit.common import checks, places
+from labkit.common.devices import one_thread
 from labkit.common.files import write_atomically
 from labkit.common.timing import peak_bytes, seconds
 from labkit.common.versions import versions
@@ -91,12 +92,8 @@ def train_on_one_thread(e: Experiment, seed: int, folder: Path, data_root: str |
         peak_bytes that it took, None where it was resumed; test_seconds of an episode, from images to scores (CPU
         seconds on a CPU); and what it ran on. A loss that is not finite is a result too: ``diverged`` says when.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _train_and_test(e, seed, folder, "cuda" if torch.cuda.is_available() else "cpu", data_root)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _train_and_test(e: Experiment, seed: int, folder: Path, device: str, data_root: str | None) -> Row:
