@@ -20,6 +20,8 @@ OWN = """
 class Mine(nn.Module):
     def score(self, support, query):
         return -torch.cdist(query.flatten(2), support.mean(2).flatten(2))
+
+head = Mine
 """
 NAN = OWN.replace("return -", "return float('nan') * ")
 
