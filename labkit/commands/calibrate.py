@@ -7,8 +7,6 @@ it is printed what that does on novel classes at 1, 3 and 5 pictures a class.
 dmf-lab calibrate mini --data-root /data/x
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import asdict

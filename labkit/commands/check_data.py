@@ -3,8 +3,6 @@
 ``dmf-lab check-data /data/miniimagenet``
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Measure what a figure of the paper, or a study of the lab, shows, and write it into the lab's results."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 from collections.abc import Sequence

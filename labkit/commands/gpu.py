@@ -5,8 +5,6 @@ dmf-lab gpu --device cpu --tiny --seconds 60 --out ../runs/rehearsal    a rehear
 dmf-lab gpu --estimate                                                  only the estimate from counted operations
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

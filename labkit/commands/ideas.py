@@ -6,8 +6,6 @@ dmf-lab ideas ../runs/ideas --backbone ... --shots 1 --seeds 0 1 2 3 4 --novel
     the one that validation chose, DMF and no alignment: novel classes and displaced pictures, once
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

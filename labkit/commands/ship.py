@@ -6,8 +6,6 @@ The accuracy of the very weights that are shipped is measured anew, at one and a
 precision may move it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

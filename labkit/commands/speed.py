@@ -1,7 +1,5 @@
 """Measure the fast form of DMF against the literal one; what is measured already is not measured again."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -11,8 +11,6 @@ dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-4
     --cards ../runs/your_method/Mine.json        train nothing: print Table 1, one's own method (notebook 13) in it
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

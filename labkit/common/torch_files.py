@@ -4,8 +4,6 @@ torch's own restricted one runs no code, but a file of 400 bytes makes it fill a
 busy for ever. Here a file may name what `ALLOWED` lists, and gets no more memory than it is long.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import pickle

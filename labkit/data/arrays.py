@@ -1,7 +1,5 @@
 """Pixels and data sets that Python holds already, made into the arrays of an `ImageSet`."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from numbers import Integral

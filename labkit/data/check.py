@@ -1,7 +1,5 @@
 """Which data set lies in a folder, whether it is whole, and whether it is the copy that the lab's numbers come from."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping

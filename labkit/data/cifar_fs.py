@@ -5,8 +5,6 @@ are those of Krizhevsky's CIFAR-100 for Python, as torchvision's `CIFAR100` keep
 through the lab's own list of permitted types.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

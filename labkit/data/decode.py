@@ -1,7 +1,5 @@
 """One picture, however it is stored, becomes uint8 RGB of the asked size."""
 
-from __future__ import annotations
-
 import io
 from contextlib import nullcontext
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Layouts: which files make one, and which of them lies under a root."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

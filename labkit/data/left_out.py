@@ -1,7 +1,5 @@
 """What lies among pictures and is not read: other kinds of pictures, and what systems leave behind."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """miniImageNet: 100 classes of ImageNet, 600 images each, as five kinds of download hold it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Images of your own: folders or a CSV table; split by folders, by listed classes or by a seeded share."""
 
-from __future__ import annotations
-
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What is known of a copy of pictures, to say whether another is the same: digests and mean colours, class by class."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

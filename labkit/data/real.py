@@ -1,7 +1,5 @@
 """miniImageNet and tieredImageNet, whichever layout lies on the disk."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from labkit.common.errors import DataError

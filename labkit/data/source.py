@@ -1,7 +1,5 @@
 """A split as it lies on the disk, and its way into the cache: decoded one picture at a time, once."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence

@@ -5,8 +5,6 @@ damages them changes a few places, or a few files of many. Where most is somethi
 put there, and gets a record beside the first one's.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -13,8 +13,6 @@ A `field` maps a state X to F(X), the dynamic convolution of Eq. 7. It may be th
 ==============  =======================================================================================
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Callable

@@ -4,8 +4,6 @@ A model read from one gives the scores that the released code gives with it. Not
 `labkit.common.torch_files`.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections import Counter

@@ -7,8 +7,6 @@ A `FeatureSet` stands in for the `ImageSet` it was made of: the `EpisodeSampler`
 (`labkit.methods.backbones.CachedFeatures`) reads it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

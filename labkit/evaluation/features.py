@@ -1,7 +1,5 @@
 """Pictures as features, and features compared: what evaluation, calibration, classification and the explorer share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol

@@ -4,8 +4,6 @@ An interval over episodes tells how well one trained network is known. It does n
 same setting would reach: differences between settings are therefore paired by seed and get a t-interval over seeds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

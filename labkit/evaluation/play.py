@@ -4,8 +4,6 @@ At test time a feature does not depend on its episode, so embedding every pictur
 features gives the scores of playing them on pictures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

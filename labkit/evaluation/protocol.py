@@ -1,7 +1,5 @@
 """The paper's protocol: accuracy over many episodes of novel classes, with intervals (section 5.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast

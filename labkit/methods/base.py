@@ -3,8 +3,7 @@
 Shapes use E episodes, N classes (way), K shots, Q queries (of all classes together), c channels, maps of h x w cells.
 """
 
-from __future__ import annotations
-
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -283,5 +282,4 @@ def weights_dtype(model: nn.Module) -> torch.dtype | None:
 
 
 def _annotations(kind: type) -> Iterable[str]:
-    found: Mapping[str, Any] = vars(kind).get("__annotations__", {})
-    return [name for name, annotation in found.items() if "ClassVar" not in f"{annotation}"]
+    return [name for name, hint in inspect.get_annotations(kind).items() if "ClassVar" not in f"{hint}"]

@@ -10,8 +10,6 @@ temperature of 0.025 the sum's softmax is m times sharper), the fusion network h
 (`fusion_norm`), and cosines are multiplied by 7. Its model selection looks at the test classes; ours must not.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -8,8 +8,6 @@ The published number is that of WRN-28-10 on pictures of 80 px. The released cod
 open what the rotation's head is: the last stage of a wide residual network once more, and a cosine classifier.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """Classifier-Baseline (Chen et al., "Meta-Baseline", ICCV 2021): a backbone trained to classify, and nearest means."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -9,8 +9,6 @@ OpenCV's solver for a constant in training too, so that the gradient flows throu
 differentiates the linear program, as an option of the code does (`gradient`).
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 import numpy as np

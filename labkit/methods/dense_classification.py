@@ -14,8 +14,6 @@ compared by cosines too. What was assumed:
         which new neurons are learned from the support. It is not here.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

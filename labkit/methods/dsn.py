@@ -7,8 +7,6 @@ second picture upside down instead of mirroring it; the training for ResNet-12 s
 on the test classes.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

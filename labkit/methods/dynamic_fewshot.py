@@ -8,8 +8,6 @@ cancels in a softmax and orders nothing, and is left out here. `read_out="map"` 
 four-layer network, whose last block has no ReLU (the published number); `"mean"` is what they do with a residual one.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -15,8 +15,6 @@ channels of each (and biases and batch normalisation); here phase 2 trains the c
 code's first weights of the hyperprior learners' linear part are not known; with `softness` 1e-4 they hardly matter.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -4,8 +4,6 @@ Code of the authors: Sha-Lab/FEAT. Its contrastive term compares a picture as th
 adapted pictures, where the paper's Eq. 7 compares adapted pictures (`contrast_of`). The default is the code's.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 import torch

@@ -14,8 +14,6 @@ every dimension; codes and class weights are kept for every shot, and a class's 
 copies. Features are normalised to length 1.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

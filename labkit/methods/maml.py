@@ -7,8 +7,6 @@ The golden numbers are of wyharveychen/CloserLookFewShot, a re-implementation in
 as well (100 by an option), where the authors take 10.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

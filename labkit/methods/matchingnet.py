@@ -4,8 +4,6 @@ The authors released no code; that of wyharveychen/CloserLookFewShot is followed
 cuts those below 0, where the paper's Eq. 1 has the bare cosine: `scale` 1 and `relu` False.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

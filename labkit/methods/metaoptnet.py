@@ -6,8 +6,6 @@ nothing; and the ridge head's solution is twice that of Eq. 9 (the head ``"r2d2"
 It stops its solver after 15 iterations, which is the optimum up to rounding; here the optimum is solved for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 

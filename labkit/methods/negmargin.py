@@ -4,8 +4,6 @@ Code of the authors: bl0/negative-margin.few-shot. Training is plain classificat
 is met in the test only, where a new classifier is trained on the support's features.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

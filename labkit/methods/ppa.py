@@ -12,8 +12,6 @@ all of a class's pictures but follow those of the episodes, so that they also ho
 says how fast.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

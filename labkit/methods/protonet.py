@@ -3,8 +3,6 @@
 Code of the authors: jakesnell/prototypical-networks, which has Omniglot only.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

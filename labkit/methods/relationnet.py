@@ -5,8 +5,6 @@ scripts never call `eval()`, so that in the test, too, an episode is normalised 
 depends on the other queries. The published numbers were made so (`statistics`).
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

@@ -18,8 +18,6 @@ What the "++" of the paper's table adds was not found in the released code, and 
     are its own; every member sees its own augmentation of an image there, the same one here.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable
 from typing import ClassVar, Literal

@@ -8,8 +8,6 @@ of its attention over the positions that ask; `softmax="queries"` is that form. 
 the positions that are looked at. The port's results on miniImageNet were never reported.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, cast

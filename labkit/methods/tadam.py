@@ -8,8 +8,6 @@ the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
 `"prototypical"` is that without the scale, `"cosine"` the squared distance of normalised features.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal, cast
 
 import torch

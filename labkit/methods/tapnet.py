@@ -9,8 +9,6 @@ long, and the same once it is normalised. The learned bias b_k of each reference
 number was made with the code, and so are these; there are no options.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

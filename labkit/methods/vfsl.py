@@ -16,8 +16,6 @@ classified by the distributions' statistics, without weights of a classifier. Al
 How the authors trained is not known to us either. Read its row of Table 1 as that of a method like theirs.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

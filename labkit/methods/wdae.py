@@ -10,8 +10,6 @@ are replaced. Only its settings for ImageNet were released; those for miniImageN
 ImageNet's.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

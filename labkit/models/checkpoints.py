@@ -3,8 +3,6 @@
 Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere is found when it is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import warnings

@@ -1,7 +1,5 @@
 """Numbers: learning curves, accuracies with their intervals, histograms over episodes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

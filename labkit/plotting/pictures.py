@@ -1,7 +1,5 @@
 """Pictures and maps, alone, in rows and in pairs."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """One picture of the whole method, for somebody who sees it for the first time: from an episode to the scores."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

@@ -9,8 +9,6 @@ lead, offsets of the same lengths in random directions, the learned points judge
 support, and chance, a point anywhere in the picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ picture is shifted by two feature cells (1: as far as the picture, 0: they stay)
 the support of its own class, in pixels of the picture, in 5-way 1-shot episodes of novel classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

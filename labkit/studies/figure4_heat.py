@@ -10,8 +10,6 @@ positive, which is what decides. Beside each stand the same network's map before
 by the mask of another query, chance, an even spread, and what a map of so few cells could reach at best.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -9,8 +9,6 @@ nothing in common); and does it change the answer? Means over the queries of 5-w
 episodes of novel classes, in percent; intervals are over episodes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ validation chose, with DMF and no alignment. ``dmf-lab ideas`` does both, may be
 adds a line to ``FOLDER/ideas.jsonl`` for every seed that is finished.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace

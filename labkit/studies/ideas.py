@@ -4,8 +4,6 @@ Each changes one step of `labkit.dmf.model.DMF` and leaves the others as they ar
 classes, Q queries, c channels in g groups, maps of h x w cells.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, ClassVar
 

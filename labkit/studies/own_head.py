@@ -1,7 +1,5 @@
 """A head of somebody's own: a module as a method, known to the lab meanwhile, and checked before it is trained."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import linecache

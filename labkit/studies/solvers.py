@@ -8,8 +8,6 @@ Easy and hard were fixed before anything was solved: no clutter and the object i
 glyphs and the object anywhere. Half of the episodes each, drawn from the novel classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Both methods work in float64 and equal distances are made equal, so that roundin
 gets the same accuracy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product

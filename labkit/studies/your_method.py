@@ -14,8 +14,6 @@ try_head(Mine, maps, "../runs/mine")                      # on validation classe
 try_head(Mine, maps, "../runs/mine", look=True)           # on novel classes, once, at the end
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Where measured results are kept: the lab's own files in ``labkit/results``, and what sweeps have added since."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date

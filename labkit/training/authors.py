@@ -1,7 +1,5 @@
 """The trainings of methods' authors as phases, and as much of one as there is time for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

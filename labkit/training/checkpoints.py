@@ -3,8 +3,6 @@
 ``torch.load("last.pt", weights_only=True)`` opens it like any other; `load_state` checks the digest and trusts nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """A training that diverges stops at the step where it does, and says which step, episodes and layers it was."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -7,8 +7,6 @@ evaluate(trained.model, novel)                     # 2000 episodes in seconds
 whole = on_pictures(trained.model, backbone)       # an ordinary model, of pictures
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

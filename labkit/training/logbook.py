@@ -1,7 +1,5 @@
 """What a training writes and tells while it runs: one line a step-group and one a validation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -6,8 +6,6 @@ On several machines, the same command on each, with one address that all can rea
         mini-1shot ../runs/mini --data-root /data/x --device cuda
 """
 
-from __future__ import annotations
-
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass

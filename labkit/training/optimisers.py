@@ -1,7 +1,5 @@
 """A phase's optimiser: torch's own, with a learning rate for each group of parameters."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

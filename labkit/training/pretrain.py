@@ -3,8 +3,6 @@
 ``dmf-lab train mini-backbone-42 FOLDER --data-root ROOT`` makes the backbone of the protocol "on one backbone".
 """
 
-from __future__ import annotations
-
 from labkit.training.phases import Phase
 
 # 30 passes over miniImageNet's 38,400 base pictures. What selects is what the features are good for, without a head;

@@ -1,7 +1,5 @@
 """The state of a training: what a checkpoint holds, and what begins anew with every phase."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Every named setting: what is trained on what, for how long, and how. A setting is data; the loop runs it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 

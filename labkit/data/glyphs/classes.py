@@ -3,8 +3,6 @@
 The result is the committed table ``glyph_classes.csv``, made again by ``python -m labkit.data.glyphs.classes``.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import unicodedata

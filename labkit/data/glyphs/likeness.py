@@ -1,7 +1,5 @@
 """How alike two characters look: the measure by which `glyphs` keeps look-alikes apart, and the ink that it reads."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

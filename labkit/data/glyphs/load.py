@@ -1,7 +1,5 @@
 """The embedded benchmark `glyphs`: characters of matplotlib's fonts among clutter, rendered on first use."""
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 import sys

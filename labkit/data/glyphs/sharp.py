@@ -1,7 +1,5 @@
 """Pictures to be looked at: rendered ones in more pixels than a network reads, photographs as they are."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Accuracy against displacement, clutter and contrast; ``dmf-lab figure displacement`` measures it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial

@@ -8,8 +8,6 @@ together is owed to the distance alone. Every method plays the same episodes at 
 modulo 8, on the first `per_class` pictures of each class: these are embedded once for every shift.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache

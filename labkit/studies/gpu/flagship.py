@@ -4,8 +4,6 @@ The number of steps is fixed before the first one and kept in a file, so that a 
 same schedule; the training's state is saved every minute.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import signal

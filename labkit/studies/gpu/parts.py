@@ -4,8 +4,6 @@ They are plain safetensors files of float16 tensors, a part of the network in ea
 build it, and all of them the digest of the whole.
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What ``dmf-lab gpu`` does, one after another; what is finished lies in the folder, and another call goes on."""
 
-from __future__ import annotations
-
 import json
 import statistics
 import time

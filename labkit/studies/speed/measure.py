@@ -5,8 +5,6 @@ Ratios of medians, the two forms alternating, random weights, the paper's sizes:
 process of its own: what is measured already is not measured again. On a CPU all parts take some twenty minutes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict

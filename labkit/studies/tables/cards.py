@@ -3,8 +3,6 @@
 ``dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --show --cards mine.json``
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

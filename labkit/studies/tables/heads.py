@@ -5,8 +5,6 @@ classes choose one of a system's two settings, so that all have had the same car
 for raises `VERSION` in `labkit.studies.tables.one_backbone`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

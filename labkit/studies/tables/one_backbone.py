@@ -6,8 +6,6 @@ adds what is finished to the lab's results. Numbers of this protocol are never c
 end to end.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from functools import partial

@@ -4,8 +4,6 @@ An ablation is judged by differences between trainings that share a seed (initia
 with 95 % t-intervals over seeds: the interval over test episodes knows nothing of the next training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

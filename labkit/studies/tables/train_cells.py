@@ -6,8 +6,6 @@ stopped and started again at will; with ``--gather`` it adds what is finished to
 show.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterable, Sequence
