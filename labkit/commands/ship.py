@@ -31,11 +31,6 @@ def promote(
 
     Args:
         folder: holds ``best.safetensors`` and ``metrics.jsonl``, and of notebook 3 ``result.json``.
-        name: by which `labkit.load_model` will find it.
-        command: that made it, recorded.
-        data_root: of the pictures.
-        weights: receives the file.
-        episodes: of novel classes, for each number of shots.
     """
     about, result = read_header(folder / "best.safetensors")["about"], folder / "result.json"
     e = about["experiment"]

@@ -162,10 +162,6 @@ class _TorchReader(Reader):
 def read_torch(content: bytes, file: Path) -> Any:
     """The tensors, numbers, strings, lists, tuples and dictionaries that torch.save wrote.
 
-    Args:
-        content: of the file.
-        file: its name, for messages.
-
     Raises:
         ValueError: it asks for anything outside `ALLOWED`, or is damaged, or no file of torch's at all.
     """

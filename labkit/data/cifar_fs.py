@@ -50,7 +50,6 @@ def load_cifar_fs(
         resampling: filter of the resize from 32 pixels, a name of `PIL.Image.Resampling`.
         download: fetch the files (169 MB) into `root` if they are not there. Never fetched unless asked.
         check_counts: refuse files that lack a class of the split; False for subsets.
-        progress: show a bar while decoding.
 
     Raises:
         DataError: the files are not there, cannot be fetched, or are damaged.

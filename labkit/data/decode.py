@@ -143,7 +143,6 @@ def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uin
     copies were made so, and a crop would lose objects at the border.
 
     Args:
-        picture: see `Picture`.
         size: side of the square, in pixels.
         resampling: one of `RESAMPLINGS`.
 

@@ -67,8 +67,6 @@ def recognise(
     """The layout that lies under `root`, and its paths.
 
     Args:
-        dataset: for messages.
-        layouts: those the data set may have.
         root: a folder, links followed.
         split: ``"train"``, ``"val"`` or ``"test"``.
         wanted: only this layout, where more than one lies there.

@@ -41,7 +41,6 @@ def load_real(
             order of its own (copies written with OpenCV are BGR, others RGB), so there it must be given: look at a
             picture, skies are blue.
         check_counts: refuse a split without the number of classes it is known to have; False for subsets.
-        progress: show a bar while decoding.
 
     Raises:
         DataError: no layout or several lie there, files are damaged, or the number of classes is wrong.

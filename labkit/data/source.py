@@ -75,12 +75,10 @@ def load(
         root: folder from which the names of `files` count.
         files: every file that shapes the images. What the cache was made from is known by their names and their
             content, so that no other data set gets its pixels; one that changed is read anew.
-        read: opens the split.
         size: side of the images, in pixels.
         resampling: filter of the resize, one of `RESAMPLINGS`.
         channel_order: ``"rgb"``, or ``"bgr"`` where the files hold the channels the other way round.
         details: what else shapes the images; JSON types.
-        progress: show a bar.
 
     Raises:
         DataError: `read` failed, or images cannot be decoded, or there are none; or files are not what they were

@@ -32,9 +32,7 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
     Tables and lists of text are left out: people correct them.
 
     Args:
-        name: of the data set and its split, readable.
         root: folder from which the names of `files` count.
-        files: those that were read.
 
     Warns:
         UserWarning: another data set of the same names and lengths lies there now.

@@ -122,7 +122,6 @@ def gain(filters: Tensor, rule: Rule) -> tuple[Tensor, list[int]]:
 
     Args:
         filters: f, [E, ...], one value for each group and position.
-        rule: the alignment.
 
     Returns:
         the gain, of `filters`' shape, and the NFE of each episode.

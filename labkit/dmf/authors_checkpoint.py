@@ -104,7 +104,6 @@ def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0
         model: a ResNet-12 without its last pooling, all that shapes its scores as in ``"released"``. Their code fixes
             64-160-320-640 channels; a thinner one fits the format, and `load_released`.
         path: by their custom ends in ``.pth.tar``.
-        acc, epoch: stored beside the weights.
 
     Raises:
         ValueError: the released code could not compute what the model computes; says why.

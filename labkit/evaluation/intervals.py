@@ -36,7 +36,6 @@ def over_classes(
         correct: share of right answers for each class of each episode, [E, N].
         classes: numbers of these classes, [E, N], below `count`.
         count: classes there are.
-        seed: of the bootstrap.
         draws: how often the classes are drawn; an episode's class counts as often as its class was drawn.
     """
     share = np.bincount(classes.ravel(), correct.ravel(), minlength=count)

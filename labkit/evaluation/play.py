@@ -54,8 +54,6 @@ def on_features(
     """Episodes on the features of their pictures.
 
     Args:
-        draws: the episodes.
-        support: features of the pictures.
         query: where queries are looked up among others than supports.
         mirrored: features of the mirror images, for a method that is shown them too (`Method.shows_mirrored`).
     """

@@ -33,7 +33,6 @@ class CAN(Method):
     """Backbone, cross attention (its section 3.2), cosine classifier and global classifier (its section 4).
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         cells: m, positions of a feature map: 121 for 84 px images, 25 for 40 px. The fusion network has weights for
             each.
         reduction: r of the fusion network's hidden layer.

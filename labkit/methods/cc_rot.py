@@ -28,7 +28,6 @@ class CCRot(Method):
     """A cosine classifier trained together with a classifier of rotations.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         rotation_weight: of the rotation's loss (alpha).
         head_width: channels of the rotation's head; None: those of the backbone.
         head_blocks: residual blocks of the rotation's head.

@@ -14,7 +14,6 @@ class Classifier(Method):
     global loss of CAN and DMF (Eq. 13), so that the map keeps saying where things are.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         dense: classify every cell of the map, or its mean, as the authors do.
         scale: multiplies the cosines; no answer depends on it.
     """

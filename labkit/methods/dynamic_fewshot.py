@@ -38,7 +38,6 @@ class DynamicFewShot(Method):
     """A cosine classifier of base classes, and a generator of weights for novel ones.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         kind: how novel weights are made: ``"attention"`` over the base classes beside the mean of the shots (the
             published number), ``"averaging"``, the mean times one learned factor a feature, or ``"none"``, the mean.
         novel: how many of a training episode's classes play novel, its first ones; the others' queries are then

@@ -41,7 +41,6 @@ class E3BM(Method):
     """Gradient steps on a cosine classifier, whose lengths and whose classifiers' weights are learned.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         steps: of gradient descent on the support.
         rate: length of a step at first.
         combination: ``"last"``: at first only the classifier after the last step counts; ``"equal"``: all alike.

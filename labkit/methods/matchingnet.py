@@ -29,7 +29,6 @@ class MatchingNet(Method):
     """A query's label is the mean of the support's labels, weighed by a softmax of cosines (Eq. 1).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         read: ``"map"``, the flattened map, as the code does, or ``"mean"`` over its cells.
         scale: multiplies the cosines before the softmax.
         relu: cut cosines below 0.
@@ -42,7 +41,6 @@ class MatchingNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"read": "mean", "relu": False}
     read: Literal["map", "mean"] = "map"
     scale: float = 100.0
     relu: bool = True

@@ -51,7 +51,6 @@ class RobustDist(Method):
     """An ensemble of classifiers of base classes, and the student that is distilled from it.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; of the student and of every member.
         members: H, networks of the ensemble.
         relation: between members: ``"cooperation"`` or ``"diversity"``.
         relation_weight, relation_temperature: of that term; the authors take 10 and 1, for diversity 1 and 5.

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, unit_length
-from labkit.methods.losses import pooled_global_loss
 
 # From scratch, 4 residual blocks of 64 to 512 channels, max pooling after the first three. 30,000 steps of 2 tasks of 5
 # shots, whatever the test has, and 32 queries; a phase counts by classes, 6 each. Beside it, at step s with probability
@@ -45,7 +44,6 @@ class TADAM(Method):
     whose sum is activated is our reading. In training both passes take their batch's statistics, as there.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         metric: ``"polynomial"``, ``"cosine"`` or ``"prototypical"``.
         scale: alpha, multiplies the distance; the authors tried 0.5 to 20. ``"prototypical"`` has none.
         conditioned: let the task condition the backbone.
@@ -127,11 +125,7 @@ class TADAM(Method):
             of_support, of_query = self.in_task(of_support, of_query)
         scores = self.compare(of_support, of_query)
         few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        if not self.global_weight:
-            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-        with torch.autocast(query.device.type, enabled=False):
-            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-        return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+        return self.with_global_loss(few_shot, scores, of_query, base_labels)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images [B, 3, H, W] among all base classes, by the backbone as it is."""

@@ -34,7 +34,6 @@ class TapNet(Method):
     fits it best of those left. So scores depend a little on the order of the classes.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         references: how many there are; the number of classes in a training episode.
 
     Raises:

@@ -31,7 +31,6 @@ class VFSL(Method):
     """A distribution for each class, inferred from its shots, in place of a class mean.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         spread: s and p at the start, variances of features about their centre and of centres about their prior.
         draws: centres drawn for each class of a training episode.
         divergence_weight: of the divergence in the loss; 1 is the variational bound. The default is ours, and Table 1

@@ -5,7 +5,6 @@ Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere 
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from labkit.methods.shapes_only import shapes_only
 from labkit.models.registry import METHODS, name_of
 
 WEIGHTS = places.WEIGHTS
-HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
+HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256"
 SEAL = b"labkit sha256 "  # marks the state of a training, before 64 hex digits: in its first line, or at its end
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
@@ -81,7 +80,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Method:
     """
     file = resolve(path)
     header, content = _read(file)
-    name, kept = header.get("method", "dmf"), header["preprocessing"]
+    name, kept = header["method"], header["preprocessing"]
     if not isinstance(name, str) or name not in METHODS:
         raise ValueError(f"{file} holds a {name!r:.80}, and there are only {sorted(METHODS)}")
     try:
@@ -128,8 +127,8 @@ def _read(file: Path) -> tuple[dict[str, Any], bytes]:
     try:
         outer = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         header = json.loads(outer["__metadata__"]["labkit"])
-        digest = header.pop("sha256", None)
-        if not header.keys() <= HEADER or not header.keys() >= HEADER - {"method"}:
+        digest = header.pop("sha256")
+        if header.keys() != HEADER:
             raise ValueError(f"its header has {sorted(header)}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if content.startswith((b"PK", b"\x80", SEAL)):
@@ -139,8 +138,6 @@ def _read(file: Path) -> tuple[dict[str, Any], bytes]:
         raise ValueError(
             f"{file} is not a model that save_model wrote, or is damaged ({type(error).__name__}: {f'{error}':.200})"
         ) from None
-    if digest is None:
-        warnings.warn(f"{file} has no checksum, an older lab wrote it: damage would not be seen", stacklevel=3)
-    elif hashlib.sha256(_with_digest(content, f"{digest}", UNKNOWN)).hexdigest() != digest:
+    if hashlib.sha256(_with_digest(content, f"{digest}", UNKNOWN)).hexdigest() != digest:
         raise ValueError(f"{file} is damaged: its content is not what its checksum says; copy it again")
     return header, content

@@ -41,10 +41,8 @@ def from_position_to_score(
 
     Args:
         model: whose kernel has size 1.
-        images: the episode's.
         episode: of one shot.
         trace: `DMF.trace` of the episode, alone in its batch.
-        query: number of the query.
         cell: row and column of the position in the feature map.
     """
     own, (i, j) = int(episode.query_labels[query]), cell

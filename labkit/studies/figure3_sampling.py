@@ -46,7 +46,6 @@ def own_points(model: DMF, x_supp: Tensor, x_q: Tensor, labels: Tensor) -> tuple
     """Where the filters of every query's own class begin to look, and the learned offsets from there.
 
     Args:
-        model: a network that samples.
         x_supp, x_q: [E, N, c, h, w], [E, Q, c, h, w].
         labels: [E, Q], which of the N classes each query belongs to.
 
@@ -119,7 +118,6 @@ def places(model: DMF, episode: Episode, turn: int = 0) -> dict[str, Tensor]:
     """Where a network looks for every query of an episode in the support of its own class, and where it might have.
 
     Args:
-        model: a network that samples.
         episode: without a leading E.
         turn: seed of the random directions.
 
@@ -145,7 +143,6 @@ def judge(
         where: of `places`.
         stride: of the network, `Method.stride`.
         images: that the episode was drawn from; only the first shot of a class is looked at.
-        episode: without a leading E.
 
     Returns:
         by points, query positions (``"on the object"``, ``"off it"``) and what is hit: the object's ``"ink"``, its

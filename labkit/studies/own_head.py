@@ -104,10 +104,6 @@ def check_head(
 
     Args:
         name: of `labkit.models.registry.METHODS`, as `registered` gives.
-        options: of the method.
-        maps: of base classes.
-        phases: of the training it is meant for.
-        way, shot: of the episode.
 
     Raises:
         TypeError: the loss wants other things than it is given, or gives something else than `Losses`; the score is

@@ -132,7 +132,6 @@ def data_sheet(
 
     Args:
         dataset: one that is rendered.
-        displacements, clutters: see `Difficulty`.
         size, per_class: pixels a side and images a class of the small sets that are rendered for this.
         episodes, seed: as in `evaluate`; the seed is also that of the images.
 

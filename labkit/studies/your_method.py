@@ -131,8 +131,6 @@ def try_head(
         head: a `Method`, or a module with ``score(support, query)``.
         maps: of one backbone (`labkit.studies.tables.head_runs.maps_of`).
         folder: keeps the runs, and counts how often the novel classes were looked at.
-        shot: shots a class.
-        seeds: of initial weights and episodes.
         look: at the novel classes. Do it once, at the end; until then validation classes are compared.
         options: of a `Method`.
         against: runs of systems on the same maps; None means the stored ones.

@@ -17,10 +17,8 @@ def write_result(file: Path, what: str | None, command: str, content: Mapping[st
     """Write a study's result with what it is, how it was made, when, and with which versions.
 
     Args:
-        file: JSON.
         what: the docstring of the study, whose second paragraph is taken; or one paragraph.
         command: that measures it again.
-        content: in JSON types.
     """
     paragraphs = (what or "").split("\n\n")
     about: dict[str, Any] = {

@@ -48,10 +48,8 @@ class Watch:
         """Stop if a noted step was bad.
 
         Args:
-            seed: of the run, for the message.
             kind: of what a step takes, in words: episodes or pictures.
             numbers: of those of a step, as far as this process has them; the step is counted from 0.
-            kept: the last good checkpoint, in words.
 
         Raises:
             FloatingPointError: loss or gradients were not finite.

@@ -79,10 +79,8 @@ def train_head(
         method, options: of `labkit.models.registry.METHODS`, and its own options.
         base, validation: maps of one backbone.
         folder: receives metrics and checkpoints; the head's file holds no backbone.
-        seed: of initial weights and episodes.
         steps, learning_rate: of Adam, four episodes a step, falling along a cosine.
         phases: in place of that one phase.
-        log, progress: as in `train`.
         more: fields of the `Experiment`: way, shot, query, validation_episodes, test_query.
 
     Raises:
@@ -116,7 +114,6 @@ def on_pictures(head: Method, backbone: Method) -> Method:
     """A head and its backbone as one model of pictures, in evaluation mode.
 
     Args:
-        head: of `train_head`.
         backbone: the model whose maps it was trained on.
 
     Raises:

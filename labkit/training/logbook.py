@@ -15,7 +15,6 @@ class Logbook:
     """The lines of ``metrics.jsonl``: written and told by the first process, known to all.
 
     Args:
-        folder: receives the file.
         log: called as ``log(step, {"loss": ...})`` with every new line, or None.
     """
 

@@ -89,7 +89,6 @@ def train(
     """Train on base classes, select on validation classes; continue where an earlier call in `folder` stopped.
 
     Args:
-        experiment: what to train.
         base, validation: images of the base and of the validation classes.
         folder: receives metrics and checkpoints.
         seed: of initial weights, episodes, augmentation and dropout.

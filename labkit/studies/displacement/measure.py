@@ -206,7 +206,6 @@ def run(weights: Path | None = None, out: Path = RESULTS, kept: Path = Path("run
 
     Args:
         weights: a folder with models that are not shipped, NAME.safetensors.
-        out: JSON.
         kept: folder of the sweep in which finished methods are kept.
     """
     plan, digests = Plan(), {}

@@ -41,9 +41,6 @@ def run(out: Path, parts: Sequence[str] = tuple(PARTS), setting: Setting = PAPER
 
     Args:
         out: the file; finished parts are kept beside it, in a folder of its name.
-        parts: of `PARTS`.
-        setting: sizes and device.
-        threads: of each part, on a CPU.
     """
     runs = [{"part": part, "setting": asdict(setting)} for part in parts]
     gpus = 1.0 if setting.device == "cuda" else 0.0

@@ -36,15 +36,7 @@ def run_head(
     steps: int = STEPS,
     episodes: int = EPISODES,
 ) -> dict[str, Any]:
-    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest.
-
-    Args:
-        parameters: what makes the run another one.
-        folder: of this training alone.
-        backbone: the model's file or name.
-        data_root: of the pictures.
-        steps, episodes: fewer for a first look.
-    """
+    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest."""
     given, head = dict(parameters), HEADS[parameters["name"]]
     maps = maps_of(backbone, given["dataset"], data_root)
     if maps.base.backbone != given["backbone"]:
@@ -120,14 +112,9 @@ def fill(
     Of Table 1 both settings of a system are trained with seed 0, and the one that validation chooses with all seeds.
 
     Args:
-        folder: of the sweep.
         table: 1 or 2.
-        backbone, dataset, data_root: as in `maps_of`.
-        shots, seeds: whose runs.
-        engine: of `labkit.sweep`.
         systems: of Table 1, or names of cells of Table 2; None means all.
         steps, episodes: fewer for a first look, which `results` and `gather` do not count.
-        how: of `labkit.sweep`: address, workers, ...
 
     Raises:
         ValueError: a table, a system or a cell that is not there.

@@ -66,11 +66,6 @@ def run_cell(
 ) -> Row:
     """Train one cell with one seed, or go on with it, and look once at the novel classes.
 
-    Args:
-        parameters: cell, shot, seed.
-        folder: of this training alone.
-        dataset, data_root: of the pictures.
-
     Returns:
         the parameters and what `train_on_one_thread` gives.
     """
@@ -210,16 +205,13 @@ def fill(
     Of Table 1 every setting is trained with seed 0, and what validation chooses with the other seeds too.
 
     Args:
-        folder: of the sweep.
         table: 1 or 2.
-        shots, seeds: whose runs.
         cells: whose runs, of Table 2; None means all. More seeds of a few cells are how a claim is decided.
         settings_of: a number of shots, of Table 1: every system keeps the setting that validation chose there, and no
             other is tried, at half the price. None means to try them all at every number of shots.
         systems: of Table 1; None means all.
         dataset, data_root: of the pictures, of `labkit.studies.tables.cells.BASES`.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
-        how: of `labkit.sweep`: address, workers, ...
 
     Raises:
         ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there; or
