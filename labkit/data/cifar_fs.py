@@ -6,6 +6,7 @@ through the lab's own list of permitted types.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,21 +67,18 @@ def load_cifar_fs(
             "cifar-100-python.tar.gz there, or pass download=True"
         )
 
-    def check(found: int) -> None:
-        if check_counts and found != len(CLASSES[split]):
-            raise DataError(
-                f"{folder}: cifar-fs {split} has {found} classes, expected {len(CLASSES[split])}; complete it, or pass "
-                "check_counts=False to load a subset"
-            )
-
-    def read() -> Source:
-        source = read_split(split, files)
-        check(len(source.class_names))
-        return source
-
-    images = load("cifar-fs", split, FOLDER, folder, files, read, size=size, resampling=resampling, progress=progress)
-    check(len(images.class_names))  # a cache may have been made without the check
-    return images
+    return load(
+        "cifar-fs",
+        split,
+        FOLDER,
+        folder,
+        files,
+        partial(read_split, split, files),
+        size=size,
+        resampling=resampling,
+        expected=len(CLASSES[split]) if check_counts else None,
+        progress=progress,
+    )
 
 
 def find(root: Path) -> list[Path] | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from labkit.common import checks
 from labkit.common.devices import available
+from labkit.common.errors import few
 from labkit.common.files import write_atomically
 from labkit.common.torch_files import read_torch
 from labkit.dmf.model import DMF
@@ -142,7 +143,7 @@ def _state_of(content: Any, file: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         kinds = ("dict" if isinstance(value, Mapping) else type(value).__name__ for value in content.values())
         keys = [f"{key!r} (a {kind})" for key, kind in zip(content, kinds, strict=True)]
-        found = ", ".join(keys[:LISTED]) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
+        found = few(keys, LISTED)
     raise ValueError(f"{file} holds no state dict: names with tensors were expected, and there is {found or 'nothing'}")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from labkit.common.errors import few
+
 LISTED = 4  # gradients that the message names
 
 
@@ -84,9 +86,8 @@ def check_finite(state: Mapping[str, Tensor], step: int, kept: str) -> None:
     """
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
-        more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise FloatingPointError(
-            f"after step {step} weights are not finite: {', '.join(broken[:LISTED])}{more}; nothing was written. {kept}"
+            f"after step {step} weights are not finite: {few(broken, LISTED)}; nothing was written. {kept}"
         )
 
 
