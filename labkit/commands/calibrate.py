@@ -40,7 +40,6 @@ ROOT_OF_ANY = "ROOT"  # a record does not name where pictures lie on a machine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab calibrate`` takes."""
     parser.add_argument("names", nargs="+", help="of shipped models, or files of one's own, with --out")
     parser.add_argument("--data-root", type=Path, help="folder of the pictures, for a model of photographs")
     parser.add_argument("--episodes", type=int, default=400)

@@ -12,7 +12,6 @@ from labkit.data.check import check_data
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab check-data`` takes."""
     parser.add_argument("root", type=Path, help="the folder, as for labkit.load_images(..., root=...)")
 
 

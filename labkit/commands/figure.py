@@ -22,7 +22,6 @@ ON_ANY_PICTURES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab figure`` takes."""
     kinds = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
     of = {name: kinds.add_parser(name, help=what, description=what) for name, (_, what) in FIGURES.items()}
     for name in ("3", "4", "displacement", "solvers"):

@@ -16,7 +16,6 @@ from labkit.studies.gpu.works import works
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab gpu`` takes."""
     parser.add_argument("--data-root", type=Path, help="where miniImageNet lies")
     parser.add_argument("--seconds", type=float, default=540, help="of this call, loading included")
     parser.add_argument("--out", type=Path, help="a folder; what is finished there is not done again")

@@ -14,7 +14,6 @@ from labkit.studies.tables.heads import STEPS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab ideas`` takes."""
     parser.add_argument("folder", type=Path, help="of the sweep; finished trainings are kept there")
     parser.add_argument("--backbone", required=True, help="the file of a model, or a shipped one's name")
     parser.add_argument("--dataset", default="glyphs-mini")
@@ -28,7 +27,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Train, and print the table."""
     where = given.backbone, given.dataset, given.data_root
     found = idea_runs.fill(
         given.folder,

@@ -58,7 +58,6 @@ def promote(
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab ship`` takes."""
     parser.add_argument("folder", type=Path, help="what notebook 3 or `dmf-lab train` left")
     parser.add_argument("name", help="by which `labkit.load_model` will find it")
     parser.add_argument("--command", required=True, help="the command that trained it")
@@ -66,6 +65,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Ship it."""
     promote(given.folder, given.name, given.command, given.data_root)
     return 0

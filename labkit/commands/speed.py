@@ -8,7 +8,6 @@ from labkit.studies.speed.setting import Setting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab speed`` takes."""
     parser.add_argument("out", type=Path, help="a JSON file")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -16,6 +15,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Measure."""
     measure.run(given.out, given.parts, Setting(device=given.device), given.threads)
     return 0

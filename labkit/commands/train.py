@@ -21,7 +21,6 @@ from labkit.training.settings import experiment
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab train`` takes."""
     parser.add_argument("preset", help="name of the setting, such as quick or mini-thin")
     parser.add_argument("folder", type=Path, help="receives metrics and checkpoints")
     parser.add_argument("--data-root", type=Path)

@@ -5,6 +5,7 @@ same setting would reach: differences between settings are therefore paired by s
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +51,11 @@ def entries(name: str, values: ArrayLike) -> dict[str, float]:
     """`over_episodes` as two entries of a row, ``name`` and ``name ci95``, rounded to three decimals."""
     mean, half = over_episodes(values)
     return {name: round(mean, 3), f"{name} ci95": round(half, 3)}
+
+
+def row(measured: Any) -> dict[str, float]:
+    """`entries` of several measurements by name: of a mapping, or of the columns of a table."""
+    return {key: value for name, values in measured.items() for key, value in entries(name, values).items()}
 
 
 def shown(mean: float, half: float, digits: int = 1) -> str:

@@ -226,9 +226,7 @@ def measure(
         measured["minus grid"] = measured["ink"] - table[GRID, position, "ink"]
         if name == LEARNED:
             measured["minus another's"] = measured["ink"] - table[OTHER, position, "ink"]
-        for entry, values in measured.items():
-            row |= intervals.entries(entry, values)
-        rows.append(row)
+        rows.append(row | intervals.row(measured))
     return rows
 
 

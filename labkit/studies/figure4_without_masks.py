@@ -115,13 +115,7 @@ def measure(
                 features[own] = shown[None, :, None], x_q[None]
             found = aligned_with_all(_aligning(model), *features[own])
             played[name].append(judge(features[own][1][0], *found, torch.from_numpy(labels)))
-    rows = []
-    for name, lines in played.items():
-        by_episode, row = pd.DataFrame(lines), dict[str, Any](network=name)
-        for entry in ENTRIES:
-            row |= intervals.entries(entry, by_episode[entry])
-        rows.append(row)
-    return rows
+    return [{"network": name} | intervals.row(pd.DataFrame(lines)) for name, lines in played.items()]
 
 
 def _aligning(model: Method) -> DMF | CAN:
@@ -217,13 +211,7 @@ def run(
     out: Path | None = None,
     figures: Path = Path("figures"),
 ) -> None:
-    """Draw Figure 4 on a data set and measure the networks given; write both.
-
-    Args:
-        dataset, data_root: see `labkit.load_images`; the novel classes are used.
-        weights: names or files of networks of DMF or CAN; None for what is shipped.
-        out: JSON; by default among the lab's results.
-        figures: folder of the figures.
+    """Draw Figure 4 on a data set and measure the networks given; arguments as of `figure3_without_masks.run`.
 
     Raises:
         ValueError: a network that aligns nothing and is no DMF.

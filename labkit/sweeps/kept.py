@@ -1,12 +1,12 @@
 """Where measured results are kept: the lab's own files in ``labkit/results``, and what sweeps have added since."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import expanded, write_json
+from labkit.common.files import expanded, write_atomically, write_json
 from labkit.common.versions import versions
 from labkit.sweeps.sweep import finished
 
@@ -47,3 +47,8 @@ def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequ
     rows = read_rows(file) + [r["result"] | {"commit": r["commit"]} for r in found]
     by_run = {tuple(r[name] for name in by): r for r in rows}
     return [by_run[run] for run in sorted(by_run)]
+
+
+def write_rows(file: Path, rows: Iterable[Row]) -> None:
+    """Make the lab's own rows these, as JSON lines."""
+    write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows).encode())

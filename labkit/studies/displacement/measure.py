@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from labkit.evaluation.chosen import digest
 from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.studies.displacement import levels as design
-from labkit.studies.displacement.levels import Level, Plan, all_levels, boxes, travel
+from labkit.studies.displacement.levels import Level, Plan, Step, all_levels, boxes, travel
 from labkit.studies.figure3_sampling import own_points
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
@@ -68,16 +68,7 @@ def play(
     return found
 
 
-class Point(Protocol):
-    """A point of a curve: which curve, and where on its horizontal axis."""
-
-    @property
-    def study(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-
-
-P = TypeVar("P", bound=Point)
+P = TypeVar("P", bound=Step)
 
 
 def compare(played: Mapping[str, Mapping[P, NDArray[np.float64]]], baseline: str = BASELINE) -> list[dict[str, Any]]:
@@ -108,9 +99,7 @@ def compare(played: Mapping[str, Mapping[P, NDArray[np.float64]]], baseline: str
                 measured["apart"] = values - own[together]
                 measured["apart beyond"] = measured["apart"] - (base[level] - base[together])
             row: dict[str, Any] = {"study": level.study, "level": level.value, "method": method}
-            for name, numbers in measured.items():
-                row |= intervals.entries(name, numbers)
-            rows.append(row)
+            rows.append(row | intervals.row(measured))
     return rows
 
 

@@ -6,19 +6,17 @@ adds what is finished to the lab's results. Numbers of this protocol are never c
 end to end.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from labkit.common import checks, places
-from labkit.common.files import write_atomically
 from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
 from labkit.studies.tables.heads import HEADS, STEPS, SYSTEMS, TABLE1_HEADS, heads_of_table2, options_on
 from labkit.studies.tables.heads import pooled_once_more as pooled
-from labkit.sweeps.kept import all_rows
+from labkit.sweeps.kept import all_rows, write_rows
 from labkit.sweeps.sweep import sweep
 
 VERSION = 1  # of what a head means: raised by hand, so that a refactoring throws no finished training away
@@ -66,8 +64,7 @@ def results(folder: Path | str | None = None, version: int | str = VERSION, **wa
 
 def gather(folder: Path) -> None:
     """Add what is finished in a sweep's folder to the lab's results."""
-    lines = (json.dumps(run.to_json()) + "\n" for run in results(folder))
-    write_atomically(RESULTS, "".join(lines).encode())
+    write_rows(RESULTS, (run.to_json() for run in results(folder)))
 
 
 def chosen(runs: Sequence[HeadRun], system: str, shot: int) -> str | None:

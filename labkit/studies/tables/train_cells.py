@@ -6,7 +6,6 @@ stopped and started again at will; with ``--gather`` it adds what is finished to
 show.
 """
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 
 from labkit.common import checks, places
-from labkit.common.files import write_atomically
 from labkit.common.timing import peak_bytes, seconds
 from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
@@ -34,7 +32,7 @@ from labkit.studies.tables.cells import (
     setting,
     trained_as,
 )
-from labkit.sweeps.kept import Row, all_rows
+from labkit.sweeps.kept import Row, all_rows, write_rows
 from labkit.sweeps.sweep import sweep
 from labkit.training.loop import Trained, train
 from labkit.training.settings import Experiment
@@ -157,8 +155,7 @@ def results(folder: Path | str | None = None, dataset: str = TABLES.dataset) -> 
 
 def gather(folder: Path, dataset: str = TABLES.dataset) -> None:
     """Add what is finished in a sweep's folder to the lab's results."""
-    lines = (json.dumps(row) + "\n" for row in results(folder, dataset))
-    write_atomically(file_of(dataset), "".join(lines).encode())
+    write_rows(file_of(dataset), results(folder, dataset))
 
 
 def runs_of(rows: Sequence[Row], cell: Cell | None, shot: int) -> list[Row]:
