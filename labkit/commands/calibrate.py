@@ -23,16 +23,7 @@ from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.evaluation.features import embed_pictures
 from labkit.models.checkpoints import load_model, read_header
-from labkit.own_images.calibration import (
-    REFUSALS,
-    RESULTS,
-    SHOTS,
-    UNSEEN,
-    WAYS,
-    Calibration,
-    calibrate,
-    fingerprint,
-)
+from labkit.own_images.calibration import REFUSALS, RESULTS, SHOTS, UNSEEN, WAYS, Calibration, calibrate, fingerprint
 from labkit.own_images.open_episodes import Shots, measure, play, reliability
 
 MEASURED_SHOTS = (1, 3, 5)

@@ -14,11 +14,7 @@ FIGURES = {
     "solvers": ("solvers", "what the ODE buys, solver by solver"),
     "paper-vs-code": ("paper_vs_code", "train the paper's setting, the released one and every difference"),
 }
-ON_ANY_PICTURES = {
-    "3": "figure3_without_masks",
-    "4": "figure4_without_masks",
-    "displacement": "displacement.shifted",
-}
+ON_ANY_PICTURES = {"3": "figure3_without_masks", "4": "figure4_without_masks", "displacement": "displacement.shifted"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,14 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     where = given.backbone, given.dataset, given.data_root
     found = idea_runs.fill(
-        given.folder,
-        *where,
-        given.shots,
-        given.seeds,
-        given.ideas,
-        given.novel,
-        given.steps,
-        workers=given.workers,
+        given.folder, *where, given.shots, given.seeds, given.ideas, given.novel, given.steps, workers=given.workers
     )
     print(found.round(2).to_string(index=False))
     return 0

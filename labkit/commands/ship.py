@@ -27,10 +27,8 @@ def promote(
     weights: Path = WEIGHTS,
     episodes: int = EPISODES,
 ) -> Path:
-    """Write ``NAME.safetensors`` from what a training left in `folder`.
-
-    Args:
-        folder: holds ``best.safetensors`` and ``metrics.jsonl``, and of notebook 3 ``result.json``.
+    """Write ``NAME.safetensors`` into `weights` from what a training left in `folder`: ``best.safetensors`` and
+    ``metrics.jsonl``, and of notebook 3 ``result.json``.
     """
     about, result = read_header(folder / "best.safetensors")["about"], folder / "result.json"
     e = about["experiment"]

@@ -69,14 +69,9 @@ class CAN(Method):
         self.global_classifier = nn.Conv2d(self.channels, self.classes, 1)
 
     def attention(self, x_supp: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor]:
-        """A^p of every class and A^q of every query, for every pair of them.
+        """A^p of every class and A^q of every query, for every pair of them; each sums to 1 over its cells.
 
-        Args:
-            x_supp: P, [E, N, c, h, w].
-            x_q: Q, [E, Q, c, h, w].
-
-        Returns:
-            both [E, Q, N, h, w]; each sums to 1 over its cells.
+        P [E, N, c, h, w] and Q [E, Q, c, h, w] to twice [E, Q, N, h, w].
         """
         h, w = x_q.shape[-2:]
         if h * w != self.cells:

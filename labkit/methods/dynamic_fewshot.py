@@ -26,10 +26,7 @@ _COMMON = {"weight_decay": 5e-4, "validate_every": 1000}
 _PICTURES = _COMMON | {"batch": "pictures", "size": 256}
 _EPISODES = _COMMON | {"size": 8, "way": 10, "query": 3, "rates": {"backbone": 0.0}}
 AUTHORS_TRAINING: Trainings = {
-    shot: AuthorsTraining(
-        [*stairs(_PICTURES, *_RATES), *stairs(_EPISODES | {"shot": shot}, *_RATES)],
-        {"novel": 5},
-    )
+    shot: AuthorsTraining([*stairs(_PICTURES, *_RATES), *stairs(_EPISODES | {"shot": shot}, *_RATES)], {"novel": 5})
     for shot in (1, 5)
 }
 

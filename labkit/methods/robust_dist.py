@@ -158,10 +158,7 @@ class RobustDist(Method):
     def ensemble_loss(self, logits: Tensor, labels: Tensor, active: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """The sum of the members' cross-entropies, and their relation.
 
-        Args:
-            logits: [..., H, C].
-            labels: [...].
-            active: [..., H], 1 for members that take part, 0 for others.
+        Logits [..., H, C], labels [...], and `active` [..., H], 1 for members that take part, 0 for others.
         """
         target = labels.unsqueeze(-1).expand(active.shape).flatten()
         each = F.cross_entropy(logits.flatten(0, -2), target, reduction="none", label_smoothing=label_smoothing)

@@ -139,10 +139,7 @@ class TADAM(Method):
 class Film(nn.Module):
     """Gamma and beta of one layer, by two networks of the task, and the layer they condition.
 
-    Args:
-        inputs: c of the task.
-        width: channels of the layer.
-        start: of the two learned numbers in front of the networks' outputs.
+    From a task of `inputs` numbers to the layer's `width` channels; `start` is that of the learned numbers in front.
     """
 
     def __init__(self, inputs: int, width: int, start: float) -> None:

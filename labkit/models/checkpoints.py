@@ -49,12 +49,7 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     preprocessing = vars(model.preprocessing) if model.preprocessing else None
-    header = {
-        "method": name_of(model),
-        "recipe": model.recipe(),
-        "preprocessing": preprocessing,
-        "about": about,
-    }
+    header = {"method": name_of(model), "recipe": model.recipe(), "preprocessing": preprocessing, "about": about}
     write_atomically(file, sealed(state, header))
 
 

@@ -50,11 +50,7 @@ ENTRIES = {
 def aligned_with_all(model: DMF | CAN, support: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """An episode's queries aligned with every class, and what is answered with and without.
 
-    Args:
-        support, x_q: features [1, N, K, c, h, w] and [1, Q, c, h, w].
-
-    Returns:
-        aligned maps [Q, N, c, h, w]; scores [Q, N]; scores without the alignment [Q, N].
+    Of features [1, N, K, c, h, w] and [1, Q, c, h, w]: maps [Q, N, c, h, w], scores [Q, N], and plain ones [Q, N].
     """
     x_supp = mean_of_shots(support)
     if isinstance(model, CAN):
@@ -74,10 +70,7 @@ def moved(first: Tensor, second: Tensor) -> Tensor:
 def judge(x_q: Tensor, aligned: Tensor, scores: Tensor, plain: Tensor, labels: Tensor) -> dict[str, float]:
     """The measurements of one episode, an entry for each of `ENTRIES`, in percent.
 
-    Args:
-        x_q: [Q, c, h, w].
-        aligned, scores, plain: of `aligned_with_all`.
-        labels: [Q], which of the N classes each query belongs to.
+    Of X_q [Q, c, h, w], what `aligned_with_all` gives, and labels [Q], which of the N classes each query belongs to.
     """
     each, n = torch.arange(len(labels)), aligned.shape[1]
     before, after = heat(x_q), heat(aligned)

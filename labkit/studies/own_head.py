@@ -100,10 +100,7 @@ def source_of(kind: type) -> str:
 def check_head(
     name: str, options: Mapping[str, Any], maps: FeatureSet, phases: tuple[Phase, ...], way: int = 5, shot: int = 1
 ) -> None:
-    """Show a head one training episode, so that what is wrong with it is said at once and in a sentence.
-
-    Args:
-        name: of `labkit.models.registry.METHODS`, as `registered` gives.
+    """Show a head, by its name in `METHODS`, one training episode: what is wrong is said at once, in a sentence.
 
     Raises:
         TypeError: the loss wants other things than it is given, or gives something else than `Losses`; the score is

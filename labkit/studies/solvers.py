@@ -46,13 +46,7 @@ RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One episode as the trained network sees it.
-
-    Attributes:
-        kind: ``"easy"`` or ``"hard"``.
-        x_supp, x_q: X_supp [1, N, c, h, w] and X_q [1, Q, c, h, w].
-        labels: [Q].
-    """
+    """One ``"easy"`` or ``"hard"`` episode as the network sees it: [1, N, c, h, w], [1, Q, c, h, w] and labels [Q]."""
 
     kind: str
     x_supp: Tensor

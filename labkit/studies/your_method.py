@@ -34,15 +34,7 @@ from labkit.models.checkpoints import load_model
 from labkit.studies.own_head import check_head, registered, source_of
 from labkit.studies.tables.agreement import compared
 from labkit.studies.tables.cards import Card
-from labkit.studies.tables.head_runs import (
-    EPISODES,
-    QUERY,
-    VALIDATION_EPISODES,
-    WAY,
-    HeadRun,
-    Maps,
-    train_and_measure,
-)
+from labkit.studies.tables.head_runs import EPISODES, QUERY, VALIDATION_EPISODES, WAY, HeadRun, Maps, train_and_measure
 from labkit.studies.tables.heads import RATE, STEPS, Head
 from labkit.studies.tables.one_backbone import by_system, results
 

@@ -92,12 +92,7 @@ def train_head(
         raise ValueError(f"base and validation are of two backbones, {base.backbone} and {validation.backbone}")
     folder = checks.path("folder", folder, "the path of a folder")
     adam = Phase(
-        steps,
-        "head",
-        optimiser="adam",
-        learning_rate=learning_rate,
-        weight_decay=0.0,
-        validate_every=min(500, steps),
+        steps, "head", optimiser="adam", learning_rate=learning_rate, weight_decay=0.0, validate_every=min(500, steps)
     )
     e = head_experiment(method, options, base, phases or (adam,), **more)
     model = build_model(e, len(base.class_names), seed)
@@ -111,10 +106,7 @@ def train_head(
 
 
 def on_pictures(head: Method, backbone: Method) -> Method:
-    """A head and its backbone as one model of pictures, in evaluation mode.
-
-    Args:
-        backbone: the model whose maps it was trained on.
+    """A head and the backbone whose maps it was trained on as one model of pictures, in evaluation mode.
 
     Raises:
         ValueError: the head was trained on another backbone's maps.

@@ -93,12 +93,7 @@ class Plan:
     def images(self, difficulty: Difficulty) -> ImageSet:
         """The same scenes at any difficulty, but for what the difficulty says."""
         return load_images(
-            "glyphs-mini",
-            self.split,
-            size=self.size,
-            per_class=self.per_class,
-            difficulty=difficulty,
-            progress=False,
+            "glyphs-mini", self.split, size=self.size, per_class=self.per_class, difficulty=difficulty, progress=False
         )
 
     def draws(self) -> list[Draw]:

@@ -151,11 +151,9 @@ def study(model: Any, wanted: Sequence[Level], plan: Plan, title: str = "") -> S
 
 
 def measure_method(parameters: dict[str, Any], _: Path, weights: Path | None = None) -> dict[str, Any]:
-    """`study` of one method as a run of a sweep, in JSON types.
+    """`study` of one method as a run of a sweep, in JSON types; by the digest other weights are another run.
 
-    Args:
-        parameters: method; digest of its weights, so that other weights are another run; and plan.
-        weights: a folder with models that are not shipped.
+    `weights` is a folder with models that are not shipped.
     """
     model, wanted = METHODS[parameters["method"]].load(weights), all_levels()
     played, landed = study(model, wanted, Plan(**parameters["plan"]))

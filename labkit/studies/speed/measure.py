@@ -39,8 +39,7 @@ def run_part(parameters: dict[str, Any], _: Path) -> dict[str, Any]:
 def run(out: Path, parts: Sequence[str] = tuple(PARTS), setting: Setting = PAPER, threads: int = 2) -> dict[str, Any]:
     """Measure what is not measured yet, and add it to a JSON file; what that file holds then.
 
-    Args:
-        out: the file; finished parts are kept beside it, in a folder of its name.
+    Finished parts are kept beside the file `out`, in a folder of its name.
     """
     runs = [{"part": part, "setting": asdict(setting)} for part in parts]
     gpus = 1.0 if setting.device == "cuda" else 0.0

@@ -34,13 +34,9 @@ ODE, SAMPLING_OFF, POOLING_ON = row("align", "ode"), row("dynamic_sampling", "of
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of section 5.3 as an inequality between two rows of Table 2.
+    """A sentence of section 5.3 as an inequality between two rows of Table 2; the base is the ODE's.
 
-    Attributes:
-        text: what is claimed.
-        shot: at which number of shots.
-        better, worse: rows; the base is the ODE's.
-        said: the gain in points as the text has it; None where it names no number.
+    `said` is the gain in points as the text has it, or None where it names no number.
     """
 
     text: str
