@@ -33,7 +33,7 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         model: its backbone must be one given by name.
         path: ends in ``.safetensors``.
         about: JSON types: the command, versions and metrics that made it.
-        half: store floats as float16, as shipped weights are.
+        half: store floats as float16, as shipped weights are, but for tensors with values too large for it.
     """
     checks.kind("model", model, Method, "a method of labkit, such as labkit.DMF")
     file = checks.path("path", path)
@@ -47,10 +47,15 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         raise TypeError(f"about must be a dict of JSON types: {error}") from None
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
     if half:
-        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        state = {k: _half(v) for k, v in state.items()}
     preprocessing = vars(model.preprocessing) if model.preprocessing else None
     header = {"method": name_of(model), "recipe": model.recipe(), "preprocessing": preprocessing, "about": about}
     write_atomically(file, sealed(state, header))
+
+
+def _half(value: torch.Tensor) -> torch.Tensor:
+    half = value.half() if value.is_floating_point() else value
+    return half if half.isfinite().all() or not value.isfinite().all() else value
 
 
 def sealed(state: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:

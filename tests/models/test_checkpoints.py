@@ -41,6 +41,13 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_scores(model: DMF, 
     assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
 
 
+def test_a_value_too_large_for_half_precision_keeps_its_own(model: DMF, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.global_classifier.bias[0] = 1e6
+    save_model(model, tmp_path / "half.safetensors", half=True)
+    assert load_model(tmp_path / "half.safetensors").global_classifier.bias[0] == 1e6  # type: ignore[union-attr, index]
+
+
 def test_a_model_with_a_strangers_backbone_cannot_be_described(tmp_path: Path) -> None:
     model = DMF(torch.nn.Conv2d(3, 8, 3), groups=4)
     with pytest.raises(ValueError, match="backbone was given by name"):
