@@ -13,8 +13,6 @@
 A name is imported when it is first used: importing `labkit` alone takes hardly more than importing torch.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """``dmf-lab``, or ``python -m labkit``: one command for all that the lab does without a notebook."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

@@ -7,8 +7,6 @@ it is printed what that does on novel classes at 1, 3 and 5 pictures a class.
 dmf-lab calibrate mini --data-root /data/x
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import asdict
@@ -25,16 +23,7 @@ from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.evaluation.features import embed_pictures
 from labkit.models.checkpoints import load_model, read_header
-from labkit.own_images.calibration import (
-    REFUSALS,
-    RESULTS,
-    SHOTS,
-    UNSEEN,
-    WAYS,
-    Calibration,
-    calibrate,
-    fingerprint,
-)
+from labkit.own_images.calibration import REFUSALS, RESULTS, SHOTS, UNSEEN, WAYS, Calibration, calibrate, fingerprint
 from labkit.own_images.open_episodes import Shots, measure, play, reliability
 
 MEASURED_SHOTS = (1, 3, 5)
@@ -42,7 +31,6 @@ ROOT_OF_ANY = "ROOT"  # a record does not name where pictures lie on a machine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab calibrate`` takes."""
     parser.add_argument("names", nargs="+", help="of shipped models, or files of one's own, with --out")
     parser.add_argument("--data-root", type=Path, help="folder of the pictures, for a model of photographs")
     parser.add_argument("--episodes", type=int, default=400)

@@ -3,8 +3,6 @@
 ``dmf-lab check-data /data/miniimagenet``
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -14,7 +12,6 @@ from labkit.data.check import check_data
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab check-data`` takes."""
     parser.add_argument("root", type=Path, help="the folder, as for labkit.load_images(..., root=...)")
 
 

@@ -6,8 +6,6 @@ The page opens from a file and can be sent to anybody. Which episodes it shows i
 look: a wrong answer that no alignment gets right, points far outside, and others.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Measure what a figure of the paper, or a study of the lab, shows, and write it into the lab's results."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 from collections.abc import Sequence
@@ -16,15 +14,10 @@ FIGURES = {
     "solvers": ("solvers", "what the ODE buys, solver by solver"),
     "paper-vs-code": ("paper_vs_code", "train the paper's setting, the released one and every difference"),
 }
-ON_ANY_PICTURES = {
-    "3": "figure3_without_masks",
-    "4": "figure4_without_masks",
-    "displacement": "displacement.shifted",
-}
+ON_ANY_PICTURES = {"3": "figure3_without_masks", "4": "figure4_without_masks", "displacement": "displacement.shifted"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab figure`` takes."""
     kinds = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
     of = {name: kinds.add_parser(name, help=what, description=what) for name, (_, what) in FIGURES.items()}
     for name in ("3", "4", "displacement", "solvers"):

@@ -5,8 +5,6 @@ dmf-lab gpu --device cpu --tiny --seconds 60 --out ../runs/rehearsal    a rehear
 dmf-lab gpu --estimate                                                  only the estimate from counted operations
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -18,7 +16,6 @@ from labkit.studies.gpu.works import works
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab gpu`` takes."""
     parser.add_argument("--data-root", type=Path, help="where miniImageNet lies")
     parser.add_argument("--seconds", type=float, default=540, help="of this call, loading included")
     parser.add_argument("--out", type=Path, help="a folder; what is finished there is not done again")

@@ -6,8 +6,6 @@ dmf-lab ideas ../runs/ideas --backbone ... --shots 1 --seeds 0 1 2 3 4 --novel
     the one that validation chose, DMF and no alignment: novel classes and displaced pictures, once
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from labkit.studies.tables.heads import STEPS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab ideas`` takes."""
     parser.add_argument("folder", type=Path, help="of the sweep; finished trainings are kept there")
     parser.add_argument("--backbone", required=True, help="the file of a model, or a shipped one's name")
     parser.add_argument("--dataset", default="glyphs-mini")
@@ -30,17 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Train, and print the table."""
     where = given.backbone, given.dataset, given.data_root
     found = idea_runs.fill(
-        given.folder,
-        *where,
-        given.shots,
-        given.seeds,
-        given.ideas,
-        given.novel,
-        given.steps,
-        workers=given.workers,
+        given.folder, *where, given.shots, given.seeds, given.ideas, given.novel, given.steps, workers=given.workers
     )
     print(found.round(2).to_string(index=False))
     return 0

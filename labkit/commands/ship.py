@@ -6,8 +6,6 @@ The accuracy of the very weights that are shipped is measured anew, at one and a
 precision may move it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path
@@ -29,15 +27,8 @@ def promote(
     weights: Path = WEIGHTS,
     episodes: int = EPISODES,
 ) -> Path:
-    """Write ``NAME.safetensors`` from what a training left in `folder`.
-
-    Args:
-        folder: holds ``best.safetensors`` and ``metrics.jsonl``, and of notebook 3 ``result.json``.
-        name: by which `labkit.load_model` will find it.
-        command: that made it, recorded.
-        data_root: of the pictures.
-        weights: receives the file.
-        episodes: of novel classes, for each number of shots.
+    """Write ``NAME.safetensors`` into `weights` from what a training left in `folder`: ``best.safetensors`` and
+    ``metrics.jsonl``, and of notebook 3 ``result.json``.
     """
     about, result = read_header(folder / "best.safetensors")["about"], folder / "result.json"
     e = about["experiment"]
@@ -65,7 +56,6 @@ def promote(
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab ship`` takes."""
     parser.add_argument("folder", type=Path, help="what notebook 3 or `dmf-lab train` left")
     parser.add_argument("name", help="by which `labkit.load_model` will find it")
     parser.add_argument("--command", required=True, help="the command that trained it")
@@ -73,6 +63,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Ship it."""
     promote(given.folder, given.name, given.command, given.data_root)
     return 0

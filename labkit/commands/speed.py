@@ -1,7 +1,5 @@
 """Measure the fast form of DMF against the literal one; what is measured already is not measured again."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -10,7 +8,6 @@ from labkit.studies.speed.setting import Setting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab speed`` takes."""
     parser.add_argument("out", type=Path, help="a JSON file")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -18,6 +15,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Measure."""
     measure.run(given.out, given.parts, Setting(device=given.device), given.threads)
     return 0

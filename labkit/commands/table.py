@@ -11,8 +11,6 @@ dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-4
     --cards ../runs/your_method/Mine.json        train nothing: print Table 1, one's own method (notebook 13) in it
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -24,7 +22,6 @@ from labkit.studies.tables.cells import CELLS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab table`` takes."""
     parser.add_argument("table", type=int, choices=(1, 2))
     parser.add_argument("folder", type=Path, help="of the sweep; finished trainings are kept there")
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
@@ -51,7 +48,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Train, or gather."""
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
     if given.show or given.cards:

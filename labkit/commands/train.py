@@ -6,8 +6,6 @@ On several machines, the same command on each, with one address that all can rea
         mini-1shot ../runs/mini --data-root /data/x --device cuda
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -23,7 +21,6 @@ from labkit.training.settings import experiment
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dmf-lab train`` takes."""
     parser.add_argument("preset", help="name of the setting, such as quick or mini-thin")
     parser.add_argument("folder", type=Path, help="receives metrics and checkpoints")
     parser.add_argument("--data-root", type=Path)

@@ -4,8 +4,6 @@ A wrong kind of thing is a TypeError, a wrong value of the right kind a ValueErr
 return the argument as a plain Python value: NumPy's numbers pass, and are converted here, where they enter.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Devices by name, and arrays moved onto them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

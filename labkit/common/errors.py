@@ -1,4 +1,6 @@
-"""The one exception of the readers."""
+"""The one exception of the readers, and what messages have in common."""
+
+from collections.abc import Sequence
 
 
 class DataError(ValueError):
@@ -11,3 +13,8 @@ class DataError(ValueError):
 def printable(text: str) -> str:
     r"""`text` as every terminal and JSON file takes it: bytes of a file name that are not UTF-8 become ``\udcXX``."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def few(names: Sequence[str], most: int = 5, between: str = ", ") -> str:
+    """The first of some names, and how many more there are: ``a, b and 3 more``."""
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,7 +1,5 @@
 """Writing: a file is whole or not there, and a disk that refuses is named together with what to do."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

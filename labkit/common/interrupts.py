@@ -1,7 +1,5 @@
 """Ctrl-C, and a notebook's stop button, held back until stopping leaves nothing half done."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What differs between operating systems: cores, memory, room on the disk."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import BinaryIO

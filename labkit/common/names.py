@@ -3,8 +3,6 @@
 One name can be spelled in several ways: ``é`` is one letter or two (NFC and NFD), and macOS writes the second.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -3,8 +3,6 @@
 ``papermill -p NAME VALUE`` turns numbers, True, False and None into Python's, and hands everything else over as text.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import json

@@ -1,7 +1,5 @@
 """Where the files that are shipped with the lab lie."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]

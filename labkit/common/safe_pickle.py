@@ -5,8 +5,6 @@ names lead to stand-ins of ours that check what they are given: nothing of numpy
 before its type, shape and length are known to fit the bytes that are really there.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

@@ -1,7 +1,5 @@
 """Memory-mapped arrays that reach another process as a file name instead of a copy."""
 
-from __future__ import annotations
-
 import mmap
 from typing import Any
 

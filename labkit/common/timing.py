@@ -1,7 +1,5 @@
 """Time and memory of a piece of work, for benchmarks: forms in turn, so that a busy machine is slow for all of them."""
 
-from __future__ import annotations
-
 import ctypes
 import platform
 import statistics

@@ -4,8 +4,6 @@ torch's own restricted one runs no code, but a file of 400 bytes makes it fill a
 busy for ever. Here a file may name what `ALLOWED` lists, and gets no more memory than it is long.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import pickle
@@ -163,10 +161,6 @@ class _TorchReader(Reader):
 
 def read_torch(content: bytes, file: Path) -> Any:
     """The tensors, numbers, strings, lists, tuples and dictionaries that torch.save wrote.
-
-    Args:
-        content: of the file.
-        file: its name, for messages.
 
     Raises:
         ValueError: it asks for anything outside `ALLOWED`, or is damaged, or no file of torch's at all.

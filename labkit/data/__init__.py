@@ -1,7 +1,5 @@
 """Images: `load_images` finds, renders or decodes them; every source gives an `ImageSet`."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

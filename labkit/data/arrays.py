@@ -1,7 +1,5 @@
 """Pixels and data sets that Python holds already, made into the arrays of an `ImageSet`."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -15,7 +13,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.common.errors import DataError
-from labkit.data.decode import RESAMPLINGS, to_rgb
+from labkit.data.decode import RESAMPLINGS, decode, to_rgb
 from labkit.data.source import check_choice, check_size, numbered
 
 Labelled = tuple[NDArray[np.int64], tuple[str, ...]]
@@ -64,7 +62,7 @@ def resized(pixels: NDArray[np.uint8], size: int | None, resampling: str) -> NDA
     size = check_size(size)
     if (height, width) == (size, size):
         return pixels
-    return np.stack([_squashed(Image.fromarray(image), size, resampling) for image in pixels])
+    return np.stack([decode(image, size, resampling)[0] for image in pixels])
 
 
 def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, count: int) -> Labelled:
@@ -149,7 +147,7 @@ def read_dataset(
         side = check_size(size or image.width)
         if pixels is None:  # all of it at once, so that no second copy is made
             pixels = np.empty((count, side, side, 3), np.uint8)
-        pixels[i] = _squashed(image, side, resampling)
+        pixels[i] = decode(image, side, resampling)[0]
         labels.append(label)
     assert pixels is not None
     return pixels, labels, sizes
@@ -209,9 +207,3 @@ def _as_image(picture: Any) -> Image.Image:
     if array.dtype != np.uint8:
         raise ValueError(f"expected uint8 from 0 to 255 or floats from 0 to 1, got {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3))))
-
-
-def _squashed(image: Image.Image, size: int, resampling: str) -> NDArray[np.uint8]:
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling[resampling.upper()])
-    return np.asarray(image)

@@ -1,7 +1,5 @@
 """One folder for every set of decoded images, written once, whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Which data set lies in a folder, whether it is whole, and whether it is the copy that the lab's numbers come from."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +10,8 @@ from pathlib import Path
 
 from labkit.common.errors import DataError, printable
 from labkit.data import cifar_fs
-from labkit.data.folders import class_folders, real_root, source_of
-from labkit.data.layouts import Layout
+from labkit.data.folders import real_root
+from labkit.data.layouts import FOLDERS, Layout
 from labkit.data.own_folder import split_folders
 from labkit.data.prints import SplitPrint, differences, digest_of_rows, print_of, reference
 from labkit.data.real import CLASS_COUNTS, LAYOUTS
@@ -156,12 +154,8 @@ def _own(root: Path) -> Iterator[CheckedData]:
     if splits is None and not any(path.is_dir() and not path.name.startswith(".") for path in root.iterdir()):
         return
     folders = splits or {"all": root}
-    readers = {split: partial(_of_folder, root, folder) for split, folder in folders.items()}
+    readers = {split: partial(FOLDERS.read, root, folder) for split, folder in folders.items()}
     yield _checked(root, "folder", "split folders" if splits else "folders", readers, [])
-
-
-def _of_folder(root: Path, folder: Path) -> Source:
-    return source_of(root, class_folders(root, folder))
 
 
 def _checked(

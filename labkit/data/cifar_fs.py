@@ -5,9 +5,8 @@ are those of Krizhevsky's CIFAR-100 for Python, as torchvision's `CIFAR100` keep
 through the lab's own list of permitted types.
 """
 
-from __future__ import annotations
-
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,6 @@ def load_cifar_fs(
         resampling: filter of the resize from 32 pixels, a name of `PIL.Image.Resampling`.
         download: fetch the files (169 MB) into `root` if they are not there. Never fetched unless asked.
         check_counts: refuse files that lack a class of the split; False for subsets.
-        progress: show a bar while decoding.
 
     Raises:
         DataError: the files are not there, cannot be fetched, or are damaged.
@@ -69,21 +67,18 @@ def load_cifar_fs(
             "cifar-100-python.tar.gz there, or pass download=True"
         )
 
-    def check(found: int) -> None:
-        if check_counts and found != len(CLASSES[split]):
-            raise DataError(
-                f"{folder}: cifar-fs {split} has {found} classes, expected {len(CLASSES[split])}; complete it, or pass "
-                "check_counts=False to load a subset"
-            )
-
-    def read() -> Source:
-        source = read_split(split, files)
-        check(len(source.class_names))
-        return source
-
-    images = load("cifar-fs", split, FOLDER, folder, files, read, size=size, resampling=resampling, progress=progress)
-    check(len(images.class_names))  # a cache may have been made without the check
-    return images
+    return load(
+        "cifar-fs",
+        split,
+        FOLDER,
+        folder,
+        files,
+        partial(read_split, split, files),
+        size=size,
+        resampling=resampling,
+        expected=len(CLASSES[split]) if check_counts else None,
+        progress=progress,
+    )
 
 
 def find(root: Path) -> list[Path] | None:

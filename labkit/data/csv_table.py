@@ -1,7 +1,5 @@
 """CSV tables that list pictures with their classes."""
 
-from __future__ import annotations
-
 import csv
 import re
 import unicodedata

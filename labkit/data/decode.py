@@ -1,7 +1,5 @@
 """One picture, however it is stored, becomes uint8 RGB of the asked size."""
 
-from __future__ import annotations
-
 import io
 from contextlib import nullcontext
 from pathlib import Path
@@ -138,14 +136,14 @@ def _opened(file: bytes | Path | str) -> Image.Image:
         raise
 
 
-def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def decode(picture: Picture | Image.Image, size: int, resampling: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode one picture and resize it to a square, if it is none of that size yet.
 
     The whole picture is squashed into the square, nothing is cropped: miniImageNet's and tieredImageNet's 84 x 84
     copies were made so, and a crop would lose objects at the border.
 
     Args:
-        picture: see `Picture`.
+        picture: a Pillow image is in mode RGB.
         size: side of the square, in pixels.
         resampling: one of `RESAMPLINGS`.
 
@@ -155,7 +153,8 @@ def decode(picture: Picture, size: int, resampling: str) -> tuple[NDArray[np.uin
     Raises:
         Exception: nearly anything; decoders of broken files are like that.
     """
-    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else read_rgb(picture)
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    image = image if isinstance(image, Image.Image) else read_rgb(image)
     source_size = image.size
     if source_size != (size, size):
         image = image.resize((size, size), Image.Resampling[resampling.upper()])

@@ -1,7 +1,5 @@
 """What the fields of a data file must look like before anything is made of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

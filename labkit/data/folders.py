@@ -1,7 +1,5 @@
 """Image files in folders and CSV tables. Nothing outside the root is ever opened."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

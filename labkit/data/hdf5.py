@@ -1,7 +1,5 @@
 """HDF5 as torchmeta writes it: a dataset for each class, of pixels or of encoded pictures."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

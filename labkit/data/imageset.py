@@ -52,7 +52,6 @@ class ImageSet:
         labels: int64 [n], values 0 .. classes - 1.
         class_names: one name a class, in the order of the labels.
         categories: the superclass of each class, or None where the dataset has none.
-        provenance: see `Provenance`.
         packed_masks: uint8 [n, size, ceil(size / 8)] bits of the object masks, or None; read through `masks`.
     """
 
@@ -174,7 +173,6 @@ class ImageSet:
             image_key: where items are dictionaries, the key of the picture.
             label_key: and that of the label.
             split: ``"train"``, ``"val"`` or ``"test"``, for the record.
-            progress: show a bar.
 
         Raises:
             TypeError: no such data set, or items of another kind; says which.

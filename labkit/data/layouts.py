@@ -1,7 +1,5 @@
 """Layouts: which files make one, and which of them lies under a root."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +67,6 @@ def recognise(
     """The layout that lies under `root`, and its paths.
 
     Args:
-        dataset: for messages.
-        layouts: those the data set may have.
         root: a folder, links followed.
         split: ``"train"``, ``"val"`` or ``"test"``.
         wanted: only this layout, where more than one lies there.

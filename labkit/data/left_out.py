@@ -1,49 +1,16 @@
 """What lies among pictures and is not read: other kinds of pictures, and what systems leave behind."""
 
-from __future__ import annotations
-
+import json
 import warnings
 from pathlib import Path
 
-from labkit.common.errors import printable
+from labkit.common.errors import few, printable
 
+_KNOWN = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 # What operating systems, disk stations, unpackers and editors put among other people's files; compared in lower case.
-LITTER = frozenset(
-    {
-        *("__macosx", ".ds_store", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems"),
-        *("icon\r", ".localized", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin"),
-        *("system volume information", "recycler", "lost+found", ".directory", ".thumbnails", ".comments"),
-        *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", ".streams"),
-        *(".ipynb_checkpoints", "__pycache__", ".git", ".svn", ".hg", ".idea", ".vscode", ".cache", ".dropbox"),
-        *(
-            "network trash folder",
-            "temporary items",
-            "lost.dir",
-            "node_modules",
-            ".dropbox.cache",
-            ".sync",
-            ".stfolder",
-            ".picasa.ini",
-            "picasa.ini",
-            ".trash",
-        ),
-    }
-)
-MOST_NAMED = 5
-
+LITTER = frozenset(_KNOWN["litter"])
 # Pictures that are not read, by the suffix of their names.
-OTHER_PICTURES = {
-    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
-    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
-    **dict.fromkeys((".jp2", ".j2k", ".jpx", ".jpf", ".jpc"), "JPEG 2000"),
-    **{".jxl": "JPEG XL", ".jxr": "JPEG XR", ".svg": "SVG", ".eps": "EPS", ".psd": "PSD", ".tga": "TGA", ".ico": "ICO"},
-    **{".icns": "ICNS", ".pcx": "PCX", ".dds": "DDS", ".exr": "EXR", ".hdr": "HDR", ".xcf": "XCF", ".qoi": "QOI"},
-    **{".pnm": "PNM", ".pfm": "PFM", ".pam": "PAM", ".apng": "PNG", ".dib": "BMP", ".jfi": "JPEG", ".dcm": "DICOM"},
-    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"), "camera raw"),
-    **dict.fromkeys((".crw", ".erf", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".rwl", ".sr2"), "camera raw"),
-    **{".sgi": "SGI", ".ras": "Sun raster", ".xbm": "XBM", ".xpm": "XPM", ".wmf": "WMF", ".emf": "EMF", ".cin": "CIN"},
-    **{".fits": "FITS", ".jxs": "JPEG XS", ".bpg": "BPG", ".djvu": "DjVu", ".mng": "MNG", ".svgz": "SVG", ".ai": "AI"},
-}
+OTHER_PICTURES: dict[str, str] = {suffix: kind for kind, suffixes in _KNOWN["pictures"].items() for suffix in suffixes}
 # Pictures by their first bytes, and where in the file these begin.
 FIRST_BYTES = (
     *((0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG\r\n", "PNG"), (0, b"GIF8", "GIF"), (8, b"WEBP", "WEBP")),
@@ -93,9 +60,7 @@ class LeftOut:
         """
         said = []
         if self.pictures:
-            few = sorted(self.pictures)[:MOST_NAMED]
-            more = f" and {len(self.pictures) - len(few)} more" if len(self.pictures) > len(few) else ""
-            said.append(f"{len(self.pictures)} that may be pictures of yours: {', '.join(few)}{more}")
+            said.append(f"{len(self.pictures)} that may be pictures of yours: {few(sorted(self.pictures))}")
         if self.litter:
             said.append(f"{', '.join(sorted(self.litter))} (of the system or of an editor, no class and no picture)")
         if said:

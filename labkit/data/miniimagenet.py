@@ -1,7 +1,5 @@
 """miniImageNet: 100 classes of ImageNet, 600 images each, as five kinds of download hold it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +58,7 @@ def csv_files(root: Path, folder: Path, table: Path) -> list[Path]:
 
 LAYOUTS = (
     Layout("pickle", (("miniImageNet_category_split_{phase}.pickle",),), read_pickle),
-    Layout(
-        "images+csv",
-        (("images/", "split/{split}.csv"), ("images/", "{split}.csv")),
-        read_csv,
-        files=csv_files,
-    ),
+    Layout("images+csv", (("images/", "split/{split}.csv"), ("images/", "{split}.csv")), read_csv, files=csv_files),
     Layout("cache-pkl", (("mini-imagenet-cache-{split}.pkl",), ("mini-imagenet-cache-{long}.pkl",)), read_cache),
     HDF5,
     FOLDERS,

@@ -1,7 +1,5 @@
 """Images of your own: folders or a CSV table; split by folders, by listed classes or by a seeded share."""
 
-from __future__ import annotations
-
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
@@ -52,7 +50,6 @@ def load_folder(
         shares: without `classes`, the share of the classes that train, val and test get; None for `SHARES`.
         seed: without `classes`, which classes go where; the same names and seed always give the same splits.
         csv: table of images, ``path,class`` or ``filename,label``; relative to `root`.
-        progress: show a bar while decoding.
 
     Warns:
         UserWarning: pictures of formats that are not read, and what systems leave behind, are left out; or your

@@ -1,7 +1,5 @@
 """What is known of a copy of pictures, to say whether another is the same: digests and mean colours, class by class."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from labkit.common.errors import few
 from labkit.data.decode import FORMATS, Picture
 from labkit.data.source import SPLITS, Source
 from labkit.data.sums import sum_of
@@ -104,25 +103,25 @@ def differences(split: str, found: SplitPrint) -> list[str]:
     elsewhere = {name: other for other in SPLITS for name in reference()["splits"][other] if other != split}
     said = []
     if sizes := [f"{count} of {w}x{h}" for (w, h), count in sorted(found.sizes.items()) if (w, h) != (84, 84)]:
-        said.append(f"pictures are not all of 84x84 pixels: {_few(sizes)}")
+        said.append(f"pictures are not all of 84x84 pixels: {few(sizes)}")
     if not set(found.classes) & (set(known) | set(elsewhere)):
-        return [*said, f"classes are called otherwise ({_few(list(found.classes))}), so that none can be compared"]
+        return [*said, f"classes are called otherwise ({few(list(found.classes))}), so that none can be compared"]
     if missing := sorted(set(known) - set(found.classes)):
-        said.append(f"lacks {len(missing)} classes: {_few(missing)}")
+        said.append(f"lacks {len(missing)} classes: {few(missing)}")
     if foreign := sorted(set(found.classes) - set(known)):
         homes = [f"{name} (of {elsewhere.get(name, 'no split')})" for name in foreign]
-        said.append(f"has {len(foreign)} classes that belong elsewhere: {_few(homes)}")
+        said.append(f"has {len(foreign)} classes that belong elsewhere: {few(homes)}")
     both = sorted(set(known) & set(found.classes))
     pairs = [(name, found.classes[name], known[name]) for name in both]
     if counts := [f"{name} {mine.images}" for name, mine, theirs in pairs if mine.images != theirs.images]:
-        said.append(f"{len(counts)} classes have another number of pictures than 600: {_few(counts)}")
+        said.append(f"{len(counts)} classes have another number of pictures than 600: {few(counts)}")
     if names := [name for name, mine, theirs in pairs if mine.names not in (None, theirs.names)]:
-        said.append(f"files have other names in {len(names)} classes: {_few(names)}")
+        said.append(f"files have other names in {len(names)} classes: {few(names)}")
     same_names = [(name, mine, theirs) for name, mine, theirs in pairs if mine.names == theirs.names]
     if contents := [name for name, mine, theirs in same_names if mine.contents != theirs.contents]:
         said.append(
             f"files of the same names hold other bytes in {len(contents)} classes (resized or compressed otherwise, or "
-            f"damaged): {_few(contents)}"
+            f"damaged): {few(contents)}"
         )
     shifts = {
         name: max(abs(a - b) for a, b in zip(mine.colour, theirs.colour, strict=True))
@@ -130,7 +129,7 @@ def differences(split: str, found: SplitPrint) -> list[str]:
         if mine.colour and theirs.colour
     }
     if other := [f"{name} by {shift:.1f}" for name, shift in shifts.items() if shift > 1]:
-        said.append(f"mean colours differ by more than 1 of 255, other photographs, in {len(other)}: {_few(other)}")
+        said.append(f"mean colours differ by more than 1 of 255, other photographs, in {len(other)}: {few(other)}")
     return said
 
 
@@ -156,7 +155,3 @@ def _digests(files: Sequence[Path]) -> tuple[str | None, str | None, bytes]:
         names.update(name + b"\0")
         rows += name + bytes.fromhex(sum_of(file))
     return names.hexdigest()[:12], hashlib.sha256(rows).hexdigest()[:12], rows
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

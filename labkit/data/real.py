@@ -1,7 +1,6 @@
 """miniImageNet and tieredImageNet, whichever layout lies on the disk."""
 
-from __future__ import annotations
-
+from functools import partial
 from pathlib import Path
 
 from labkit.common.errors import DataError
@@ -9,7 +8,7 @@ from labkit.data import miniimagenet, tieredimagenet
 from labkit.data.folders import real_root
 from labkit.data.imageset import ImageSet
 from labkit.data.layouts import recognise
-from labkit.data.source import SPLITS, Source, check_choice, load
+from labkit.data.source import SPLITS, check_choice, load
 
 LAYOUTS = {"miniimagenet": miniimagenet.LAYOUTS, "tieredimagenet": tieredimagenet.LAYOUTS}
 CLASS_COUNTS = {
@@ -43,7 +42,6 @@ def load_real(
             order of its own (copies written with OpenCV are BGR, others RGB), so there it must be given: look at a
             picture, skies are blue.
         check_counts: refuse a split without the number of classes it is known to have; False for subsets.
-        progress: show a bar while decoding.
 
     Raises:
         DataError: no layout or several lie there, files are damaged, or the number of classes is wrong.
@@ -59,30 +57,16 @@ def load_real(
             'pass channel_order="rgb" or "bgr" (look at a picture: skies are blue)'
         )
 
-    def check(classes: int) -> None:
-        expected = CLASS_COUNTS[name][split]
-        if check_counts and classes != expected:
-            raise DataError(
-                f"{folder}: {name} {split} ({found.name}) has {classes} classes, expected {expected}; "
-                "complete it, or pass check_counts=False to load a subset"
-            )
-
-    def read() -> Source:
-        source = found.read(folder, *paths)
-        check(len(source.class_names))
-        return source
-
-    images = load(
+    return load(
         name,
         split,
         found.name,
         folder,
         found.files(folder, *paths),
-        read,
+        partial(found.read, folder, *paths),
         size=size,
         resampling=resampling,
         channel_order=channel_order or "rgb",
+        expected=CLASS_COUNTS[name][split] if check_counts else None,
         progress=progress,
     )
-    check(len(images.class_names))  # a cache may have been made without the check
-    return images

@@ -1,7 +1,5 @@
 """A split as it lies on the disk, and its way into the cache: decoded one picture at a time, once."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +15,7 @@ import PIL
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from labkit.common.errors import DataError, printable
+from labkit.common.errors import DataError, few, printable
 from labkit.common.names import read_alike, shown
 from labkit.data.cache import build_once, digest_of
 from labkit.data.decode import RESAMPLINGS, Picture, decode, explain
@@ -68,6 +66,7 @@ def load(
     resampling: str,
     channel_order: str = "rgb",
     details: dict[str, Any] | None = None,
+    expected: int | None = None,
     progress: bool = True,
 ) -> ImageSet:
     """The decoded images of a split, from the cache or, the first time, through `read` into it.
@@ -77,16 +76,15 @@ def load(
         root: folder from which the names of `files` count.
         files: every file that shapes the images. What the cache was made from is known by their names and their
             content, so that no other data set gets its pixels; one that changed is read anew.
-        read: opens the split.
         size: side of the images, in pixels.
         resampling: filter of the resize, one of `RESAMPLINGS`.
         channel_order: ``"rgb"``, or ``"bgr"`` where the files hold the channels the other way round.
         details: what else shapes the images; JSON types.
-        progress: show a bar.
+        expected: classes that the split must have, or None.
 
     Raises:
-        DataError: `read` failed, or images cannot be decoded, or there are none; or files are not what they were
-            when first read, or the cache is damaged.
+        DataError: `read` failed, or images cannot be decoded, or there are none; or another number of classes; or files
+            are not what they were when first read, or the cache is damaged.
         ValueError: an argument has none of the allowed values.
     """
     check_choice("split", split, SPLITS)
@@ -103,8 +101,16 @@ def load(
         **(details or {}),
     }
 
+    def check(classes: int) -> None:
+        if expected not in (None, classes):
+            raise DataError(
+                f"{root}: {dataset} {split} ({layout}) has {classes} classes, expected {expected}; complete it, or "
+                "pass check_counts=False to load a subset"
+            )
+
     def build(folder: Path) -> None:
         source = read()
+        check(len(source.class_names))
         if len(source.labels) == 0:
             raise DataError(f"{where}: expected images, the split is empty")
         for name in source.class_names:
@@ -116,8 +122,8 @@ def load(
         with tqdm(total=len(source.labels), desc=f"{dataset} {split}", unit="image", disable=not progress) as bar:
             sizes, broken = write_pixels(pixels, source, size, resampling, channel_order == "bgr", bar.update)
         if broken:
-            few, more = "; ".join(broken[:5]), f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-            raise DataError(f"{where}: {len(broken)} of {len(source.labels)} images cannot be read: {few}{more}")
+            few_of_them = few(broken, between="; ")
+            raise DataError(f"{where}: {len(broken)} of {len(source.labels)} images cannot be read: {few_of_them}")
         smallest, largest = (f"{w}x{h}" for w, h in (min(sizes, key=_area), max(sizes, key=_area)))
         provenance = Provenance(
             dataset=dataset,
@@ -135,6 +141,7 @@ def load(
 
     asked = {"dataset": dataset, "split": split, "layout": layout, "size": size, "resampling": resampling}
     images = read_arrays(build_once(f"{dataset}-{split}-{size}px", asked | details, build))
+    check(len(images.class_names))  # a cache may have been made without the check
     check_unchanged(f"{dataset}-{split}", root, files)  # a cache may have been made from another copy
     return images
 

@@ -1,7 +1,5 @@
 """Checksums, of a cache and of other people's files: what was damaged or swapped is found when next read."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

@@ -1,7 +1,5 @@
 """tieredImageNet: 608 classes of ImageNet in 34 categories, as four kinds of download hold it."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path

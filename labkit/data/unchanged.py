@@ -5,8 +5,6 @@ damages them changes a few places, or a few files of many. Where most is somethi
 put there, and gets a record beside the first one's.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
@@ -16,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from labkit.common.errors import DataError, printable
+from labkit.common.errors import DataError, few, printable
 from labkit.data.cache import build_once
 from labkit.data.sums import name_from, state_of, sums_of
 
@@ -34,9 +32,7 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
     Tables and lists of text are left out: people correct them.
 
     Args:
-        name: of the data set and its split, readable.
         root: folder from which the names of `files` count.
-        files: those that were read.
 
     Warns:
         UserWarning: another data set of the same names and lengths lies there now.
@@ -71,9 +67,8 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
         if pieces is None and len(files) <= FEW:
             pieces = pieces_of(root, files)
         if not _is_other(record, root, files, changed, pieces or {}):
-            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise DataError(
-                f"{root}: {', '.join(changed[:5])}{more}: not what was first read from there, though as long; restore "
+                f"{root}: {few(changed)}: not what was first read from there, though as long; restore "
                 f"the copy, or, if it was changed on purpose, delete {record}"
             )
 

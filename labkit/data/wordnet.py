@@ -1,7 +1,5 @@
 """Words for the classes of miniImageNet, whose files call them by WordNet's numbers: n04146614 is "school bus"."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path

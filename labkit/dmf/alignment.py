@@ -13,8 +13,6 @@ A `field` maps a state X to F(X), the dynamic convolution of Eq. 7. It may be th
 ==============  =======================================================================================
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Callable
@@ -124,7 +122,6 @@ def gain(filters: Tensor, rule: Rule) -> tuple[Tensor, list[int]]:
 
     Args:
         filters: f, [E, ...], one value for each group and position.
-        rule: the alignment.
 
     Returns:
         the gain, of `filters`' shape, and the NFE of each episode.

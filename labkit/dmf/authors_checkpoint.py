@@ -4,8 +4,6 @@ A model read from one gives the scores that the released code gives with it. Not
 `labkit.common.torch_files`.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections import Counter
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from labkit.common import checks
 from labkit.common.devices import available
+from labkit.common.errors import few
 from labkit.common.files import write_atomically
 from labkit.common.torch_files import read_torch
 from labkit.dmf.model import DMF
@@ -106,7 +105,6 @@ def save_released(model: DMF, path: Path | str, acc: float = 0.0, epoch: int = 0
         model: a ResNet-12 without its last pooling, all that shapes its scores as in ``"released"``. Their code fixes
             64-160-320-640 channels; a thinner one fits the format, and `load_released`.
         path: by their custom ends in ``.pth.tar``.
-        acc, epoch: stored beside the weights.
 
     Raises:
         ValueError: the released code could not compute what the model computes; says why.
@@ -145,7 +143,7 @@ def _state_of(content: Any, file: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         kinds = ("dict" if isinstance(value, Mapping) else type(value).__name__ for value in content.values())
         keys = [f"{key!r} (a {kind})" for key, kind in zip(content, kinds, strict=True)]
-        found = ", ".join(keys[:LISTED]) + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
+        found = few(keys, LISTED)
     raise ValueError(f"{file} holds no state dict: names with tensors were expected, and there is {found or 'nothing'}")
 
 

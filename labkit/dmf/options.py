@@ -1,7 +1,5 @@
 """Where the paper, its released code and we decide differently: one named option each, and two presets."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 

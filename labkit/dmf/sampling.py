@@ -1,7 +1,5 @@
 """Where a filter looks and how it is applied: the tensor operations under section 4.2, without parameters."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import numpy as np

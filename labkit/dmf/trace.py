@@ -1,7 +1,5 @@
 """Everything a forward pass of DMF made, by name."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -4,8 +4,6 @@ torchvision's transforms draw once for a batch and kornia's take their draws fro
 image's draw must be a function of its episode's seed alone; so the few lines are written out, on torch's grid sampling.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Few-shot tasks (section 3): episode i is a pure function of (seed, i), in any order and any process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 

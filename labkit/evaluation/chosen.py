@@ -1,7 +1,5 @@
 """Which pictures and which trained networks: what notebooks and commands take as `dataset`, `data_root`, `weights`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

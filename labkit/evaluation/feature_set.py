@@ -7,8 +7,6 @@ A `FeatureSet` stands in for the `ImageSet` it was made of: the `EpisodeSampler`
 (`labkit.methods.backbones.CachedFeatures`) reads it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator
@@ -38,7 +36,6 @@ class FeatureSet(ImageSet):
 
     Attributes:
         pixels: the maps, float16 or float32 [n, h, w, c], memory-mapped; channels last, as pictures are.
-        labels, class_names, categories: of the pictures.
         provenance: of the pictures; its digest covers pictures and backbone.
         picture_size: side of the pictures, in pixels.
         backbone: digest of the weights that made the maps.
@@ -81,10 +78,8 @@ def embed_all(
 
     Args:
         model: whose `backbone` embeds; in evaluation mode meanwhile, whatever mode it is in.
-        images: pictures as the model wants them.
         dtype: of the maps, ``"float16"`` (rounded to 11 bits, half the disk) or ``"float32"`` (as computed).
         cache: keep them in the cache; otherwise in memory.
-        progress: show a bar.
 
     Raises:
         ValueError: the pictures were prepared otherwise than the model's, or the model has no preprocessing.

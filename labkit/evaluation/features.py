@@ -1,7 +1,5 @@
 """Pictures as features, and features compared: what evaluation, calibration, classification and the explorer share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -51,10 +49,7 @@ def embed(
     """Features [n, ...] of pictures, in batches; call it within `eval_mode`.
 
     Args:
-        model: has `embed`.
         pixels: uint8 [m, size, size, 3].
-        preprocessing: what the pictures are normalised by.
-        device: of the model.
         index: numbers of the n pictures that are wanted; None means all.
         bfloat16: embed in mixed precision.
         mirrored: embed their mirror images, left and right exchanged.

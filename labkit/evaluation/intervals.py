@@ -4,9 +4,8 @@ An interval over episodes tells how well one trained network is known. It does n
 same setting would reach: differences between settings are therefore paired by seed and get a t-interval over seeds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +37,6 @@ def over_classes(
         correct: share of right answers for each class of each episode, [E, N].
         classes: numbers of these classes, [E, N], below `count`.
         count: classes there are.
-        seed: of the bootstrap.
         draws: how often the classes are drawn; an episode's class counts as often as its class was drawn.
     """
     share = np.bincount(classes.ravel(), correct.ravel(), minlength=count)
@@ -53,6 +51,11 @@ def entries(name: str, values: ArrayLike) -> dict[str, float]:
     """`over_episodes` as two entries of a row, ``name`` and ``name ci95``, rounded to three decimals."""
     mean, half = over_episodes(values)
     return {name: round(mean, 3), f"{name} ci95": round(half, 3)}
+
+
+def row(measured: Any) -> dict[str, float]:
+    """`entries` of several measurements by name: of a mapping, or of the columns of a table."""
+    return {key: value for name, values in measured.items() for key, value in entries(name, values).items()}
 
 
 def shown(mean: float, half: float, digits: int = 1) -> str:

@@ -4,8 +4,6 @@ At test time a feature does not depend on its episode, so embedding every pictur
 features gives the scores of playing them on pictures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,8 +54,6 @@ def on_features(
     """Episodes on the features of their pictures.
 
     Args:
-        draws: the episodes.
-        support: features of the pictures.
         query: where queries are looked up among others than supports.
         mirrored: features of the mirror images, for a method that is shown them too (`Method.shows_mirrored`).
     """

@@ -1,7 +1,5 @@
 """The paper's protocol: accuracy over many episodes of novel classes, with intervals (section 5.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -85,7 +83,6 @@ def evaluate(
         bfloat16: embed in mixed precision.
         chunk: episodes scored at once; by default one, whose pairs stay in a processor's cache, on a GPU sixteen.
         strict: refuse images prepared otherwise than the model's own.
-        progress: show a bar.
 
     Raises:
         ValueError: fewer than 2 episodes, images prepared otherwise, or more asked of a class than it has.

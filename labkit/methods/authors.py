@@ -4,8 +4,6 @@
 a mapping of the fields of `labkit.training.phases.Phase`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ Any `nn.Module` that does so can stand in for one of these; `labkit.DMF` asks a 
 which it finds by passing one image through.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

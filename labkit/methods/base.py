@@ -3,8 +3,7 @@
 Shapes use E episodes, N classes (way), K shots, Q queries (of all classes together), c channels, maps of h x w cells.
 """
 
-from __future__ import annotations
-
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -42,8 +41,8 @@ class Method(nn.Module):
     """A backbone and what is common to all that is built on one; a method adds `score` and, if it has its own, `loss`.
 
     A method declares its own options as annotated class attributes with defaults, such as ``scale: float = 1.0``. They
-    are keyword arguments of its constructor, attributes of the model and part of its `recipe`. Layers are made in
-    `build`.
+    are keyword arguments of its constructor, attributes of the model and part of its `recipe`; its docstring tells of
+    them alone. Layers are made in `build`.
 
     Args:
         backbone: ``"resnet12"``, ``"conv4"``, ``"wrn28"``, ``"features"`` for maps computed before, or a module from
@@ -157,17 +156,20 @@ class Method(nn.Module):
         many times the cross-entropy of all base classes on the queries' pooled features (`global_classifier`).
 
         Args:
-            support, query: images.
             labels: [E, Q], which of the N classes a query belongs to.
             base_labels: [E, Q], which of the base classes.
         """
         of_support, of_query = self.embed_together(support, query)
         scores = self.score(of_support, of_query)
         few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
+        return self.with_global_loss(few_shot, scores, of_query, base_labels)
+
+    def with_global_loss(self, few_shot: Tensor, scores: Tensor, of_query: Tensor, base_labels: Tensor) -> Losses:
+        """A few-shot loss and `global_weight` times that of all base classes, of maps [E, Q, c, h, w] and labels."""
         weight = getattr(self, "global_weight", 0.0)
         if not weight:
             return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-        with torch.autocast(query.device.type, enabled=False):
+        with torch.autocast(of_query.device.type, enabled=False):
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)  # type: ignore[arg-type]
             return Losses(few_shot + weight * auxiliary, few_shot, auxiliary, scores)
 
@@ -283,5 +285,4 @@ def weights_dtype(model: nn.Module) -> torch.dtype | None:
 
 
 def _annotations(kind: type) -> Iterable[str]:
-    found: Mapping[str, Any] = vars(kind).get("__annotations__", {})
-    return [name for name, annotation in found.items() if "ClassVar" not in f"{annotation}"]
+    return [name for name, hint in inspect.get_annotations(kind).items() if "ClassVar" not in f"{hint}"]

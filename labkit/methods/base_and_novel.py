@@ -4,8 +4,6 @@ Dynamic Few-shot and wDAE keep one weight vector for every base class and make o
 cosine classifier tells them all apart. C is the number of base classes, B of those that stay base in an episode.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

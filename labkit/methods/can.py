@@ -10,8 +10,6 @@ temperature of 0.025 the sum's softmax is m times sharper), the fusion network h
 (`fusion_norm`), and cosines are multiplied by 7. Its model selection looks at the test classes; ours must not.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -35,7 +33,6 @@ class CAN(Method):
     """Backbone, cross attention (its section 3.2), cosine classifier and global classifier (its section 4).
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         cells: m, positions of a feature map: 121 for 84 px images, 25 for 40 px. The fusion network has weights for
             each.
         reduction: r of the fusion network's hidden layer.
@@ -72,14 +69,9 @@ class CAN(Method):
         self.global_classifier = nn.Conv2d(self.channels, self.classes, 1)
 
     def attention(self, x_supp: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor]:
-        """A^p of every class and A^q of every query, for every pair of them.
+        """A^p of every class and A^q of every query, for every pair of them; each sums to 1 over its cells.
 
-        Args:
-            x_supp: P, [E, N, c, h, w].
-            x_q: Q, [E, Q, c, h, w].
-
-        Returns:
-            both [E, Q, N, h, w]; each sums to 1 over its cells.
+        P [E, N, c, h, w] and Q [E, Q, c, h, w] to twice [E, Q, N, h, w].
         """
         h, w = x_q.shape[-2:]
         if h * w != self.cells:

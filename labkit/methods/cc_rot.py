@@ -8,8 +8,6 @@ The published number is that of WRN-28-10 on pictures of 80 px. The released cod
 open what the rotation's head is: the last stage of a wide residual network once more, and a cosine classifier.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch
@@ -30,7 +28,6 @@ class CCRot(Method):
     """A cosine classifier trained together with a classifier of rotations.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         rotation_weight: of the rotation's loss (alpha).
         head_width: channels of the rotation's head; None: those of the backbone.
         head_blocks: residual blocks of the rotation's head.

@@ -1,7 +1,5 @@
 """Classifier-Baseline (Chen et al., "Meta-Baseline", ICCV 2021): a backbone trained to classify, and nearest means."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +14,6 @@ class Classifier(Method):
     global loss of CAN and DMF (Eq. 13), so that the map keeps saying where things are.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         dense: classify every cell of the map, or its mean, as the authors do.
         scale: multiplies the cosines; no answer depends on it.
     """

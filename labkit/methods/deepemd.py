@@ -9,8 +9,6 @@ OpenCV's solver for a constant in training too, so that the gradient flows throu
 differentiates the linear program, as an option of the code does (`gradient`).
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -47,7 +45,6 @@ class DeepEMD(Method):
     the support. Nothing of it reaches the backbone, whose gradient then comes from the queries alone.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         temperature: multiplies the similarity; the authors' 12.5.
         gradient: through ``"costs"`` alone, the flow a constant, or through the whole ``"program"``: costs and weights.
         sfc_epochs: passes over the support; 0 takes the mean of the shots.
@@ -64,14 +61,6 @@ class DeepEMD(Method):
 
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {
-        "gradient": "program",
-        "sfc_epochs": 10,
-        "sfc_batch": None,
-        "sfc_test_rate": 1.7,
-        "sfc_dampening": 0.0,
-        "sfc_in_training": False,
-    }
     temperature: float = 12.5
     gradient: Literal["costs", "program"] = "costs"
     sfc_epochs: int = 100

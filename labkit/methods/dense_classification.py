@@ -14,8 +14,6 @@ compared by cosines too. What was assumed:
         which new neurons are learned from the support. It is not here.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -38,7 +36,6 @@ class DenseClassification(Method):
     """A cosine classifier of base classes at every cell; cosines with the means of pooled shots for novel classes.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         cells: a picture's loss is the ``"sum"`` of its cells' cross-entropies, or their ``"mean"``.
         query_pooling: over a query's cells, ``"max"`` or ``"mean"``.
         scale: tau at the start; it is learned.

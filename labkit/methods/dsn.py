@@ -7,8 +7,6 @@ second picture upside down instead of mirroring it; the training for ResNet-12 s
 on the test classes.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -41,7 +39,6 @@ class DSN(Method):
     """A class is the subspace that its support spans; a score, the distance from it (Eq. 3-4).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         form: ``"resnet12"``, which made the published 64.6 and 79.5 % beside DMF: the subspace through the origin of
             all directions but the weakest, and the squared distance over the number of dimensions, times a learned
             scale. ``"conv4"``, as the paper writes it: the affine subspace around the class's mean, the distance

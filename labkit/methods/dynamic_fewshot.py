@@ -8,8 +8,6 @@ cancels in a softmax and orders nothing, and is left out here. `read_out="map"` 
 four-layer network, whose last block has no ReLU (the published number); `"mean"` is what they do with a residual one.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -28,10 +26,7 @@ _COMMON = {"weight_decay": 5e-4, "validate_every": 1000}
 _PICTURES = _COMMON | {"batch": "pictures", "size": 256}
 _EPISODES = _COMMON | {"size": 8, "way": 10, "query": 3, "rates": {"backbone": 0.0}}
 AUTHORS_TRAINING: Trainings = {
-    shot: AuthorsTraining(
-        [*stairs(_PICTURES, *_RATES), *stairs(_EPISODES | {"shot": shot}, *_RATES)],
-        {"novel": 5},
-    )
+    shot: AuthorsTraining([*stairs(_PICTURES, *_RATES), *stairs(_EPISODES | {"shot": shot}, *_RATES)], {"novel": 5})
     for shot in (1, 5)
 }
 
@@ -40,7 +35,6 @@ class DynamicFewShot(Method):
     """A cosine classifier of base classes, and a generator of weights for novel ones.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         kind: how novel weights are made: ``"attention"`` over the base classes beside the mean of the shots (the
             published number), ``"averaging"``, the mean times one learned factor a feature, or ``"none"``, the mean.
         novel: how many of a training episode's classes play novel, its first ones; the others' queries are then

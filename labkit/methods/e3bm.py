@@ -15,8 +15,6 @@ channels of each (and biases and batch normalisation); here phase 2 trains the c
 code's first weights of the hyperprior learners' linear part are not known; with `softness` 1e-4 they hardly matter.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -43,7 +41,6 @@ class E3BM(Method):
     """Gradient steps on a cosine classifier, whose lengths and whose classifiers' weights are learned.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         steps: of gradient descent on the support.
         rate: length of a step at first.
         combination: ``"last"``: at first only the classifier after the last step counts; ``"equal"``: all alike.

@@ -4,8 +4,6 @@ Code of the authors: Sha-Lab/FEAT. Its contrastive term compares a picture as th
 adapted pictures, where the paper's Eq. 7 compares adapted pictures (`contrast_of`). The default is the code's.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -40,7 +38,6 @@ class FEAT(Method):
     64, 32 and 0.1 at five; on tieredImageNet 64, 64, 0.1 and 32, 64, 0.1; those with Conv4 64, 16, 1 and 32, 64, 0.1.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         temperature: divides the squared distances of queries (Eq. 4's similarity).
         contrast: lambda of the contrastive term (Eq. 7); 0 leaves it out.
         contrast_temperature: divides the squared distances of the contrastive term; None takes `temperature`.
@@ -53,7 +50,6 @@ class FEAT(Method):
 
     auxiliary_name = "contrast"
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"contrast_of": "adapted", "drop_attention": 0.0}
     temperature: float = 64.0
     contrast: float = 0.01
     contrast_temperature: float | None = None

@@ -14,8 +14,6 @@ every dimension; codes and class weights are kept for every shot, and a class's 
 copies. Features are normalised to length 1.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -74,7 +72,6 @@ class LEO(Method):
     """A code of the support, a classifier decoded from it, and gradient steps on both.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         latents: dimensions of a code.
         steps, fine_steps: of gradient descent on codes, then on class weights.
         rate, fine_rate: of those steps; learned, for every dimension, from these starts.

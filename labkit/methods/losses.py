@@ -1,7 +1,5 @@
 """Losses that methods share: of base classes, and of an episode's score maps (Eq. 12)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

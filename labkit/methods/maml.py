@@ -7,8 +7,6 @@ The golden numbers are of wyharveychen/CloserLookFewShot, a re-implementation in
 as well (100 by an option), where the authors take 10.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -58,7 +56,6 @@ class MAML(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"statistics": "support", "read": "mean"}
     way: int = 5
     steps: int = 5
     test_steps: int = 10

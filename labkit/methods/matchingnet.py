@@ -4,8 +4,6 @@ The authors released no code; that of wyharveychen/CloserLookFewShot is followed
 cuts those below 0, where the paper's Eq. 1 has the bare cosine: `scale` 1 and `relu` False.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -31,7 +29,6 @@ class MatchingNet(Method):
     """A query's label is the mean of the support's labels, weighed by a softmax of cosines (Eq. 1).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         read: ``"map"``, the flattened map, as the code does, or ``"mean"`` over its cells.
         scale: multiplies the cosines before the softmax.
         relu: cut cosines below 0.
@@ -44,7 +41,6 @@ class MatchingNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"read": "mean", "relu": False}
     read: Literal["map", "mean"] = "map"
     scale: float = 100.0
     relu: bool = True

@@ -6,10 +6,7 @@ nothing; and the ridge head's solution is twice that of Eq. 9 (the head ``"r2d2"
 It stops its solver after 15 iterations, which is the optimum up to rounding; here the optimum is solved for.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +33,6 @@ class MetaOptNet(Method):
     It reads the whole map, every cell in its place, as the authors' does, and not the map's mean.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         head: ``"svm"``, the multi-class machine of Crammer and Singer (Eq. 10-11), ``"ridge"`` or ``"r2d2"``
             regression, of which the first is twice the second.
         regularisation: C of the machine (the paper's 0.1), lambda of the regression (its 50).
@@ -50,7 +46,6 @@ class MetaOptNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"kernel_diagonal": 0.0, "label_smoothing": 0.0}
     head: Literal["svm", "ridge", "r2d2"] = "svm"
     regularisation: float | None = None
     kernel_diagonal: float = 1.0
@@ -63,12 +58,6 @@ class MetaOptNet(Method):
         if self.strength <= 0:
             raise ValueError(f"regularisation must be positive, got {self.strength}")
         self.gamma = nn.Parameter(torch.tensor(float(self.scale)))
-
-    @classmethod
-    def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
-        """See `Method.from_recipe`; before there were two regressions, ``"ridge"`` was what now is ``"r2d2"``."""
-        old = "kernel_diagonal" not in recipe and recipe.get("head") == "ridge"
-        return super().from_recipe({**recipe, "head": "r2d2"} if old else recipe)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         with torch.autocast(support.device.type, enabled=False):

@@ -4,8 +4,6 @@ Code of the authors: bl0/negative-margin.few-shot. Training is plain classificat
 is met in the test only, where a new classifier is trained on the support's features.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -34,7 +32,6 @@ class NegativeMargin(Method):
     """A classifier of all base classes whose margin is below zero, so that features do not cling to them.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         form: ``"cosine"`` or ``"softmax"`` (dot products), in training and in the test.
         margin: m of Eq. 2; the authors' for cosines, a ResNet-12 and one shot of miniImageNet. Theirs at five shots is
             -0.01; of the softmax -0.01 and -0.1.
@@ -45,7 +42,6 @@ class NegativeMargin(Method):
 
     auxiliary_name = "classification with a negative margin"
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"form": "cosine", "finetune": False}
     form: Literal["cosine", "softmax"] = "cosine"
     margin: float = -0.02
     scale: float = 30.0

@@ -6,8 +6,6 @@ place instead (counter-based, as Salmon et al., 2011, "Parallel random numbers: 
 with an episode each drop the cells that one process with four episodes drops, on a CPU and on a GPU alike.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

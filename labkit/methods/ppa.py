@@ -12,8 +12,6 @@ all of a class's pictures but follow those of the episodes, so that they also ho
 says how fast.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch
@@ -24,7 +22,6 @@ from labkit.common import checks
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes, base_classes_of_all
-from labkit.methods.losses import pooled_global_loss
 from labkit.methods.noise import Noise
 
 # A simple network of 64 channels and pictures of 80 px. After classification the backbone is frozen: 50 epochs of 250
@@ -40,7 +37,6 @@ class PPA(Method):
     """Class weights predicted from activations, compared with a query's activation by a dot product.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         single: probability that in training a class is represented by one picture (the first of its shots) and not by
             its mean activation.
         pace: share of a class's mean activation that an episode's pictures of it make up, from its second episode on.
@@ -95,10 +91,7 @@ class PPA(Method):
             else:
                 scores = self.score(of_support, of_query)
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-            if not self.global_weight:
-                return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-            return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+            return self.with_global_loss(few_shot, scores, of_query, base_labels)
 
     def _represented(self, of_support: Tensor, of_query: Tensor, labels: Tensor, base_labels: Tensor) -> Tensor:
         """An activation [E, N, c] for each class of an episode, drawn: its first picture's or its mean's."""

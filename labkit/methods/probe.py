@@ -4,8 +4,6 @@ Both are found by passing one image through, where the module does not say so it
 `stride`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -3,8 +3,6 @@
 Code of the authors: jakesnell/prototypical-networks, which has Omniglot only.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -27,13 +25,11 @@ class ProtoNet(Method):
     """A class is the mean of its support features (Eq. 1), a score the negative squared distance to it (Eq. 2).
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         read: ``"map"``, the flattened map, as the authors do, or ``"mean"`` over its cells.
         scale: multiplies the squared distance; the authors' 1 suits features of their length.
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    options_before: ClassVar = {"read": "mean"}
     read: Literal["map", "mean"] = "map"
     scale: float = 1.0
 

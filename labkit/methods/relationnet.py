@@ -5,8 +5,6 @@ scripts never call `eval()`, so that in the test, too, an episode is normalised 
 depends on the other queries. The published numbers were made so (`statistics`).
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -16,7 +14,6 @@ from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method
-from labkit.methods.losses import pooled_global_loss
 
 SMALLEST = 10  # cells a side that two unpadded blocks can take
 
@@ -33,7 +30,6 @@ class RelationNet(Method):
     """A small network looks at a class's map and a query's together and says how related they are, 0 to 1 (Eq. 1).
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         width: channels of the relation module's two convolutions.
         hidden: of its fully connected layer.
         statistics: what the module's batch normalisation goes by in evaluation: ``"batch"``, the pairs of the episode,
@@ -70,11 +66,7 @@ class RelationNet(Method):
         scores = self.score(of_support, of_query)
         wanted = F.one_hot(labels, scores.shape[-1]).to(scores.dtype)
         few_shot = (scores.sigmoid() - wanted).square().mean()
-        if self.global_classifier is None:
-            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-        with torch.autocast(query.device.type, enabled=False):
-            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-        return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+        return self.with_global_loss(few_shot, scores, of_query, base_labels)
 
 
 class RelationModule(nn.Module):

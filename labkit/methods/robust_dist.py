@@ -18,8 +18,6 @@ What the "++" of the paper's table adds was not found in the released code, and 
     are its own; every member sees its own augmentation of an image there, the same one here.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable
 from typing import ClassVar, Literal
@@ -53,7 +51,6 @@ class RobustDist(Method):
     """An ensemble of classifiers of base classes, and the student that is distilled from it.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; of the student and of every member.
         members: H, networks of the ensemble.
         relation: between members: ``"cooperation"`` or ``"diversity"``.
         relation_weight, relation_temperature: of that term; the authors take 10 and 1, for diversity 1 and 5.
@@ -161,10 +158,7 @@ class RobustDist(Method):
     def ensemble_loss(self, logits: Tensor, labels: Tensor, active: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """The sum of the members' cross-entropies, and their relation.
 
-        Args:
-            logits: [..., H, C].
-            labels: [...].
-            active: [..., H], 1 for members that take part, 0 for others.
+        Logits [..., H, C], labels [...], and `active` [..., H], 1 for members that take part, 0 for others.
         """
         target = labels.unsqueeze(-1).expand(active.shape).flatten()
         each = F.cross_entropy(logits.flatten(0, -2), target, reduction="none", label_smoothing=label_smoothing)

@@ -1,7 +1,5 @@
 """Modules without memory: what a file describes is built as shapes first, and gets the tensors the file brought."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

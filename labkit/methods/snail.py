@@ -8,8 +8,6 @@ of its attention over the positions that ask; `softmax="queries"` is that form. 
 the positions that are looked at. The port's results on miniImageNet were never reported.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, cast
@@ -41,7 +39,6 @@ class SNAIL(Method):
     not depend on what else is in the batch. It carries no meaning, but the answer depends on it a little.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         way, shot: N and K of all its episodes; its layers are made for sequences of N K + 1.
         keys, values: widths of the three attentions, each pair for one.
         filters: width of the temporal convolutions.

@@ -8,8 +8,6 @@ the code's default metric, `"polynomial"`, takes 7.5 times the distance itself.
 `"prototypical"` is that without the scale, `"cosine"` the squared distance of normalised features.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -18,7 +16,6 @@ from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, unit_length
-from labkit.methods.losses import pooled_global_loss
 
 # From scratch, 4 residual blocks of 64 to 512 channels, max pooling after the first three. 30,000 steps of 2 tasks of 5
 # shots, whatever the test has, and 32 queries; a phase counts by classes, 6 each. Beside it, at step s with probability
@@ -47,7 +44,6 @@ class TADAM(Method):
     whose sum is activated is our reading. In training both passes take their batch's statistics, as there.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         metric: ``"polynomial"``, ``"cosine"`` or ``"prototypical"``.
         scale: alpha, multiplies the distance; the authors tried 0.5 to 20. ``"prototypical"`` has none.
         conditioned: let the task condition the backbone.
@@ -129,11 +125,7 @@ class TADAM(Method):
             of_support, of_query = self.in_task(of_support, of_query)
         scores = self.compare(of_support, of_query)
         few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
-        if not self.global_weight:
-            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
-        with torch.autocast(query.device.type, enabled=False):
-            auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-        return Losses(few_shot + self.global_weight * auxiliary, few_shot, auxiliary, scores)
+        return self.with_global_loss(few_shot, scores, of_query, base_labels)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cross-entropy of base images [B, 3, H, W] among all base classes, by the backbone as it is."""
@@ -147,10 +139,7 @@ class TADAM(Method):
 class Film(nn.Module):
     """Gamma and beta of one layer, by two networks of the task, and the layer they condition.
 
-    Args:
-        inputs: c of the task.
-        width: channels of the layer.
-        start: of the two learned numbers in front of the networks' outputs.
+    From a task of `inputs` numbers to the layer's `width` channels; `start` is that of the learned numbers in front.
     """
 
     def __init__(self, inputs: int, width: int, start: float) -> None:

@@ -9,8 +9,6 @@ long, and the same once it is normalised. The learned bias b_k of each reference
 number was made with the code, and so are these; there are no options.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch
@@ -36,7 +34,6 @@ class TapNet(Method):
     fits it best of those left. So scores depend a little on the order of the classes.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         references: how many there are; the number of classes in a training episode.
 
     Raises:

@@ -16,8 +16,6 @@ classified by the distributions' statistics, without weights of a classifier. Al
 How the authors trained is not known to us either. Read its row of Table 1 as that of a method like theirs.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -33,7 +31,6 @@ class VFSL(Method):
     """A distribution for each class, inferred from its shots, in place of a class mean.
 
     Args:
-        backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored.
         spread: s and p at the start, variances of features about their centre and of centres about their prior.
         draws: centres drawn for each class of a training episode.
         divergence_weight: of the divergence in the loss; 1 is the variational bound. The default is ours, and Table 1

@@ -10,8 +10,6 @@ are replaced. Only its settings for ImageNet were released; those for miniImageN
 ImageNet's.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch
@@ -45,7 +43,6 @@ class WDAE(Method):
     """A cosine classifier whose weights a graph network denoises.
 
     Args:
-        backbone, classes, backbone_options: see `Method`.
         novel: how many of a training episode's classes play novel, its first ones; the others' queries are then
             queries of base classes. None: all of them, and there are no such queries.
         neighbours: of a node.

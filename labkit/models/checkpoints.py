@@ -3,11 +3,8 @@
 Every file carries the SHA-256 of all of itself, so that a flipped bit anywhere is found when it is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from labkit.methods.shapes_only import shapes_only
 from labkit.models.registry import METHODS, name_of
 
 WEIGHTS = places.WEIGHTS
-HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256", in all but the oldest
+HEADER = {"method", "recipe", "preprocessing", "about"}  # of a model; and "sha256"
 SEAL = b"labkit sha256 "  # marks the state of a training, before 64 hex digits: in its first line, or at its end
 UNKNOWN = "0" * 64  # stands where the digest will, while the file is digested
 
@@ -36,7 +33,7 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         model: its backbone must be one given by name.
         path: ends in ``.safetensors``.
         about: JSON types: the command, versions and metrics that made it.
-        half: store floats as float16, as shipped weights are.
+        half: store floats as float16, as shipped weights are, but for tensors with values too large for it.
     """
     checks.kind("model", model, Method, "a method of labkit, such as labkit.DMF")
     file = checks.path("path", path)
@@ -50,15 +47,15 @@ def save_model(model: Method, path: Path | str, about: dict[str, Any] | None = N
         raise TypeError(f"about must be a dict of JSON types: {error}") from None
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
     if half:
-        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        state = {k: _half(v) for k, v in state.items()}
     preprocessing = vars(model.preprocessing) if model.preprocessing else None
-    header = {
-        "method": name_of(model),
-        "recipe": model.recipe(),
-        "preprocessing": preprocessing,
-        "about": about,
-    }
+    header = {"method": name_of(model), "recipe": model.recipe(), "preprocessing": preprocessing, "about": about}
     write_atomically(file, sealed(state, header))
+
+
+def _half(value: torch.Tensor) -> torch.Tensor:
+    half = value.half() if value.is_floating_point() else value
+    return half if half.isfinite().all() or not value.isfinite().all() else value
 
 
 def sealed(state: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
@@ -83,7 +80,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Method:
     """
     file = resolve(path)
     header, content = _read(file)
-    name, kept = header.get("method", "dmf"), header["preprocessing"]
+    name, kept = header["method"], header["preprocessing"]
     if not isinstance(name, str) or name not in METHODS:
         raise ValueError(f"{file} holds a {name!r:.80}, and there are only {sorted(METHODS)}")
     try:
@@ -130,8 +127,8 @@ def _read(file: Path) -> tuple[dict[str, Any], bytes]:
     try:
         outer = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         header = json.loads(outer["__metadata__"]["labkit"])
-        digest = header.pop("sha256", None)
-        if not header.keys() <= HEADER or not header.keys() >= HEADER - {"method"}:
+        digest = header.pop("sha256")
+        if header.keys() != HEADER:
             raise ValueError(f"its header has {sorted(header)}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if content.startswith((b"PK", b"\x80", SEAL)):
@@ -141,8 +138,6 @@ def _read(file: Path) -> tuple[dict[str, Any], bytes]:
         raise ValueError(
             f"{file} is not a model that save_model wrote, or is damaged ({type(error).__name__}: {f'{error}':.200})"
         ) from None
-    if digest is None:
-        warnings.warn(f"{file} has no checksum, an older lab wrote it: damage would not be seen", stacklevel=3)
-    elif hashlib.sha256(_with_digest(content, f"{digest}", UNKNOWN)).hexdigest() != digest:
+    if hashlib.sha256(_with_digest(content, f"{digest}", UNKNOWN)).hexdigest() != digest:
         raise ValueError(f"{file} is damaged: its content is not what its checksum says; copy it again")
     return header, content

@@ -13,8 +13,6 @@ A new method is one file of `labkit.methods` and one line here:
 ``tests/methods/test_contract.py`` tries it; hold it to its paper's equations in a test of its own.
 """
 
-from __future__ import annotations
-
 from labkit.dmf.model import DMF
 from labkit.methods.base import Method
 from labkit.methods.can import CAN

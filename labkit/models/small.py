@@ -1,7 +1,5 @@
 """Every method in its smallest form, and an episode for it: what tests and the checks of a GPU try."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -15,8 +15,6 @@ and in the logarithm of the number of classes.
 ``dmf-lab calibrate quick`` fits and measures a shipped model and writes ``results/calibration.json``.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -8,9 +8,6 @@ enrolled once and used for many pictures: ``enrol(model, support).classify(query
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.special import softmax
 from torch import Tensor
 
@@ -118,21 +114,6 @@ class Classified:
 
         s = self.support
         return Task(title, s.names, s.pictures, self.pictures, s.shots)
-
-    def to_html(self) -> str:
-        """A small table with the pictures themselves, for a widget."""
-        rows = [
-            f'<tr><td><img src="data:image/png;base64,{_png(picture)}" width="64" style="image-rendering:pixelated">'
-            f"</td><td>{html.escape(file)}</td><td><b>{html.escape(answer)}</b></td><td>{html.escape(best)}</td>"
-            f"<td>{sure:.0%}</td></tr>"
-            for picture, file, answer, best, sure in zip(
-                self.pictures, self.files, self.answers, self.best, self.probabilities.max(1), strict=True
-            )
-        ]
-        lost_files = self.support.skipped | self.skipped
-        lost = "".join(f"<p>skipped {html.escape(f'{file}: {why}')}</p>" for file, why in lost_files.items())
-        head = "<tr><th></th><th>file</th><th>answer</th><th>best class</th><th>it has</th></tr>"
-        return f"<table>{head}{''.join(rows)}</table>{lost}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,9 +268,3 @@ def _warn(skipped: Mapping[str, str]) -> None:
     if skipped:
         lost = "; ".join(f"{file}: {why}" for file, why in skipped.items())
         warnings.warn(f"{len(skipped)} unreadable pictures were skipped: {lost}", stacklevel=3)
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -4,8 +4,6 @@ A plain `ipywidgets.FileUpload` is a button and takes no drop. Here the browser 
 read, kept and classified in the kernel and go nowhere else.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import warnings

@@ -1,7 +1,5 @@
 """The pictures of notebook 12: support sets, classified pictures, reliability."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

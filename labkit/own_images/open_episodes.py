@@ -1,7 +1,5 @@
 """Open episodes: N classes, and pictures of one more that belong to none of them; played on features, and measured."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

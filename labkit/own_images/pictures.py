@@ -1,7 +1,5 @@
 """Anyone's pictures, read as a network reads them; what cannot be read is named and skipped."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number

@@ -1,7 +1,5 @@
 """What notebook 12 begins with: one's own folders, the drawings that come with the lab, or a task of a data set."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,14 +1,11 @@
 """Numbers: learning curves, accuracies with their intervals, histograms over episodes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import over_episodes, shown
@@ -114,10 +111,6 @@ def data_sheet_lines(sheet: pd.DataFrame, chance: float) -> Figure:
         ax.set(title=text(method)[0].upper() + text(method)[1:], xlabel="displacement of the object")
         ax.set_xticks(sorted(sheet["displacement"].unique()))
     axes[0, 0].set(ylabel="accuracy, % (bars: 95 % interval)", ylim=(0, max(60, 1.12 * sheet["accuracy"].max())))
-    figure.legend(*_last_first(axes[0, 0]), loc="outside right upper")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside right upper")
     return figure
-
-
-def _last_first(ax: Axes) -> tuple[list[Any], list[str]]:
-    handles, labels = ax.get_legend_handles_labels()
-    return handles[::-1], labels[::-1]

@@ -1,7 +1,5 @@
 """Pictures and maps, alone, in rows and in pairs."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -84,8 +82,8 @@ def image_grid(
     beside = 0.15 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))  # inches for the names
     above = 0 if titles is None else 0.23 * len(titles)  # inches for the titles
     height = min((width - beside) / columns * len(rows), MOST_INCHES) + above
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False, layout="constrained")
-    _layout(figure).set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width, height), squeeze=False, layout=engine)
     for ax in axes.ravel():
         ax.axis("off")
     for r, (row, label, line) in enumerate(zip(rows, labels, axes, strict=True)):
@@ -97,12 +95,6 @@ def image_grid(
     if left_out > 0:
         figure.supxlabel(f"and {left_out} more", fontsize=SMALL)
     return figure
-
-
-def _layout(figure: Figure) -> ConstrainedLayoutEngine:
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    return engine
 
 
 def spotlight(pixels: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:

@@ -1,7 +1,5 @@
 """Figure 3 of the paper: a query position and the nine points sampled for it in the support."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

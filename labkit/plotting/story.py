@@ -1,15 +1,11 @@
 """One picture of the whole method, for somebody who sees it for the first time: from an episode to the scores."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from labkit.common import checks
 from labkit.data.glyphs.sharp import sharp
@@ -43,10 +39,8 @@ def from_position_to_score(
 
     Args:
         model: whose kernel has size 1.
-        images: the episode's.
         episode: of one shot.
         trace: `DMF.trace` of the episode, alone in its batch.
-        query: number of the query.
         cell: row and column of the position in the feature map.
     """
     own, (i, j) = int(episode.query_labels[query]), cell
@@ -57,7 +51,7 @@ def from_position_to_score(
     gain, _ = alignment.gain(filters[None], model.rule)
     figure, axes = plt.subplots(1, 6, figsize=(9.7, 2.5), width_ratios=[1.3, 1.3, 0.85, 0.85, 1.3, 0.75])
     grid = regular_grid(cells, cells, trace.query)
-    ghosts = _pixels(grid[:, :, i, j], model.stride)
+    ghosts = to_pixels(grid[:, :, i, j], model.stride).numpy()
     show_image(axes[0], picture, side=side)
     axes[0].set_title("1  a query\nposition")
     axes[0].plot(*ghosts[4][::-1], "o", color=GREEN, markersize=8, markeredgecolor="white")
@@ -85,8 +79,3 @@ def from_position_to_score(
 def _bars(ax: Axes, values: Sequence[float], title: str, colour: str) -> None:
     ax.bar(range(1, len(values) + 1), values, color=colour, width=0.8)
     ax.set(title=title, xticks=[1, len(values)])
-
-
-def _pixels(points: torch.Tensor, stride: float) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = to_pixels(points, stride).numpy()
-    return found

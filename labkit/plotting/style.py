@@ -1,7 +1,5 @@
 """One look for all pictures: colours that the colour-blind can tell apart, and how figures are saved."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -9,8 +9,6 @@ lead, offsets of the same lengths in random directions, the learned points judge
 support, and chance, a point anywhere in the picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,13 +45,8 @@ RANDOM_SEED = 2021
 def own_points(model: DMF, x_supp: Tensor, x_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Where the filters of every query's own class begin to look, and the learned offsets from there.
 
-    Args:
-        model: a network that samples.
-        x_supp, x_q: [E, N, c, h, w], [E, Q, c, h, w].
-        labels: [E, Q], which of the N classes each query belongs to.
-
-    Returns:
-        both [E, Q, 9, 2, h, w], (y, x) in feature cells; their sum is where X_supp is sampled.
+    Of X_supp [E, N, c, h, w], X_q [E, Q, c, h, w] and labels [E, Q]: both [E, Q, 9, 2, h, w], (y, x) in feature cells;
+    their sum is where X_supp is sampled.
     """
     offsets = model.offsets(x_supp, x_q)
     starts = model.starts(x_supp, x_q).expand_as(offsets)
@@ -62,15 +55,7 @@ def own_points(model: DMF, x_supp: Tensor, x_q: Tensor, labels: Tensor) -> tuple
 
 
 def on_object(masks: Tensor, places: Tensor) -> Tensor:
-    """Bilinear value of masks at places, 0 outside the picture.
-
-    Args:
-        masks: [B, H, W].
-        places: (y, x) in pixels, [B, T, 2, h, w].
-
-    Returns:
-        [B, T, h, w], between 0 and 1.
-    """
+    """Bilinear value of masks [B, H, W] at places (y, x) in pixels, [B, T, 2, h, w], and 0 outside: [B, T, h, w]."""
     cells, weights = (part.squeeze(1) for part in corners(places.unsqueeze(1), *masks.shape[-2:]))
     values = masks.flatten(1).to(weights.dtype).gather(1, cells.flatten(1)).view(weights.shape)
     return (values * weights).sum(-1)
@@ -120,13 +105,8 @@ def _between(inked: Tensor) -> Tensor:
 def places(model: DMF, episode: Episode, turn: int = 0) -> dict[str, Tensor]:
     """Where a network looks for every query of an episode in the support of its own class, and where it might have.
 
-    Args:
-        model: a network that samples.
-        episode: without a leading E.
-        turn: seed of the random directions.
-
-    Returns:
-        `LEARNED`, `GRID` and `RANDOM`, (y, x) in pixels, [Q, 9, 2, h, w].
+    `LEARNED`, `GRID` and `RANDOM`, the last by the seed `turn`: (y, x) in pixels, [Q, 9, 2, h, w]. The episode has no
+    leading E.
     """
     shots, x_q = model.embed_together(episode.support[None], episode.query[None])
     starts, offsets = (p[0] for p in own_points(model, mean_of_shots(shots), x_q, episode.query_labels[None]))
@@ -147,7 +127,6 @@ def judge(
         where: of `places`.
         stride: of the network, `Method.stride`.
         images: that the episode was drawn from; only the first shot of a class is looked at.
-        episode: without a leading E.
 
     Returns:
         by points, query positions (``"on the object"``, ``"off it"``) and what is hit: the object's ``"ink"``, its
@@ -231,9 +210,7 @@ def measure(
         measured["minus grid"] = measured["ink"] - table[GRID, position, "ink"]
         if name == LEARNED:
             measured["minus another's"] = measured["ink"] - table[OTHER, position, "ink"]
-        for entry, values in measured.items():
-            row |= intervals.entries(entry, values)
-        rows.append(row)
+        rows.append(row | intervals.row(measured))
     return rows
 
 

@@ -7,8 +7,6 @@ picture is shifted by two feature cells (1: as far as the picture, 0: they stay)
 the support of its own class, in pixels of the picture, in 5-way 1-shot episodes of novel classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,14 +102,10 @@ def measure(
     models: Mapping[str, DMF], images: ImageSet, episodes: int = 200, seed: int = 0, query: int = 15, title: str = ""
 ) -> list[dict[str, Any]]:
     """A row a network: means over episodes with their 95 % intervals, under a progress bar if there is a title."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, model in models.items():
         bar = tqdm(judged(model, images, episodes, seed, query), f"{title} {name}", episodes, disable=not title)
-        played = pd.DataFrame(list(bar))
-        row: dict[str, Any] = {"network": name}
-        for entry in ENTRIES:
-            row |= intervals.entries(entry, played[entry])
-        rows.append(row)
+        rows.append({"network": name} | intervals.row(pd.DataFrame(list(bar))))
     return rows
 
 

@@ -10,8 +10,6 @@ positive, which is what decides. Beside each stand the same network's map before
 by the mask of another query, chance, an even spread, and what a map of so few cells could reach at best.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,11 +120,7 @@ def hottest_on_object(heats: Tensor, masks: Tensor, stride: float) -> Tensor:
 def judge(
     maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor, stride: float
 ) -> dict[tuple[str, str, str], NDArray[np.float64]]:
-    """The measurements of every query of an episode, in percent.
-
-    Args:
-        maps: of `aligned_maps`.
-        masks: of the queries' objects, [Q, S, S].
+    """The measurements of every query of an episode, in percent, of `aligned_maps` and the objects' masks [Q, S, S].
 
     Returns:
         by heat (of `HEATS`), map (`BEFORE`, `AFTER`, `OTHER`, `CHANCE`, `BEST`) and what is measured (``"inside"``,

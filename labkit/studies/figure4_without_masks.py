@@ -9,8 +9,6 @@ nothing in common); and does it change the answer? Means over the queries of 5-w
 episodes of novel classes, in percent; intervals are over episodes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,11 +50,7 @@ ENTRIES = {
 def aligned_with_all(model: DMF | CAN, support: Tensor, x_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """An episode's queries aligned with every class, and what is answered with and without.
 
-    Args:
-        support, x_q: features [1, N, K, c, h, w] and [1, Q, c, h, w].
-
-    Returns:
-        aligned maps [Q, N, c, h, w]; scores [Q, N]; scores without the alignment [Q, N].
+    Of features [1, N, K, c, h, w] and [1, Q, c, h, w]: maps [Q, N, c, h, w], scores [Q, N], and plain ones [Q, N].
     """
     x_supp = mean_of_shots(support)
     if isinstance(model, CAN):
@@ -76,10 +70,7 @@ def moved(first: Tensor, second: Tensor) -> Tensor:
 def judge(x_q: Tensor, aligned: Tensor, scores: Tensor, plain: Tensor, labels: Tensor) -> dict[str, float]:
     """The measurements of one episode, an entry for each of `ENTRIES`, in percent.
 
-    Args:
-        x_q: [Q, c, h, w].
-        aligned, scores, plain: of `aligned_with_all`.
-        labels: [Q], which of the N classes each query belongs to.
+    Of X_q [Q, c, h, w], what `aligned_with_all` gives, and labels [Q], which of the N classes each query belongs to.
     """
     each, n = torch.arange(len(labels)), aligned.shape[1]
     before, after = heat(x_q), heat(aligned)
@@ -117,13 +108,7 @@ def measure(
                 features[own] = shown[None, :, None], x_q[None]
             found = aligned_with_all(_aligning(model), *features[own])
             played[name].append(judge(features[own][1][0], *found, torch.from_numpy(labels)))
-    rows = []
-    for name, lines in played.items():
-        by_episode, row = pd.DataFrame(lines), dict[str, Any](network=name)
-        for entry in ENTRIES:
-            row |= intervals.entries(entry, by_episode[entry])
-        rows.append(row)
-    return rows
+    return [{"network": name} | intervals.row(pd.DataFrame(lines)) for name, lines in played.items()]
 
 
 def _aligning(model: Method) -> DMF | CAN:
@@ -219,13 +204,7 @@ def run(
     out: Path | None = None,
     figures: Path = Path("figures"),
 ) -> None:
-    """Draw Figure 4 on a data set and measure the networks given; write both.
-
-    Args:
-        dataset, data_root: see `labkit.load_images`; the novel classes are used.
-        weights: names or files of networks of DMF or CAN; None for what is shipped.
-        out: JSON; by default among the lab's results.
-        figures: folder of the figures.
+    """Draw Figure 4 on a data set and measure the networks given; arguments as of `figure3_without_masks.run`.
 
     Raises:
         ValueError: a network that aligns nothing and is no DMF.

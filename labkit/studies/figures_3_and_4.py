@@ -1,7 +1,5 @@
 """The pictures of notebooks 6 and 7: Figures 3 and 4 of the paper, and what was measured beside them."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any

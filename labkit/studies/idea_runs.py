@@ -5,8 +5,6 @@ validation chose, with DMF and no alignment. ``dmf-lab ideas`` does both, may be
 adds a line to ``FOLDER/ideas.jsonl`` for every seed that is finished.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -123,13 +121,8 @@ def fill(
     """Train what is not trained yet; the table of the stage.
 
     Args:
-        folder: of the sweep.
-        backbone, dataset, data_root: as in `maps_of`.
-        shots, seeds: whose runs.
         names: of `NAMES`; None means all, and with `novel` the idea that validation chose and the baselines.
         novel: the second stage.
-        steps, episodes: fewer for a first look.
-        how: of `labkit.sweep`: workers, progress, ...
 
     Raises:
         ValueError: a name that is not there; or the second stage before the first.

@@ -1,10 +1,8 @@
 """Ideas in the spirit of DMF, each a head of a few lines that `labkit.studies.your_method.try_head` trains.
 
-Each changes one step of `labkit.dmf.model.DMF` and leaves the others as they are. Shapes as there: E episodes, N
-classes, Q queries, c channels in g groups, maps of h x w cells.
+Each changes one step of `labkit.dmf.model.DMF` and leaves the others as they are; what its methods take and give is as
+there. Shapes: E episodes, N classes, Q queries, c channels in g groups, maps of h x w cells.
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any, ClassVar
@@ -46,11 +44,9 @@ class NormalisedWeights(Idea):
     After cosine classifiers; the query keeps its length, so bright cells count more."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def class_weights(self, x_supp: Tensor) -> Tensor:
-        """Of length 1 times the scale, [E, N, c]."""
         weights: Tensor = self.log_scale.exp() * F.normalize(super().class_weights(x_supp), dim=-1)
         return weights
 
@@ -61,11 +57,9 @@ class SoftBestMatch(Idea):
     A hard choice (`start="match"`) jumps between cells; this one has a gradient and a learned sharpness."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def starts(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
-        """[E, Q, N, 9, 2, h, w]."""
         h, w = x_q.shape[-2:]
         grid = regular_grid(h, w, x_q)  # [9, 2, h, w], tap 4 in the middle
         share = (self.log_sharpness.exp() * likeness(x_supp, x_q)).softmax(-1)
@@ -79,11 +73,9 @@ class SeveralOffsets(Idea):
     The second set has an offset convolution of its own."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.second = nn.Conv2d(2 * self.channels, 2 * TAPS, 5, padding=2, bias=False)
 
     def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
-        """[E, Q, N, g, 1, h, w]."""
         found = super().filters(x_supp, x_q, points)
         if points is not None:
             return found
@@ -97,13 +89,11 @@ class FiltersOfBoth(Idea):
     A 1 x 1 convolution of the query is added before the sigmoid; it starts at zero, as DMF."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.of_query = nn.Conv2d(self.channels, self.groups, 1)
         nn.init.zeros_(self.of_query.weight)
         nn.init.zeros_(self.of_query.bias)  # type: ignore[arg-type]
 
     def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
-        """[E, Q, N, g, 1, h, w]."""
         of_query = self.of_query(x_q.flatten(0, 1)).unflatten(0, x_q.shape[:2])
         responses: Tensor = super().filters(x_supp, x_q, points).logit(1e-6) + of_query[:, :, None, :, None]
         return responses.sigmoid()
@@ -115,7 +105,6 @@ class BothSides(Idea):
     The roles are exchanged and the two score maps are averaged; no weights are added."""
 
     def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
-        """[E, Q, N, h, w]."""
         there = super().score_maps(x_supp, x_q, filters)
         back = super().score_maps(x_q, x_supp, self.filters(x_q, x_supp)).transpose(1, 2)
         return (there + back) / 2
@@ -129,11 +118,9 @@ class SignedGain(Idea):
     setting: ClassVar[dict[str, Any]] = {"alignment": "euler(1)"}
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.amplitude = nn.Parameter(torch.tensor(2.0))
 
     def filters(self, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
-        """[E, Q, N, g, 1, h, w]."""
         return self.amplitude * (2 * super().filters(x_supp, x_q, points) - 1)
 
 
@@ -143,11 +130,9 @@ class SupportAgreement(Idea):
     Background differs from cell to cell and counts less; the sharpness is learned."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.log_sharpness = nn.Parameter(torch.tensor(0.0))
 
     def class_weights(self, x_supp: Tensor) -> Tensor:
-        """[E, N, c]."""
         mean = x_supp.mean((-2, -1), keepdim=True)
         agree = self.log_sharpness.exp() * F.cosine_similarity(x_supp, mean, dim=2).flatten(-2)
         return torch.einsum("encp,enp->enc", x_supp.flatten(-2), agree.softmax(-1))
@@ -159,11 +144,9 @@ class QueryAttention(Idea):
     The weight is the likeness of the best matching cell of the support, and its mean over cells is one."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.log_sharpness = nn.Parameter(torch.tensor(0.0))
 
     def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
-        """[E, Q, N, h, w]."""
         maps = super().score_maps(x_supp, x_q, filters)
         best = likeness(x_supp, x_q).amax(-1)
         share = (self.log_sharpness.exp() * best).softmax(-1) * best.shape[-1]
@@ -176,11 +159,9 @@ class Contrast(Idea):
     The share starts at a half."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.share = nn.Parameter(torch.tensor(0.5))
 
     def class_weights(self, x_supp: Tensor) -> Tensor:
-        """[E, N, c]."""
         weights = super().class_weights(x_supp)
         return weights - self.share * weights.mean(1, keepdim=True)
 
@@ -191,14 +172,12 @@ class CentredCosine(Idea):
     The gain begins nearly even, so it starts as a cosine without alignment and learns only what is better than that."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.centre = nn.Parameter(torch.zeros(self.channels, 1, 1))
         with torch.no_grad():
             self.filter_conv.weight *= 0.1
 
     def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
-        """[E, Q, N, h, w]."""
         if filters is None:
             filters = self.filters(x_supp, x_q)
         shape = (self.groups, -1)
@@ -220,12 +199,10 @@ class HiddenChannels(CentredCosine):
     hidden = 1 / 3
 
     def own(self) -> None:
-        """See `Idea.own`."""
         super().own()
         self.hide = Noise()
 
     def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Method.embed_together`."""
         of_support, of_query = super().embed_together(support, query)
         if not self.training:
             return of_support, of_query
@@ -239,13 +216,11 @@ class LearnedMetric(CentredCosine):
     W starts at zero; alignment can only weigh groups of channels, and cannot say which of them belong together."""
 
     def own(self) -> None:
-        """See `Idea.own`."""
         super().own()
         self.change = nn.Conv2d(self.channels, self.channels, 1, bias=False)
         nn.init.zeros_(self.change.weight)
 
     def score_maps(self, x_supp: Tensor, x_q: Tensor, filters: Tensor | None) -> Tensor:
-        """[E, Q, N, h, w]."""
         if filters is None:
             filters = self.filters(x_supp, x_q)
         supp, q = (x + self.change(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_supp, x_q))

@@ -1,7 +1,5 @@
 """The trained networks that studies look at: shipped weights, and what is changed in them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

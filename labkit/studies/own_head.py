@@ -1,7 +1,5 @@
 """A head of somebody's own: a module as a method, known to the lab meanwhile, and checked before it is trained."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import linecache
@@ -107,14 +105,7 @@ def source_of(kind: type) -> str:
 def check_head(
     name: str, options: Mapping[str, Any], maps: FeatureSet, phases: tuple[Phase, ...], way: int = 5, shot: int = 1
 ) -> None:
-    """Show a head one training episode, so that what is wrong with it is said at once and in a sentence.
-
-    Args:
-        name: of `labkit.models.registry.METHODS`, as `registered` gives.
-        options: of the method.
-        maps: of base classes.
-        phases: of the training it is meant for.
-        way, shot: of the episode.
+    """Show a head, by its name in `METHODS`, one training episode: what is wrong is said at once, in a sentence.
 
     Raises:
         TypeError: the loss wants other things than it is given, or gives something else than `Losses`; the score is

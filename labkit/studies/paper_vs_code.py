@@ -4,8 +4,6 @@
 was, and what the lab's results have is not trained again. With ``--gather`` it writes what is finished into them.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

@@ -8,8 +8,6 @@ Easy and hard were fixed before anything was solved: no clutter and the object i
 glyphs and the object anywhere. Half of the episodes each, drawn from the novel classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +25,6 @@ from labkit.common import places
 from labkit.common.timing import alternate
 from labkit.data import load_images
 from labkit.data.glyphs.scene import Difficulty
-from labkit.data.imageset import ImageSet
 from labkit.dmf import alignment
 from labkit.dmf.alignment import Rule, integrate, parse_rule
 from labkit.dmf.model import DMF
@@ -49,13 +46,7 @@ RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One episode as the trained network sees it.
-
-    Attributes:
-        kind: ``"easy"`` or ``"hard"``.
-        x_supp, x_q: X_supp [1, N, c, h, w] and X_q [1, Q, c, h, w].
-        labels: [Q].
-    """
+    """One ``"easy"`` or ``"hard"`` episode as the network sees it: [1, N, c, h, w], [1, Q, c, h, w] and labels [Q]."""
 
     kind: str
     x_supp: Tensor
@@ -63,15 +54,11 @@ class Task:
     labels: Tensor
 
 
-def task_images(kind: str) -> ImageSet:
-    """Novel classes in an easy or a hard rendering."""
-    return load_images("glyphs-mini", "test", size=40, per_class=60, difficulty=TASKS[kind], progress=False)
-
-
-def tasks(model: DMF, each: int, query: int, seed: int = 0) -> Iterator[Task]:
-    """`each` easy episodes and as many hard ones, 5-way 1-shot, `query` queries a class."""
+def tasks(model: DMF, each: int, query: int) -> Iterator[Task]:
+    """`each` easy episodes of novel classes and as many hard ones, 5-way 1-shot, `query` queries a class."""
     for kind in TASKS:
-        sampler = EpisodeSampler(task_images(kind), 5, 1, query, seed, preprocessing=model.preprocessing)
+        images = load_images("glyphs-mini", "test", size=40, per_class=60, difficulty=TASKS[kind], progress=False)
+        sampler = EpisodeSampler(images, 5, 1, query, preprocessing=model.preprocessing)
         for i in range(each):
             episode = sampler.batch([i])
             with torch.no_grad():
@@ -79,7 +66,7 @@ def tasks(model: DMF, each: int, query: int, seed: int = 0) -> Iterator[Task]:
             yield Task(kind, mean_of_shots(support), x_q, episode.query_labels[0])
 
 
-def with_kernel_3(model: DMF, seed: int = 0) -> DMF:
+def with_kernel_3(model: DMF) -> DMF:
     """`model` with k = 3: its own psi for each of the nine taps, disturbed by a tenth so that no two are alike.
 
     Not trained: there is no trained network with k = 3. Its filters have the trained ones' size.
@@ -87,7 +74,7 @@ def with_kernel_3(model: DMF, seed: int = 0) -> DMF:
     options = model.backbone_options
     wide = DMF("resnet12", model.groups, "paper", kernel=3, classes=model.classes, backbone_options=options)
     psi = model.filter_conv.weight.detach()
-    noise = torch.randn(9 * len(psi), *psi.shape[1:], generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(9 * len(psi), *psi.shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wide.filter_conv.weight.copy_(psi.repeat_interleave(9, 0) + 0.1 * psi.std() * noise)
         wide.offset_conv.weight.copy_(model.offset_conv.weight)

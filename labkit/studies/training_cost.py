@@ -5,8 +5,6 @@ rate is that of a step of `mini-1shot` on a device of this kind (`results/speed_
 a second, so its time may be twice the forecast; validation comes on top.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 

@@ -4,8 +4,6 @@ Both methods work in float64 and equal distances are made equal, so that roundin
 gets the same accuracy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -134,7 +132,6 @@ def data_sheet(
 
     Args:
         dataset: one that is rendered.
-        displacements, clutters: see `Difficulty`.
         size, per_class: pixels a side and images a class of the small sets that are rendered for this.
         episodes, seed: as in `evaluate`; the seed is also that of the images.
 

@@ -14,8 +14,6 @@ try_head(Mine, maps, "../runs/mine")                      # on validation classe
 try_head(Mine, maps, "../runs/mine", look=True)           # on novel classes, once, at the end
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -38,15 +36,7 @@ from labkit.models.checkpoints import load_model
 from labkit.studies.own_head import check_head, registered, source_of
 from labkit.studies.tables.agreement import compared
 from labkit.studies.tables.cards import Card
-from labkit.studies.tables.head_runs import (
-    EPISODES,
-    QUERY,
-    VALIDATION_EPISODES,
-    WAY,
-    HeadRun,
-    Maps,
-    train_and_measure,
-)
+from labkit.studies.tables.head_runs import EPISODES, QUERY, VALIDATION_EPISODES, WAY, HeadRun, Maps, train_and_measure
 from labkit.studies.tables.heads import RATE, STEPS, Head
 from labkit.studies.tables.one_backbone import by_system, results
 
@@ -137,8 +127,6 @@ def try_head(
         head: a `Method`, or a module with ``score(support, query)``.
         maps: of one backbone (`labkit.studies.tables.head_runs.maps_of`).
         folder: keeps the runs, and counts how often the novel classes were looked at.
-        shot: shots a class.
-        seeds: of initial weights and episodes.
         look: at the novel classes. Do it once, at the end; until then validation classes are compared.
         options: of a `Method`.
         against: runs of systems on the same maps; None means the stored ones.

@@ -1,7 +1,5 @@
 """What a head of one's own looks at: its score maps, and where it samples the support, if it has such."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

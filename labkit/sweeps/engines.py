@@ -5,8 +5,6 @@ task and record out as they come, with None for a record where another process h
 `labkit.sweeps.task.attempt`'s, in the process that does the run.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import pickle

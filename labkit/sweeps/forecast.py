@@ -1,7 +1,5 @@
 """What is left of a sweep, forecast from its finished runs: time, memory, disk."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

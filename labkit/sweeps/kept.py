@@ -1,14 +1,12 @@
 """Where measured results are kept: the lab's own files in ``labkit/results``, and what sweeps have added since."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import expanded, write_json
+from labkit.common.files import expanded, write_atomically, write_json
 from labkit.common.versions import versions
 from labkit.sweeps.sweep import finished
 
@@ -19,10 +17,8 @@ def write_result(file: Path, what: str | None, command: str, content: Mapping[st
     """Write a study's result with what it is, how it was made, when, and with which versions.
 
     Args:
-        file: JSON.
         what: the docstring of the study, whose second paragraph is taken; or one paragraph.
         command: that measures it again.
-        content: in JSON types.
     """
     paragraphs = (what or "").split("\n\n")
     about: dict[str, Any] = {
@@ -51,3 +47,8 @@ def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequ
     rows = read_rows(file) + [r["result"] | {"commit": r["commit"]} for r in found]
     by_run = {tuple(r[name] for name in by): r for r in rows}
     return [by_run[run] for run in sorted(by_run)]
+
+
+def write_rows(file: Path, rows: Iterable[Row]) -> None:
+    """Make the lab's own rows these, as JSON lines."""
+    write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows).encode())

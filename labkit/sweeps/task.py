@@ -1,7 +1,5 @@
 """One run of a sweep: its files, its record, and the attempt that every engine makes in a process of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -9,8 +9,6 @@ Dropout is seeded by episode, not by process (`labkit.methods.noise`). And batch
 takes its statistics over all episodes of a step: `SynchronisedBatchNorm` adds them up over the processes.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

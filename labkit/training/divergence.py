@@ -1,12 +1,12 @@
 """A training that diverges stops at the step where it does, and says which step, episodes and layers it was."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from labkit.common.errors import few
 
 LISTED = 4  # gradients that the message names
 
@@ -50,10 +50,8 @@ class Watch:
         """Stop if a noted step was bad.
 
         Args:
-            seed: of the run, for the message.
             kind: of what a step takes, in words: episodes or pictures.
             numbers: of those of a step, as far as this process has them; the step is counted from 0.
-            kept: the last good checkpoint, in words.
 
         Raises:
             FloatingPointError: loss or gradients were not finite.
@@ -88,9 +86,8 @@ def check_finite(state: Mapping[str, Tensor], step: int, kept: str) -> None:
     """
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
-        more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise FloatingPointError(
-            f"after step {step} weights are not finite: {', '.join(broken[:LISTED])}{more}; nothing was written. {kept}"
+            f"after step {step} weights are not finite: {few(broken, LISTED)}; nothing was written. {kept}"
         )
 
 

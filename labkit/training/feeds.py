@@ -1,7 +1,5 @@
 """What a step is fed with: episodes, or random pictures of the base classes; both functions of (seed, number)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol

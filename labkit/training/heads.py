@@ -7,8 +7,6 @@ evaluate(trained.model, novel)                     # 2000 episodes in seconds
 whole = on_pictures(trained.model, backbone)       # an ordinary model, of pictures
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,10 +79,8 @@ def train_head(
         method, options: of `labkit.models.registry.METHODS`, and its own options.
         base, validation: maps of one backbone.
         folder: receives metrics and checkpoints; the head's file holds no backbone.
-        seed: of initial weights and episodes.
         steps, learning_rate: of Adam, four episodes a step, falling along a cosine.
         phases: in place of that one phase.
-        log, progress: as in `train`.
         more: fields of the `Experiment`: way, shot, query, validation_episodes, test_query.
 
     Raises:
@@ -96,12 +92,7 @@ def train_head(
         raise ValueError(f"base and validation are of two backbones, {base.backbone} and {validation.backbone}")
     folder = checks.path("folder", folder, "the path of a folder")
     adam = Phase(
-        steps,
-        "head",
-        optimiser="adam",
-        learning_rate=learning_rate,
-        weight_decay=0.0,
-        validate_every=min(500, steps),
+        steps, "head", optimiser="adam", learning_rate=learning_rate, weight_decay=0.0, validate_every=min(500, steps)
     )
     e = head_experiment(method, options, base, phases or (adam,), **more)
     model = build_model(e, len(base.class_names), seed)
@@ -115,11 +106,7 @@ def train_head(
 
 
 def on_pictures(head: Method, backbone: Method) -> Method:
-    """A head and its backbone as one model of pictures, in evaluation mode.
-
-    Args:
-        head: of `train_head`.
-        backbone: the model whose maps it was trained on.
+    """A head and the backbone whose maps it was trained on as one model of pictures, in evaluation mode.
 
     Raises:
         ValueError: the head was trained on another backbone's maps.

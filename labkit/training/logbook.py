@@ -1,7 +1,5 @@
 """What a training writes and tells while it runs: one line a step-group and one a validation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,6 @@ class Logbook:
     """The lines of ``metrics.jsonl``: written and told by the first process, known to all.
 
     Args:
-        folder: receives the file.
         log: called as ``log(step, {"loss": ...})`` with every new line, or None.
     """
 

@@ -6,8 +6,6 @@ On several machines, the same command on each, with one address that all can rea
         mini-1shot ../runs/mini --data-root /data/x --device cuda
 """
 
-from __future__ import annotations
-
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -91,7 +89,6 @@ def train(
     """Train on base classes, select on validation classes; continue where an earlier call in `folder` stopped.
 
     Args:
-        experiment: what to train.
         base, validation: images of the base and of the validation classes.
         folder: receives metrics and checkpoints.
         seed: of initial weights, episodes, augmentation and dropout.

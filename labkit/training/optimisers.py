@@ -1,7 +1,5 @@
 """A phase's optimiser: torch's own, with a learning rate for each group of parameters."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -25,9 +23,8 @@ def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str
     named = dict(model.named_parameters())
     for start in rates:
         if not any(name == start or name.startswith(f"{start}.") for name in named):
-            raise ValueError(
-                f"rates names {start!r}, and no parameter's name begins so; there are {_beginnings(list(named))}"
-            )
+            there = list(dict.fromkeys(name.partition(".")[0] for name in named))
+            raise ValueError(f"rates names {start!r}, and no parameter's name begins so; there are {there}")
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named.items():
         groups.setdefault(factor_of(name, rates), []).append(parameter)
@@ -72,7 +69,3 @@ def clip(model: nn.Module, phase: Phase) -> None:
         nn.utils.clip_grad_value_(model.parameters(), phase.clip_value)
     if phase.clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), phase.clip)
-
-
-def _beginnings(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(name.partition(".")[0] for name in names))

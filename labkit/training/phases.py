@@ -10,8 +10,6 @@ Pre-training on random base pictures and then meta-training on episodes, as FEAT
 A phase begins with the weights that the one before ended with, and with an optimiser of its own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

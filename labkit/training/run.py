@@ -1,7 +1,5 @@
 """The state of a training: what a checkpoint holds, and what begins anew with every phase."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
 from labkit.methods.classifier import nearest_mean
 from labkit.models.checkpoints import save_model
-from labkit.training.checkpoints import load_state, read_metrics, save_state
+from labkit.training.checkpoints import load_state, save_state
 from labkit.training.distributed import first_only, mean, share, world
 from labkit.training.divergence import Watch, check_finite
 from labkit.training.logbook import Log, Logbook
@@ -148,7 +146,7 @@ class Run:
             if json.loads(state["identity"]) != json.loads(self.identity):
                 raise ValueError(f"{self.folder} holds another experiment or seed: choose another folder or delete it")
             self.model.load_state_dict(state["model"])
-            self.step, self.best, self.logbook.lines = state["step"], state["best"], read_metrics(state["metrics"])
+            self.step, self.best, self.logbook.lines = state["step"], state["best"], json.loads(state["metrics"])
             self.enter()
             if self.done:  # a state saved where a phase ends holds the optimiser of that one
                 self.optimiser.load_state_dict(state["optimiser"])

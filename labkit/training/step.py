@@ -1,7 +1,5 @@
 """One step of a training: the episodes, or pictures, the loss, its gradient, the weights."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import tempfile

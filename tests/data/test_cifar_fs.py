@@ -96,6 +96,7 @@ def test_broken_files(root: Path) -> None:
     (root / "cifar-100-python" / "meta").write_bytes(python2_pickle({"fine_label_names": CIFAR_NAMES[:40]}, 2))
     file.write_bytes(python2_pickle({"data": table["data"], "fine_labels": [0, 1, 2, 3]}, 2))
     (root / "cifar-100-python" / "test").write_bytes(file.read_bytes())
-    with pytest.raises(DataError, match=r"cifar-fs train has 3 classes, expected 64; .*check_counts=False"):
+    message = r"cifar-fs train \(cifar-100-python\) has 3 classes, expected 64; .*check_counts=False"
+    with pytest.raises(DataError, match=message):
         load_images("cifar-fs", "train", root=root, progress=False)
     assert len(load_images("cifar-fs", "train", root=root, progress=False, check_counts=False)) == 6

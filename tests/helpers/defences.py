@@ -110,7 +110,7 @@ DEFENCES = [
     Defence("ours: models carry a checksum", OURS, "hexdigest() != digest:", "hexdigest() == 0:", "checkpoints",
             BROKEN),
     Defence("ours: a header has no other keys", OURS,
-            "        if not header.keys() <= HEADER or not header.keys() >= HEADER - {\"method\"}:",
+            "        if header.keys() != HEADER:",
             "        if False:", "flipped", "tests/models/test_checkpoints.py"),
     Defence("ours: a training's state carries a checksum", OURS, "        if kept != SEAL",
             "        if False and kept != SEAL", "checkpoints and training", BROKEN),

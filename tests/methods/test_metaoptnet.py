@@ -36,13 +36,6 @@ def test_it_is_the_released_code(head: str, shots: int) -> None:
     check_episode(model, arrays, shots, f"{head}/", tolerance=10 if head == "svm" else 1)
 
 
-def test_a_file_older_than_the_second_regression_scores_as_it_did() -> None:
-    old = {"backbone": "conv4", "classes": 64, "backbone_options": {}, "head": "ridge", "regularisation": None}
-    model = MetaOptNet.from_recipe(old | {"scale": 1.0})
-    assert (model.head, model.kernel_diagonal, model.label_smoothing) == ("r2d2", 0.0, 0.0)
-    assert MetaOptNet.from_recipe(MetaOptNet("conv4", head="ridge").recipe()).head == "ridge"
-
-
 @pytest.mark.parametrize("shots", [1, 2, 5])
 @pytest.mark.parametrize("strength", [0.3, 1.0, 3.0])
 def test_the_machine_is_the_solution_of_a_general_solver(shots: int, strength: float) -> None:

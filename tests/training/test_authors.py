@@ -9,7 +9,7 @@ import pytest
 
 from labkit.methods.dsn import CONV4_TRAINING
 from labkit.models.registry import METHODS
-from labkit.training.authors import authors_phases, authors_training, shortened
+from labkit.training.authors import shortened
 from labkit.training.loop import train
 from labkit.training.phases import Phase, rate_at
 from labkit.training.settings import experiment
@@ -46,7 +46,7 @@ def tried(phase: Phase) -> Phase:
 @pytest.mark.parametrize("shot", [1, 5])
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - UNKNOWN))
 def test_every_methods_authors_training_runs(method: str, shot: int, tmp_path: Path) -> None:
-    training = authors_training(method, shot)
+    training = METHODS[method].authors_training[shot]
     choices = {**training.options, **SMALLER.get(method, {})}
     e = replace(
         TINY,
@@ -55,7 +55,7 @@ def test_every_methods_authors_training_runs(method: str, shot: int, tmp_path: P
         shot=shot,
         groups=choices.pop("groups", 4),
         choices=choices,
-        phases=(phases := tuple(map(tried, authors_phases(method, shot)))),
+        phases=(phases := tuple(tried(Phase(**fields)) for fields in training.phases)),
         steps=sum(phase.steps for phase in phases),
         validation_episodes=2,
         test_query=2,
@@ -66,19 +66,17 @@ def test_every_methods_authors_training_runs(method: str, shot: int, tmp_path: P
     assert all(np.isfinite(m["loss"]) for m in lines)
 
 
-def test_what_is_not_known_is_said() -> None:
+def test_what_is_not_known_is_left_out() -> None:
     assert {name for name, kind in METHODS.items() if not kind.authors_training} == UNKNOWN
-    with pytest.raises(ValueError, match="how the authors of vfsl trained for 1 shots is not known"):
-        authors_training("vfsl", 1)
-    with pytest.raises(ValueError, match=r"of can trained for 3 shots is not known; known is \[1, 5\]"):
-        authors_phases("can", 3)
 
 
 def test_the_papers_preset_is_dmf_s_own_training() -> None:
     for shot, preset in ((1, "mini-1shot"), (5, "mini-5shot")):
         e = experiment(preset)
-        assert authors_phases("dmf", shot) == (replace(e.plan[0], way=e.way, shot=e.shot, query=e.query),)
-        assert authors_training("dmf", shot).options["groups"] == e.groups
+        training = METHODS["dmf"].authors_training[shot]
+        (fields,) = training.phases
+        assert Phase(**fields) == replace(e.plan[0], way=e.way, shot=e.shot, query=e.query)
+        assert training.options["groups"] == e.groups
 
 
 @pytest.mark.parametrize("shot", [1, 5])

@@ -1,7 +1,5 @@
 """How alike two characters look: the measure by which `glyphs` keeps look-alikes apart, and the ink that it reads."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 
@@ -113,14 +111,14 @@ def _drawings(codepoint: int) -> tuple[tuple[Image.Image, ...], NDArray[np.float
     return tuple(images[k] for k in kept), described[kept]
 
 
-def _turned(codepoint: int) -> NDArray[np.float32]:
+def turned(codepoint: int) -> NDArray[np.float32]:
     """The drawings of a character in every turn, and mirrored: float32 [views, 1024]."""
     views = describe(list(_drawings(codepoint)[0]), TURNS)
     mirrored = views[:, :, [0, 1, 3, 2], :, ::-1]  # left is right, and one diagonal the other
     return np.concatenate([views, mirrored]).reshape(-1, 1024)
 
 
-def _nearest(views: NDArray[np.float32], codepoints: list[int]) -> NDArray[np.float32]:
+def nearest(views: NDArray[np.float32], codepoints: list[int]) -> NDArray[np.float32]:
     """Greatest cosine between any of `views` and any drawing of each character, float32 [n]."""
     upright = [_drawings(codepoint)[1] for codepoint in codepoints]
     if not upright:
@@ -135,31 +133,6 @@ def likeness(codepoints: list[int]) -> NDArray[np.float32]:
     It is the cosine between their descriptions, at its greatest over the drawings that their faces give, mirror
     images, and turns of either by up to 52 degrees.
     """
-    best = np.stack([_nearest(_turned(codepoint), codepoints) for codepoint in codepoints])
+    best = np.stack([nearest(turned(codepoint), codepoints) for codepoint in codepoints])
     np.fill_diagonal(best, 1)
     return np.asarray(np.maximum(best, best.T))
-
-
-def distinct(codepoints: list[int], alike: float, block: int = 256) -> list[int]:
-    """Those of `codepoints`, in ascending order, whose `likeness` to each one kept before them is at most `alike`."""
-    ordered = sorted(codepoints)
-    kept: list[int] = []
-    views = np.zeros((0, 1024), np.float32)  # of the kept ones
-    for start in range(0, len(ordered), block):
-        new = ordered[start : start + block]
-        if kept:  # first by one drawing each, which settles most
-            near = (describe([image for image in map(drawing, new) if image]).reshape(-1, 1024) @ views.T).max(axis=1)
-            new = [c for c, alikeness in zip(new, near, strict=True) if alikeness <= alike]
-        if kept and new:
-            new = [c for c, alikeness in zip(new, _nearest(views, new), strict=True) if alikeness <= alike]
-        found = []
-        while new:
-            first, *new = new
-            turned = _turned(first)
-            if kept and _nearest(turned, kept).max() > alike:
-                continue
-            kept.append(first)
-            found.append(turned)
-            new = [c for c, alikeness in zip(new, _nearest(turned, new), strict=True) if alikeness <= alike]
-        views = np.concatenate([views, *found])
-    return kept

@@ -1,7 +1,5 @@
 """The embedded benchmark `glyphs`: characters of matplotlib's fonts among clutter, rendered on first use."""
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 import sys
@@ -68,8 +66,6 @@ def load_glyphs(
         size: pixels of the image's side, 16 or more.
         seed: of every image; another seed is another set of images of the same classes.
         per_class: images a class; by default 600, of tiered as many as keep its three splits under 3 GB, at most 600.
-        difficulty: see `Difficulty`.
-        progress: whether to show a progress bar, in classes, while rendering.
 
     Warns:
         UserWarning: the fonts or Pillow draw other images than those that published numbers belong to.

@@ -4,8 +4,6 @@ A scene is composed in unit coordinates, x to the right and y down from the top 
 sets the resolution that it is drawn at.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

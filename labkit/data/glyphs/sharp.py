@@ -1,7 +1,5 @@
 """Pictures to be looked at: rendered ones in more pixels than a network reads, photographs as they are."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,9 @@ FINER = 2  # times as many are rendered and averaged: smooth edges, and less gra
 
 
 def sharp(images: ImageSet, index: int) -> NDArray[np.uint8]:
-    """Picture `index` of a set, to be looked at.
+    """Picture `index` of a set, to be looked at: uint8 [size, size, 3].
 
     A rendered one is rendered anew in `SHOWN` pixels a side, the same scene with less grain; a file's is as it is.
-
-    Returns:
-        uint8 [size, size, 3].
     """
     about = images.provenance
     if about.dataset not in DATASETS or images.size >= SHOWN:

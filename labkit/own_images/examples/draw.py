@@ -5,8 +5,6 @@ palette, transparent, turned by EXIF, and one of no class. A sign is a few strok
 unsteady hand. The pictures were drawn before any model saw them, and were not changed afterwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

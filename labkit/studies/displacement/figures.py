@@ -1,7 +1,5 @@
 """The tables and curves of notebook 11."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

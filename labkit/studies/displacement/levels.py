@@ -33,17 +33,23 @@ CONTRASTS = (0.9, 0.7, 0.5, 0.3, 0.1)
 
 
 @dataclass(frozen=True)
-class Level:
-    """One point of a curve: what the supports and what the queries of an episode look like.
-
-    Attributes:
-        study: the curve's name; its first level, the easiest, is what the others are compared with.
-        value: on its horizontal axis.
-        support, query: one or more pairs of difficulties; episode i takes pair i modulo their number.
-    """
+class Step:
+    """A point of a curve: the curve's name, and where it is on the horizontal axis, for example a distance."""
 
     study: str
     value: float
+
+
+@dataclass(frozen=True)
+class Level(Step):
+    """A point of a curve of glyphs: what the supports and what the queries of an episode look like.
+
+    A curve's first level, the easiest, is what the others are compared with.
+
+    Attributes:
+        support, query: one or more pairs of difficulties; episode i takes pair i modulo their number.
+    """
+
     support: tuple[Difficulty, ...]
     query: tuple[Difficulty, ...]
 
@@ -87,12 +93,7 @@ class Plan:
     def images(self, difficulty: Difficulty) -> ImageSet:
         """The same scenes at any difficulty, but for what the difficulty says."""
         return load_images(
-            "glyphs-mini",
-            self.split,
-            size=self.size,
-            per_class=self.per_class,
-            difficulty=difficulty,
-            progress=False,
+            "glyphs-mini", self.split, size=self.size, per_class=self.per_class, difficulty=difficulty, progress=False
         )
 
     def draws(self) -> list[Draw]:

@@ -1,12 +1,10 @@
 """Accuracy against displacement, clutter and contrast; ``dmf-lab figure displacement`` measures it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from labkit.evaluation.chosen import digest
 from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.studies.displacement import levels as design
-from labkit.studies.displacement.levels import Level, Plan, all_levels, boxes, travel
+from labkit.studies.displacement.levels import Level, Plan, Step, all_levels, boxes, travel
 from labkit.studies.figure3_sampling import own_points
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
@@ -70,16 +68,7 @@ def play(
     return found
 
 
-class Point(Protocol):
-    """A point of a curve: which curve, and where on its horizontal axis."""
-
-    @property
-    def study(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-
-
-P = TypeVar("P", bound=Point)
+P = TypeVar("P", bound=Step)
 
 
 def compare(played: Mapping[str, Mapping[P, NDArray[np.float64]]], baseline: str = BASELINE) -> list[dict[str, Any]]:
@@ -110,9 +99,7 @@ def compare(played: Mapping[str, Mapping[P, NDArray[np.float64]]], baseline: str
                 measured["apart"] = values - own[together]
                 measured["apart beyond"] = measured["apart"] - (base[level] - base[together])
             row: dict[str, Any] = {"study": level.study, "level": level.value, "method": method}
-            for name, numbers in measured.items():
-                row |= intervals.entries(name, numbers)
-            rows.append(row)
+            rows.append(row | intervals.row(measured))
     return rows
 
 
@@ -164,11 +151,9 @@ def study(model: Any, wanted: Sequence[Level], plan: Plan, title: str = "") -> S
 
 
 def measure_method(parameters: dict[str, Any], _: Path, weights: Path | None = None) -> dict[str, Any]:
-    """`study` of one method as a run of a sweep, in JSON types.
+    """`study` of one method as a run of a sweep, in JSON types; by the digest other weights are another run.
 
-    Args:
-        parameters: method; digest of its weights, so that other weights are another run; and plan.
-        weights: a folder with models that are not shipped.
+    `weights` is a folder with models that are not shipped.
     """
     model, wanted = METHODS[parameters["method"]].load(weights), all_levels()
     played, landed = study(model, wanted, Plan(**parameters["plan"]))
@@ -208,7 +193,6 @@ def run(weights: Path | None = None, out: Path = RESULTS, kept: Path = Path("run
 
     Args:
         weights: a folder with models that are not shipped, NAME.safetensors.
-        out: JSON.
         kept: folder of the sweep in which finished methods are kept.
     """
     plan, digests = Plan(), {}

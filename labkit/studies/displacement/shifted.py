@@ -8,8 +8,6 @@ together is owed to the distance alone. Every method plays the same episodes at 
 modulo 8, on the first `per_class` pictures of each class: these are embedded once for every shift.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -33,21 +31,13 @@ from labkit.evaluation.features import embed_pictures, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.methods.base import Method
 from labkit.studies.displacement import figures as displacement_figures
-from labkit.studies.displacement.levels import DIRECTIONS
+from labkit.studies.displacement.levels import DIRECTIONS, Step
 from labkit.studies.displacement.measure import BASELINE, compare
 from labkit.sweeps.kept import write_result
 
 DISTANCES = (0.0, 0.25, 0.5, 0.75)  # further off a picture is mostly its own ground
 GROUNDS = ("mirrored", "blurred")
 SWITCHED_OFF = "DMF, alignment switched off"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A point of a curve: "apart" or "together", and the distance as a share of the picture's side."""
-
-    study: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -228,11 +218,7 @@ def run(
     """Measure networks on a data set; write the result and draw it.
 
     Args:
-        dataset, data_root: see `load_images`; the novel classes are used.
-        weights: names or files of networks; None for what is shipped.
-        out: JSON; by default among the lab's results.
-        figures: folder of the figure.
-        plan: fields of `Plan`.
+        plan: fields of `Plan`; the others as of `figure3_without_masks.run`.
     """
     torch.set_num_threads(1)
     plotting.use_style()

@@ -4,8 +4,6 @@
 itself, which rehearses them.
 """
 
-from __future__ import annotations
-
 import copy
 import tempfile
 import time

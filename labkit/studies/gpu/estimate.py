@@ -5,8 +5,6 @@ in which every operation reads its inputs from memory and writes its results bac
 the true number is lower. An estimate, not a measurement: `dmf-lab gpu` prints it before it measures.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

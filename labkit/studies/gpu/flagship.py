@@ -4,8 +4,6 @@ The number of steps is fixed before the first one and kept in a file, so that a 
 same schedule; the training's state is saved every minute.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import signal
@@ -148,15 +146,9 @@ def flagship(
     To be called in the main thread: what stops the training in time is an interrupt.
 
     Args:
-        name: of the files.
-        e: the setting with all its steps.
         pictures: of base, validation and novel classes.
-        folder: receives the files.
         device: ``"cuda"`` or ``"cpu"``.
         deadline: of `time.monotonic`, after which no step begins.
-        seed: of the training.
-        episodes: of the test on the novel classes.
-        count: steps that are timed.
         compiler: of `labkit.training.step.Step`, where the schedule is not fixed yet.
 
     Returns:

@@ -1,101 +1,63 @@
 """Weights in two files of at most 16 MB each (more for a larger network), and back: `save_parts` and `load_parts`.
 
-They are plain safetensors files of float16 tensors, a part of the network in each; the first one's header holds how to
-build it, and all of them the digest of the whole.
+They are a shipped model's file, in half precision, cut: ``cat NAME.safetensors.*-of-2`` makes it whole.
 """
 
-from __future__ import annotations
-
 import glob
-import hashlib
-import json
 import math
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 
-import safetensors.torch
-import torch
-from safetensors import safe_open
-
 from labkit.common.files import write_atomically
-from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
-from labkit.models.checkpoints import read_header
-from labkit.models.registry import METHODS
+from labkit.models.checkpoints import load_model, read_header, save_model
 
 MOST_BYTES = 16_000_000  # of a file
 
 
-def how_many(sizes: Sequence[int]) -> int:
-    """Files for tensors of these sizes in bytes: two, or as many as it takes; a tenth is left for headers and rest."""
-    return max(2, math.ceil(sum(sizes) / (0.9 * MOST_BYTES)))
+def how_many(size: int) -> int:
+    """Files for so many bytes: two, or as many as it takes."""
+    return max(2, math.ceil(size / MOST_BYTES))
 
 
 def save_parts(model: Method, source: Path, folder: Path, name: str) -> list[Path]:
-    """Write a trained network as ``NAME.1-of-2.safetensors`` and so on.
+    """Write a trained network as ``NAME.safetensors.1-of-2`` and so on.
 
     Args:
-        model: as `load_model` read it from `source`.
-        source: its file, whose header is kept.
-        folder, name: where to.
-
-    Raises:
-        ValueError: a part is larger than `MOST_BYTES`, since a single tensor is.
+        model: as `load_model` read it from `source`, whose story is kept.
     """
-    state = {key: _half(value.detach().cpu().contiguous()) for key, value in model.state_dict().items()}
-    count = how_many([value.nbytes for value in state.values()])
-    parts: list[dict[str, torch.Tensor]] = [{} for _ in range(count)]
-    sizes = [0] * count
-    for key in sorted(state, key=lambda k: (-state[k].nbytes, k)):  # the largest first, each to the smallest part
-        where = sizes.index(min(sizes))
-        parts[where][key] = state[key]
-        sizes[where] += state[key].nbytes
-    common = {"sha256": _digest(state)}
-    files = []
-    for i, part in enumerate(parts):
-        kept = common | ({"header": read_header(source)} if i == 0 else {})
-        content = safetensors.torch.save(part, metadata={"labkit_part": json.dumps(kept)})
-        files.append(folder / f"{name}.{i + 1}-of-{count}.safetensors")
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"{files[-1].name} would have {len(content)} bytes, and at most {MOST_BYTES} are allowed")
-        write_atomically(files[-1], content)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole.safetensors"
+        save_model(model, whole, read_header(source)["about"], half=True)
+        content = whole.read_bytes()
+    files = _files(folder, name, how_many(len(content)))
+    size = math.ceil(len(content) / len(files))
+    for i, file in enumerate(files):
+        write_atomically(file, content[i * size : (i + 1) * size])
     return files
 
 
 def load_parts(folder: Path, name: str) -> Method:
-    """The network that `save_parts` wrote, on the CPU in evaluation mode; `labkit.models.save_model` makes it one file.
+    """The network that `save_parts` wrote, on the CPU in evaluation mode.
 
     Raises:
         FileNotFoundError: there is no first part.
         ValueError: a part is missing, they do not belong together, or one is damaged.
     """
-    state: dict[str, torch.Tensor] = {}
-    kept = []
-    files = sorted(folder.glob(f"{glob.escape(name)}.*-of-*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no {name}.1-of-2.safetensors, as save_parts writes")
-    for file in files:
-        with safe_open(file, framework="pt") as opened:
-            kept.append(json.loads(opened.metadata()["labkit_part"]))
-            state |= {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  (no dictionary)
-    if "header" not in kept[0] or {part["sha256"] for part in kept} != {_digest(state)}:
-        raise ValueError(f"the files of {name} in {folder} are damaged, incomplete or of two networks: copy all again")
-    header = kept[0]["header"]
-    model: Method = METHODS[header["method"]].from_recipe(header["recipe"])
-    kinds = {key: value.dtype for key, value in model.state_dict().items()}
-    model.load_state_dict({key: value.to(kinds[key]) for key, value in state.items()})
-    model.preprocessing = Preprocessing(**header["preprocessing"])
-    return model.eval()
+    first = next(iter(folder.glob(f"{glob.escape(name)}.safetensors.1-of-*")), None)
+    if first is None:
+        raise FileNotFoundError(f"{folder} holds no {name}.safetensors.1-of-2, as save_parts writes")
+    files = _files(folder, name, int(first.name.rpartition("-")[2]))
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole.safetensors"
+        whole.write_bytes(b"".join(file.read_bytes() for file in files if file.exists()))
+        try:
+            return load_model(whole)
+        except ValueError as error:
+            raise ValueError(
+                f"the files of {name} in {folder} are damaged, incomplete or of two networks: copy all again"
+            ) from error
 
 
-def _half(value: torch.Tensor) -> torch.Tensor:
-    """float16, unless a value is too large for it."""
-    half = value.half() if value.is_floating_point() else value
-    return half if not value.is_floating_point() or bool(half.isfinite().all()) else value
-
-
-def _digest(state: dict[str, torch.Tensor]) -> str:
-    found = hashlib.sha256()
-    for key in sorted(state):
-        found.update(key.encode() + state[key].numpy().tobytes())
-    return found.hexdigest()
+def _files(folder: Path, name: str, count: int) -> list[Path]:
+    return [folder / f"{name}.safetensors.{i}-of-{count}" for i in range(1, count + 1)]

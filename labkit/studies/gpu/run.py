@@ -1,7 +1,5 @@
 """What ``dmf-lab gpu`` does, one after another; what is finished lies in the folder, and another call goes on."""
 
-from __future__ import annotations
-
 import json
 import statistics
 import time
@@ -55,8 +53,6 @@ def run(
         seconds: of this call, loading included.
         device: ``"cuda"``, or ``"cpu"`` for a rehearsal.
         small: sizes for a rehearsal, on pictures that are made on the spot.
-        command: for the record.
-        seed: of the trainings.
         names: of `works` to train; all, in their order, unless told otherwise.
 
     Returns:

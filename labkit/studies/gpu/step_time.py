@@ -1,7 +1,5 @@
 """The time of the flagship's own training step: which compiler makes it shortest, and on what it is spent."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections import Counter, defaultdict

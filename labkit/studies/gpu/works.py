@@ -5,8 +5,6 @@ products and the global classifier on the backbone's maps. The other systems of 
 training where that is known, as many image passes long as DMF's.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any
 

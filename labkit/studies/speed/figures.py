@@ -1,7 +1,5 @@
 """The pictures and the table of notebook 10, from what `labkit.studies.speed.measure` measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The head alone, from features to scores: time, memory, and how both grow."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import replace

@@ -5,8 +5,6 @@ torch and torchvision, in float32 and NCHW. It does not use that convolution and
 differential equation has a closed solution at kernel size 1.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@ Ratios of medians, the two forms alternating, random weights, the paper's sizes:
 process of its own: what is measured already is not measured again. On a CPU all parts take some twenty minutes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -41,11 +39,7 @@ def run_part(parameters: dict[str, Any], _: Path) -> dict[str, Any]:
 def run(out: Path, parts: Sequence[str] = tuple(PARTS), setting: Setting = PAPER, threads: int = 2) -> dict[str, Any]:
     """Measure what is not measured yet, and add it to a JSON file; what that file holds then.
 
-    Args:
-        out: the file; finished parts are kept beside it, in a folder of its name.
-        parts: of `PARTS`.
-        setting: sizes and device.
-        threads: of each part, on a CPU.
+    Finished parts are kept beside the file `out`, in a folder of its name.
     """
     runs = [{"part": part, "setting": asdict(setting)} for part in parts]
     gpus = 1.0 if setting.device == "cuda" else 0.0

@@ -1,7 +1,5 @@
 """What is measured: sizes, the network, images and features; and the two forms of the head."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The whole method: a training step, the paper's protocol, and the accuracy of both forms."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from functools import partial

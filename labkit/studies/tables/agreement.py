@@ -1,7 +1,5 @@
 """Systems compared: differences paired by seed, and whether measured ranks agree with published ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 ``dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --show --cards mine.json``
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,13 +18,8 @@ KIND = "a method of one's own, on one backbone"
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says.
-
-    Attributes:
-        system: the name of the head.
-        source: the lines that define it.
-        looks: how often novel classes were looked at before it was written.
-        runs: one for every seed.
+    """What a card says: a head's name and the lines that define it, a run for every seed, and how often novel classes
+    were looked at before it was written.
     """
 
     system: str

@@ -4,8 +4,6 @@ A cell is known by its name. Whoever changes what a name stands for gives it ano
 `labkit.studies.tables.train_cells`, which throws all finished trainings away.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -41,7 +41,6 @@ class HeadRun:
     """One training and what came of it.
 
     Attributes:
-        dataset: of the pictures.
         system: of Table 1, or the part that Table 2 ablates; of one's own method, its name.
         name: of the setting of a system, or of the cell.
         shot, seed: of the training and of the test.
@@ -53,8 +52,6 @@ class HeadRun:
         weights: how many numbers the head has, those of a classifier of base classes included.
         steps: that it was trained for; 0 where it has nothing that its score would read.
         seconds: of the training, None where it was resumed.
-        threads: of the processor.
-        versions: of Python and libraries.
         command: that makes it again, without what is the machine's own.
         protocol: ``"on one backbone"`` or ``"end to end"``.
         diverged: when the loss was not finite any more, if so.
@@ -109,7 +106,6 @@ def maps_of(backbone: str | Path, dataset: str, data_root: Path | str | None = N
     Args:
         backbone: a model's file or the name of a shipped one; only its backbone is used.
         dataset, data_root: of `labkit.load_images`; the size is the backbone's own, of glyphs 200 pictures a class.
-        progress: show bars.
     """
     model = load_model(backbone)
     splits = (images_of(model, dataset, split, data_root) for split in ("train", "val", "test"))
@@ -139,12 +135,8 @@ def train_and_measure(
 
     Args:
         method, options: of `labkit.training.heads.train_head`.
-        maps: of one backbone.
-        folder: of this training alone.
         of: what is known of the run: what it is, its shot, seed and command.
-        phases: of its training.
         look: at the novel classes; False while something is still being chosen.
-        validation_episodes, episodes: of validation classes and of novel ones.
         log: as in `labkit.train`.
 
     Returns:

@@ -5,13 +5,13 @@ classes choose one of a system's two settings, so that all have had the same car
 for raises `VERSION` in `labkit.studies.tables.one_backbone`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from labkit.evaluation.feature_set import FeatureSet
 from labkit.studies.tables.cells import BASE_GROUPS, CELLS, TABLE2, Cell, cells_of_table2
@@ -160,12 +160,7 @@ def pooled_once_more(maps: FeatureSet) -> FeatureSet:
     It stands for the cell "last pooling on". The pooling comes after training here, in the paper before: the backbone
     itself has not learned with it.
     """
-    n, h, w, c = maps.pixels.shape
-    tall, wide = -(-h // 2), -(-w // 2)  # a last odd row or column is pooled alone
-    out = np.full((n, tall, wide, c), -np.inf, maps.pixels.dtype)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            part = maps.pixels[:, dy::2, dx::2]
-            own = out[:, : part.shape[1], : part.shape[2]]
-            np.maximum(own, part, out=own)
+    parts = np.array_split(maps.pixels, max(1, len(maps) // 1000))  # a last odd row or column is pooled alone
+    pooled = [F.max_pool2d(torch.tensor(part).movedim(-1, 1).float(), 2, ceil_mode=True) for part in parts]
+    out = torch.cat(pooled).movedim(1, -1).contiguous().numpy().astype(maps.pixels.dtype)
     return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled")

@@ -6,21 +6,17 @@ adds what is finished to the lab's results. Numbers of this protocol are never c
 end to end.
 """
 
-from __future__ import annotations
-
-import json
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from labkit.common import checks, places
-from labkit.common.files import write_atomically
 from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
 from labkit.studies.tables.heads import HEADS, STEPS, SYSTEMS, TABLE1_HEADS, heads_of_table2, options_on
 from labkit.studies.tables.heads import pooled_once_more as pooled
-from labkit.sweeps.kept import all_rows
+from labkit.sweeps.kept import all_rows, write_rows
 from labkit.sweeps.sweep import sweep
 
 VERSION = 1  # of what a head means: raised by hand, so that a refactoring throws no finished training away
@@ -38,15 +34,7 @@ def run_head(
     steps: int = STEPS,
     episodes: int = EPISODES,
 ) -> dict[str, Any]:
-    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest.
-
-    Args:
-        parameters: what makes the run another one.
-        folder: of this training alone.
-        backbone: the model's file or name.
-        data_root: of the pictures.
-        steps, episodes: fewer for a first look.
-    """
+    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest."""
     given, head = dict(parameters), HEADS[parameters["name"]]
     maps = maps_of(backbone, given["dataset"], data_root)
     if maps.base.backbone != given["backbone"]:
@@ -76,8 +64,7 @@ def results(folder: Path | str | None = None, version: int | str = VERSION, **wa
 
 def gather(folder: Path) -> None:
     """Add what is finished in a sweep's folder to the lab's results."""
-    lines = (json.dumps(run.to_json()) + "\n" for run in results(folder))
-    write_atomically(RESULTS, "".join(lines).encode())
+    write_rows(RESULTS, (run.to_json() for run in results(folder)))
 
 
 def chosen(runs: Sequence[HeadRun], system: str, shot: int) -> str | None:
@@ -122,14 +109,9 @@ def fill(
     Of Table 1 both settings of a system are trained with seed 0, and the one that validation chooses with all seeds.
 
     Args:
-        folder: of the sweep.
         table: 1 or 2.
-        backbone, dataset, data_root: as in `maps_of`.
-        shots, seeds: whose runs.
-        engine: of `labkit.sweep`.
         systems: of Table 1, or names of cells of Table 2; None means all.
         steps, episodes: fewer for a first look, which `results` and `gather` do not count.
-        how: of `labkit.sweep`: address, workers, ...
 
     Raises:
         ValueError: a table, a system or a cell that is not there.

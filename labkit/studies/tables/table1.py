@@ -4,8 +4,6 @@ Published numbers come from other images, backbones and schedules than measured 
 the one kind is ever compared with one of the other. Measured systems are compared on the episodes they share.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any

@@ -4,8 +4,6 @@ An ablation is judged by differences between trainings that share a seed (initia
 with 95 % t-intervals over seeds: the interval over test episodes knows nothing of the next training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,13 +34,9 @@ ODE, SAMPLING_OFF, POOLING_ON = row("align", "ode"), row("dynamic_sampling", "of
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of section 5.3 as an inequality between two rows of Table 2.
+    """A sentence of section 5.3 as an inequality between two rows of Table 2; the base is the ODE's.
 
-    Attributes:
-        text: what is claimed.
-        shot: at which number of shots.
-        better, worse: rows; the base is the ODE's.
-        said: the gain in points as the text has it; None where it names no number.
+    `said` is the gain in points as the text has it, or None where it names no number.
     """
 
     text: str

@@ -6,9 +6,6 @@ stopped and started again at will; with ``--gather`` it adds what is finished to
 show.
 """
 
-from __future__ import annotations
-
-import json
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -20,7 +17,6 @@ import torch
 
 from labkit.common import checks, places
 from labkit.common.devices import one_thread
-from labkit.common.files import write_atomically
 from labkit.common.timing import peak_bytes, seconds
 from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
@@ -37,7 +33,7 @@ from labkit.studies.tables.cells import (
     setting,
     trained_as,
 )
-from labkit.sweeps.kept import Row, all_rows
+from labkit.sweeps.kept import Row, all_rows, write_rows
 from labkit.sweeps.sweep import sweep
 from labkit.training.loop import Trained, train
 from labkit.training.settings import Experiment
@@ -68,11 +64,6 @@ def run_cell(
     parameters: dict[str, Any], folder: Path, *, dataset: str = TABLES.dataset, data_root: str | None = None
 ) -> Row:
     """Train one cell with one seed, or go on with it, and look once at the novel classes.
-
-    Args:
-        parameters: cell, shot, seed.
-        folder: of this training alone.
-        dataset, data_root: of the pictures.
 
     Returns:
         the parameters and what `train_on_one_thread` gives.
@@ -161,8 +152,7 @@ def results(folder: Path | str | None = None, dataset: str = TABLES.dataset) -> 
 
 def gather(folder: Path, dataset: str = TABLES.dataset) -> None:
     """Add what is finished in a sweep's folder to the lab's results."""
-    lines = (json.dumps(row) + "\n" for row in results(folder, dataset))
-    write_atomically(file_of(dataset), "".join(lines).encode())
+    write_rows(file_of(dataset), results(folder, dataset))
 
 
 def runs_of(rows: Sequence[Row], cell: Cell | None, shot: int) -> list[Row]:
@@ -209,16 +199,13 @@ def fill(
     Of Table 1 every setting is trained with seed 0, and what validation chooses with the other seeds too.
 
     Args:
-        folder: of the sweep.
         table: 1 or 2.
-        shots, seeds: whose runs.
         cells: whose runs, of Table 2; None means all. More seeds of a few cells are how a claim is decided.
         settings_of: a number of shots, of Table 1: every system keeps the setting that validation chose there, and no
             other is tried, at half the price. None means to try them all at every number of shots.
         systems: of Table 1; None means all.
         dataset, data_root: of the pictures, of `labkit.studies.tables.cells.BASES`.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
-        how: of `labkit.sweep`: address, workers, ...
 
     Raises:
         ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there; or

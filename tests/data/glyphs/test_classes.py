@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from labkit.data.glyphs.classes import ALIKE, choose, font_digests, read_table, write_table
-from labkit.data.glyphs.likeness import FACES, TURNS, covered, describe, distinct, ink, likeness
+from labkit.data.glyphs.classes import font_digests, read_table
+from labkit.data.glyphs.likeness import FACES, TURNS, covered, describe, ink, likeness
+from tests.helpers.glyph_table import ALIKE, choose, distinct, write_table
 
 ROWS, DIGESTS = read_table()
 same_fonts = pytest.mark.skipif(font_digests() != DIGESTS, reason="matplotlib ships other fonts than the table's")

@@ -155,7 +155,7 @@ def test_the_paper_s_network_fits_two_files_of_16_mb() -> None:
     for name, files in (("mini-1shot", 2), ("mini-5shot", 2), ("mini-1shot-can", 2), ("mini-1shot-groups-640", 3)):
         with torch.device("meta"):
             model = build_model(works()[name], 64, 0)
-        assert parts.how_many([2 * value.numel() for value in model.state_dict().values()]) == files
+        assert parts.how_many(sum(2 * value.numel() for value in model.state_dict().values())) == files
 
 
 def test_a_network_too_large_for_two_files_gets_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,3 +166,6 @@ def test_a_network_too_large_for_two_files_gets_more(tmp_path: Path, monkeypatch
     assert len(files) > 2
     assert all(file.stat().st_size <= 34_000 for file in files)
     assert parts.load_parts(tmp_path, "x").recipe() == model.recipe()
+    files[-1].unlink()
+    with pytest.raises(ValueError, match=r"files of x in .* are damaged, incomplete"):
+        parts.load_parts(tmp_path, "x")
