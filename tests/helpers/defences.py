@@ -45,7 +45,7 @@ class Defence:
 PICKLE, TORCH, OURS = "labkit/common/safe_pickle.py", "labkit/common/torch_files.py", "labkit/models/checkpoints.py"
 HDF5, NPZ, DECODE = "labkit/data/hdf5.py", "labkit/data/tieredimagenet.py", "labkit/data/decode.py"
 FOLDERS, FIELDS, SUMS = "labkit/data/folders.py", "labkit/data/fields.py", "labkit/data/sums.py"
-TABLES = "labkit/data/csv_table.py"
+TABLES, STATE = "labkit/data/csv_table.py", "labkit/training/checkpoints.py"
 
 DEFENCES = [
     # Data pickles
@@ -73,9 +73,9 @@ DEFENCES = [
             "class Reader(pickle.Unpickler):", "pickle and memo"),
     # Checkpoints of torch
     Defence("torch: our reader, not torch's restricted one", "labkit/dmf/authors_checkpoint.py",
-            "read_torch(file.read_bytes(), file)", "torch.load(file, map_location='cpu', weights_only=True)",
+            "read_torch(content, file)", "torch.load(file, map_location='cpu', weights_only=True)",
             "checkpoint"),
-    Defence("torch: our reader, for a training's state", OURS, "    return read_torch(content, path)",
+    Defence("torch: our reader, for a training's state", STATE, "    return read_torch(content, path)",
             "    return torch.load(io.BytesIO(content), weights_only=False)", "checkpoint and sealed"),
     Defence("torch: storages together no longer than the file", TORCH, "            if self.room < 0:",
             "            if False:", "checkpoint and storage"),
@@ -112,8 +112,8 @@ DEFENCES = [
     Defence("ours: a header has no other keys", OURS,
             "        if header.keys() != HEADER:",
             "        if False:", "flipped", "tests/models/test_checkpoints.py"),
-    Defence("ours: a training's state carries a checksum", OURS, "        if kept != SEAL",
-            "        if False and kept != SEAL", "checkpoints and training", BROKEN),
+    Defence("ours: a training's state carries a checksum", STATE,
+            '    if seal != struct.pack("<H", LENGTH) + _seal(content):', "    if False:", "checkpoints and training", BROKEN),
     # Archives and HDF5
     Defence("images have a largest number and size", FIELDS,
             "    if shape[0] > MAX_IMAGES or not all(0 < side <= MAX_SIDE for side in shape[1:3]):", "    if False:",
@@ -160,8 +160,8 @@ DEFENCES = [
             "            if True:\n", "no_image", "tests/data/test_folders.py"),
     # Checksums
     Defence("caches carry checksums", SUMS, "    if recorded != found:", "    if False:", "caches", BROKEN),
-    Defence("files are compared with their first reading", "labkit/data/source.py", "    if changed:",
-            "    if False:", "second", BROKEN),
+    Defence("files are compared with their first reading", "labkit/data/unchanged.py",
+            "        if not changed:", "        if True:", "second", BROKEN),
 ]  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""What is kept small: files that one can read in one sitting, lines that fit beside each other."""
+"""What is kept small, and what is kept true of the code: the list of defences that `tests.helpers.defences` takes away."""
 
 from pathlib import Path
 
 import labkit
+from tests.helpers.defences import DEFENCES, PROJECT
 
 ROOT = Path(labkit.__file__).parent
 
@@ -18,3 +19,7 @@ def test_no_file_is_too_long_and_no_line_too_wide() -> None:
 
 def test_what_lies_beside_the_rooms_is_the_package_and_its_command() -> None:
     assert {file.name for file in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_every_defence_that_can_be_taken_away_is_in_the_code() -> None:
+    assert not [d.what for d in DEFENCES if d.code not in (PROJECT / d.file).read_text()]
