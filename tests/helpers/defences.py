@@ -113,7 +113,8 @@ DEFENCES = [
             "        if header.keys() != HEADER:",
             "        if False:", "flipped", "tests/models/test_checkpoints.py"),
     Defence("ours: a training's state carries a checksum", STATE,
-            '    if seal != struct.pack("<H", LENGTH) + _seal(content):', "    if False:", "checkpoints and training", BROKEN),
+            '    if seal != struct.pack("<H", LENGTH) + _seal(content):', "    if False:",
+            "checkpoints and training", BROKEN),
     # Archives and HDF5
     Defence("images have a largest number and size", FIELDS,
             "    if shape[0] > MAX_IMAGES or not all(0 < side <= MAX_SIDE for side in shape[1:3]):", "    if False:",

@@ -1,4 +1,4 @@
-"""What is kept small, and what is kept true of the code: the list of defences that `tests.helpers.defences` takes away."""
+"""What is kept small, and that the defences which `tests.helpers.defences` takes away are in the code."""
 
 from pathlib import Path
 
