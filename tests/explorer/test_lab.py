@@ -148,6 +148,7 @@ def seen(page: Page) -> tuple[int, str]:
     """How many pictures the explorer's cell shows, and its text."""
     area = page.locator(".jp-OutputArea:has(.jp-RenderedImage)").last
     expect(area.locator("img:visible")).to_have_count(1, timeout=PATIENCE)
+    area.scroll_into_view_if_needed()
     page.wait_for_timeout(4000)  # in which JupyterLab finds out that the widget is gone
     return area.locator("img:visible").count(), area.inner_text()
 
@@ -160,6 +161,8 @@ def test_a_picture_stands_for_the_widget_where_it_is_gone_and_nowhere_else(noteb
     shown, text = seen(page)
     page.screenshot(path=KEPT / "jupyterlab-reopened.png")
     assert (shown, text.strip()) == (1, "")
+    expect(page.get_by_text("Error displaying widget")).to_be_hidden()
+    expect(page.get_by_text("Error displaying widget")).to_have_count(1)  # JupyterLab did say it
     trusted = "[...window.jupyterapp.shell.currentWidget.content.model.cells].map((c) => c.trusted)"
     assert all(page.evaluate(trusted)[1:])
     lab.show(page, "not_trusted.ipynb")
