@@ -25,8 +25,8 @@ export const WORDS = {
     "Alignment follows dX/dt = f X from t = 0 to t = 1. So every channel of the query cell is multiplied by a gain: " +
     "1 where its group's filter is 0; where it is 1, as much as the upper end of the scale says. Why that may help: " +
     "training brings ψ to raise, by and large, the groups whose channels are strong in this class's own support. A " +
-    "query cell that has these channels too grows in them, and so agrees more with the class. Measured, few answers " +
-    "change by it.",
+    "query cell that has these channels too grows in them, and so agrees more with the class. Measured, most " +
+    "answers are the same without it (notebook 8).",
   channels:
     "The channels of the query's cell, X, each under the bar of its group: grey as they come from the backbone, blue " +
     "after the gain.",

@@ -110,6 +110,23 @@ def test_it_shows_the_network_linked_with_two_sliders_and_no_key_folds_the_noteb
     page.screenshot(path=KEPT / "jupyterlab-dark.png")
 
 
+def test_the_tour_is_in_the_window_of_the_notebook(notebook: Page) -> None:
+    page = notebook
+    page.locator("button[name=tour]").click()
+    for number in range(5):
+        page.wait_for_timeout(300)
+        window = page.locator(".jp-WindowedPanel-outer").first.bounding_box()
+        assert window
+        for part in (".dmf-tour", ".dmf-toured"):
+            box = page.locator(part).first.bounding_box()
+            assert box
+            assert window["y"] <= box["y"]
+            assert box["y"] + box["height"] <= window["y"] + window["height"] + 1
+        if number in (0, 4):
+            page.screenshot(path=KEPT / f"jupyterlab-tour-{number + 1}.png")
+        page.locator("button[name=tour-next]").click()
+
+
 def test_without_a_kernel_it_answers_and_says_what_it_cannot(notebook: Page, lab: Lab) -> None:
     page = notebook
     page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown()")
