@@ -161,7 +161,7 @@ export function whatIf(view, s) {
   const at = [true, false].map((learnt) => (centred ? view.centred : view.scoreMap)(n, t, learnt)[cell]);
   const from = (a, b, f, digits) => `${f(a, digits)} → ${f(b, digits)}`;
   return (
-    `What if, ${view.everywhere ? "all positions" : "this position"}: ` +
+    `What if, ${view.everywhere ? "all positions" : "this position"} (orange marks: unmoved): ` +
     `map here ${from(...at, centred ? signed : fixed, 3)}; ` +
     `score of ${task.names[n]} ${from(was[n], now[n], fixed, 3)}; ` +
     `margin ${from(before.margin, after.margin, percent, 2)} of the spread.`

@@ -399,17 +399,16 @@ export function captions(store, view, s) {
   const cell = `Cell in row ${view.row + 1}, column ${view.column + 1}`;
   const lock = s.locked ? "; locked: click Lock to follow the mouse" : "";
   const what = truth === null ? `Query ${view.q + 1}` : `True class: ${task.names[truth]}`;
-  const moved = view.moves ? "; orange: unmoved" : "";
   return {
     query: `${what}. ${cell}${lock}${over}`,
     offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,
     filter:
-      (s.group === null
+      s.group === null
         ? `${b.groups} groups of ${b.channels / b.groups} channels; point at one`
-        : `group ${s.group + 1}`) + moved,
+        : `group ${s.group + 1}`,
     gain:
       (b.rule === "none" ? "no alignment: all gains are 1" : "bars: each group's gain") +
-      `; below: its channels, grey before, blue after${moved}`,
+      `; below: its channels, grey before, blue after`,
     map: means[shown.kind],
     scores:
       rival === undefined

@@ -568,7 +568,8 @@ export function render({ model, el }) {
   // Words in place.
   const explained = (event) => {
     const at = event.target.closest?.("[data-word]");
-    const said = at?.closest(".dmf-head") && !ui.panel.hidden && at.dataset.word === local.open; // by the panel
+    const spoken = local.tour === null ? [local.open] : TOUR[local.tour].stages; // by the panel or the tour
+    const said = at?.closest(".dmf-head") && spoken.includes(at.dataset.word);
     const text = at && !said && WORDS[at.dataset.word];
     ui.tip.hidden = !text;
     if (!text) return;

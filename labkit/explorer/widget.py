@@ -263,7 +263,8 @@ def explore(
     sliders = []
     for name, side in (("row", "h"), ("column", "w")):
         last = max(block[side] for block in blocks) - 1
-        slider = ipywidgets.IntSlider(value=getattr(explorer, name), min=0, max=last, description=name)
+        # Without its number, which counts from 0: the widget's caption says where, counted from 1.
+        slider = ipywidgets.IntSlider(getattr(explorer, name), 0, last, description=name, readout=False)
         ipywidgets.jslink((slider, "value"), (explorer, name))
         sliders.append(slider)
     return Panel([ipywidgets.HBox(sliders), explorer])

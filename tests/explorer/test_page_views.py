@@ -107,6 +107,8 @@ def test_the_text_of_the_tour_and_its_stages_are_in_the_window(
         page.locator("button[name=tour]").click()
         for _ in range(5):
             page.wait_for_timeout(100)
+            page.locator(".dmf-toured .dmf-head").first.hover()
+            expect(page.locator(".dmf-tip")).to_be_hidden()  # the text of the tour says it
             for part in (".dmf-tour", ".dmf-toured"):
                 for box in [e.bounding_box() for e in page.locator(part).all()]:
                     assert box
