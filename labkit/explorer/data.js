@@ -179,9 +179,9 @@ export function look(store, s) {
     store.once(`scores ${of} ${t} ${learnt ? "" : asked}`, () =>
       classes.map((c) => scoreMap(c, t, learnt).reduce((a, v) => a + v, 0) / b.cells),
     );
-  const centred = (c, t) =>
-    store.once(`centred ${of} ${c} ${t} ${asked}`, () => {
-      const all = classes.map((o) => scoreMap(o, t));
+  const centred = (c, t, learnt = false) =>
+    store.once(`centred ${of} ${c} ${t} ${learnt ? "" : asked}`, () => {
+      const all = classes.map((o) => scoreMap(o, t, learnt));
       return Array.from(all[c], (v, k) => v - all.reduce((a, map) => a + map[k], 0) / N);
     });
   // One scale for all classes and times of a query, moved points left aside.

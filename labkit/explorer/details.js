@@ -27,7 +27,7 @@ function query(view) {
     .slice(0, 4);
   return [
     `X<sub>q</sub> = backbone(query), ${view.b.channels} channels × ${view.b.h} × ${view.b.w} cells`,
-    `The cell in row ${view.row}, column ${view.column} is ${values.length} numbers, of norm ` +
+    `The cell in row ${view.row + 1}, column ${view.column + 1} is ${values.length} numbers, of norm ` +
       `${fixed(Math.hypot(...values))}. The largest: ` +
       largest.map(([v, c]) => `channel ${c + 1}: ${fixed(v)}`).join(", ") +
       ".",
@@ -97,7 +97,8 @@ function map(view) {
   return [
     "map = Σ<sub>groups</sub> gain · (W · X<sub>q</sub>)<sub>group</sub>" +
       (b.scale === 1 ? "" : ` · ${b.scale}`) +
-      ", W = mean of X<sub>supp</sub> over its cells (section 4.3)",
+      ", W = mean of X<sub>supp</sub> over its cells (section 4.3)" +
+      (b.scale === 1 ? "" : `; ${b.scale} is the fixed scale of this network's scores`),
     parts
       .slice(0, 3)
       .map((p) => `${fixed(p.by)} × ${fixed(p.dot, 3)} <small>(group ${p.g + 1})</small>`)
@@ -105,7 +106,7 @@ function map(view) {
       (parts.length > 3 ? ` + the other ${parts.length - 3}: ${fixed(others)}` : "") +
       ` = <b>${fixed(total)}</b>` +
       (N > 1
-        ? `; the mean over the ${N} classes here is ${fixed(mean)}, the difference ${signed(total - mean)}.`
+        ? `. Centred: less the mean over the ${N} classes here, ${fixed(mean)}, it is <b>${signed(total - mean)}</b>.`
         : "."),
   ];
 }
@@ -127,11 +128,17 @@ function scores(view) {
     rival === undefined
       ? ""
       : ` Margin of ${escaped(task.names[hero])}: ${fixed(now[hero])} − ${fixed(now[rival])} = ` +
-        `${signed(now[hero] - now[rival])}, of a spread of ${fixed(spread)}: <b>${percent(margin)}</b>.`;
+        `${signed(now[hero] - now[rival])}, <b>${percent(margin)}</b> of the spread, ${fixed(spread)}.`;
+  const mean = sum(now) / now.length;
+  const shown =
+    rival === undefined
+      ? ""
+      : ` The mean of the centred map is ${signed(now[n] - mean)}: this score less the mean of all, ${fixed(mean)}.`;
   const head = ["class", "score, t = 0", `t = ${fixed(t)}`, "standing, t = 0", `t = ${fixed(t)}`, "change"];
   return [
-    `score = sum of the map / ${b.cells} cells; standing = (score − mean of the classes) / spread`,
-    `${escaped(task.names[n])}: ${fixed(sumOfMap)} / ${b.cells} = <b>${fixed(now[n])}</b>.${lead}` +
+    `score = sum of the class's own map / ${b.cells} cells; standing = score − mean of the classes, ` +
+      "in % of the spread",
+    `${escaped(task.names[n])}: ${fixed(sumOfMap)} / ${b.cells} = <b>${fixed(now[n])}</b>.${shown}${lead}` +
       (rival === undefined ? "" : table(head, lines)),
   ];
 }
@@ -145,16 +152,18 @@ export function details(stage, view, s) {
 }
 
 // What moved points change, for the chosen class, as one sentence.
-export function whatIf(view) {
+export function whatIf(view, s) {
   if (!view.moves) return "";
   const { n, t, truth, task, cell } = view;
   const [was, now] = [view.scores(t, true), view.scores(t)];
   const [before, after] = [was, now].map((all) => verdict(all, truth ?? verdict(was, null).best));
-  const at = [view.scoreMap(n, t, true)[cell], view.scoreMap(n, t)[cell]];
+  const centred = !s.plain && view.N > 1; // as the map is shown
+  const at = [true, false].map((learnt) => (centred ? view.centred : view.scoreMap)(n, t, learnt)[cell]);
   const from = (a, b, f, digits) => `${f(a, digits)} → ${f(b, digits)}`;
   return (
-    `What if, ${view.everywhere ? "all positions" : "this position"}: ` +
-    `map here ${from(...at, fixed, 3)}; score of ${task.names[n]} ${from(was[n], now[n], fixed, 3)}; ` +
-    `margin ${from(before.margin, after.margin, percent, 2)}.`
+    `What if, ${view.everywhere ? "all positions" : "this position"} (orange marks: unmoved): ` +
+    `map here ${from(...at, centred ? signed : fixed, 3)}; ` +
+    `score of ${task.names[n]} ${from(was[n], now[n], fixed, 3)}; ` +
+    `margin ${from(before.margin, after.margin, percent, 2)} of the spread.`
   );
 }

@@ -1,7 +1,18 @@
 // Pictures of one view as SVG, a stage each, in the pixels of the screen; and all of them as one text, for export.
 
 import { clamp, gain, png, standings, verdict } from "./data.js";
-import { BARS, EDGE, centreOf, fitted, frame, groupSpan, rowHeight, textLength, wrapped } from "./geometry.js";
+import {
+  BARS,
+  EDGE,
+  centreOf,
+  fitted,
+  frame,
+  groupSpan,
+  oneOnAnother,
+  rowHeight,
+  textLength,
+  wrapped,
+} from "./geometry.js";
 import { asText, tag } from "./nodes.js";
 import { STAGES, TITLES } from "./words.js";
 
@@ -9,6 +20,7 @@ export const GREEN = "#009E73";
 const RED = "#D55E00";
 const BLUE = "#3579b8";
 const GREY = "#888888";
+const DARK = "#111";
 
 export const STYLE =
   "text{font:12px system-ui,sans-serif;fill:currentColor}.best{font-weight:700}.small{font-size:11px}" +
@@ -59,6 +71,16 @@ function overlaid(store, view, key, values, f, low, high) {
   return tag("g", { opacity: 0.62 }, [image(map, EDGE, EDGE, f.side, f.side)]);
 }
 
+// The cell that is looked at: green inside white inside black, to be seen on any picture.
+const outlined = (x, y, width, height, name = "cell") =>
+  [
+    [DARK, 6.5],
+    ["#fff", 4.8],
+    [GREEN, 2.6],
+  ].map(([stroke, wide]) =>
+    box(x, y, width, height, { fill: "none", stroke, "stroke-width": wide, rx: 2, class: name }),
+  );
+
 function drawQuery(store, view, s, w) {
   const [f, shown] = picture(store, view, view.queryStart, w);
   const out = [shown];
@@ -67,10 +89,10 @@ function drawQuery(store, view, s, w) {
   if (values) out.push(overlaid(store, view, key, values, f, Math.min(...values), Math.max(...values)));
   const [x, y] = f.place(centreOf(view.b, view.row, view.column));
   const cw = f.unit * view.b.stride;
-  const edge = { fill: "none", "stroke-width": 2, rx: 2 };
-  out.push(box(x - cw / 2, y - cw / 2, cw, cw, { ...edge, stroke: "#fff", "stroke-width": 4 }));
-  out.push(box(x - cw / 2, y - cw / 2, cw, cw, { ...edge, stroke: GREEN, "stroke-width": 2.5 }));
-  out.push(tag("circle", { class: "position", cx: x, cy: y, r: 6, fill: GREEN, stroke: "#fff", "stroke-width": 2 }));
+  out.push(...outlined(x - cw / 2, y - cw / 2, cw, cw));
+  const spot = { cx: x, cy: y, fill: GREEN };
+  out.push(tag("circle", { ...spot, r: 7.5, fill: DARK }));
+  out.push(tag("circle", { ...spot, class: "position", r: 5.5, stroke: "#fff", "stroke-width": 2 }));
   return [out, f.height];
 }
 
@@ -113,26 +135,34 @@ function drawOffsets(store, view, s, w) {
   if (s.overlay === "similarity")
     out.push(overlaid(store, view, `similarity ${view.n} ${view.cell} ${view.key}`, view.similarity(), f, -1, 1));
   const [grid, pairs, dots] = [[], [], []];
-  view.places(view.n, view.cell).forEach((at, tap) => {
+  const places = view.places(view.n, view.cell);
+  const drawn = places.map((at) => at && f.hold(f.place(at)));
+  const groups = oneOnAnother(drawn, 12);
+  places.forEach((at, tap) => {
     const from = f.hold(f.place(view.ghost(tap)));
     grid.push(from);
     if (!at) return;
-    const far = view.outside(at);
-    const to = f.hold(f.place(at));
+    const to = drawn[tap];
     pairs.push([from, to]);
+    // Of points that lie on each other the topmost bears all numbers, and is hollow if one of them is.
+    const group = groups.find((g) => g.includes(tap));
+    const top = tap === group.at(-1);
+    const far = (top ? group : [tap]).some((k) => view.outside(places[k]));
+    const text = top ? group.map((k) => k + 1).join(",") : " ";
+    const wide = top ? 17 + 9 * (group.length - 1) : 17;
     const edge = { fill: far ? "#fff" : RED, stroke: far ? RED : "#fff", "stroke-width": 1.8 };
     const data = {
       "data-tap": tap,
       "data-y": at[0].toFixed(3),
       "data-x": at[1].toFixed(3),
-      "data-outside": far,
+      "data-outside": view.outside(at),
       transform: `translate(${to.map((v) => v.toFixed(2))})`, // moved as a whole: its number is not set anew
     };
     dots.push(
       tag("g", { class: "dot", ...data }, [
         tag("circle", { r: 15, fill: "transparent" }), // large enough for a finger
-        tag("circle", { r: 8.5, ...edge }),
-        words(0, 4, tap + 1, { "text-anchor": "middle", class: far ? "number red" : "number onred" }),
+        box(-wide / 2, -8.5, wide, 17, { rx: 8.5, ...edge }),
+        words(0, 4, text, { "text-anchor": "middle", class: far ? "number red" : "number onred" }),
       ]),
     );
   });
@@ -221,7 +251,8 @@ function drawGain(store, view, s, w) {
   out.push(tag("path", { d: path(1, s.group), fill: BLUE, class: "channels" }));
   out.push(tag("path", { d: path(0, null), fill: GREY }));
   out.push(box(left, y0 + tall, w - left, 0.7, { fill: "currentColor", opacity: 0.8 }));
-  out.push(words(left - 5, y0 + tall, "X", { class: "small", "text-anchor": "end", "font-style": "italic" }));
+  const named = { class: "small", "data-word": "channels", "text-anchor": "end", "font-style": "italic" };
+  out.push(words(left - 5, y0 + tall, "X", named));
   return [out, y0 + tall + 4];
 }
 
@@ -251,9 +282,7 @@ function drawMap(store, view, s, w) {
   const tall = (side * b.h) / b.w;
   const [cw, ch] = [side / b.w, tall / b.h];
   const out = [image(heat(store, key, colours, values, b, low, high), EDGE, EDGE, side, tall)];
-  const mark = { fill: "none", stroke: GREEN, "stroke-width": 3, rx: 2, class: "here" };
-  const at = [EDGE + view.column * cw, EDGE + view.row * ch, cw, ch];
-  out.push(box(...at, { ...mark, stroke: "#fff", "stroke-width": 5 }), box(...at, mark));
+  out.push(...outlined(EDGE + view.column * cw, EDGE + view.row * ch, cw, ch, "here"));
   const ends = kind === "plain" ? [fixed(low, 1), fixed(high, 1)] : [signed(low, 1), signed(high, 1)];
   out.push(...scale(store, colours, EDGE, EDGE + tall + 7, side, ends));
   if (kind !== "plain") out.push(words(w / 2, EDGE + tall + 26, "0", { class: "small", "text-anchor": "middle" }));
@@ -328,9 +357,13 @@ function drawScores(store, view, s, w) {
     out.push(words(left + room + 6, y, "score", { class: "small", "data-word": "score" }));
     out.push(words(right - 4, y, "change", { class: "small", "data-word": "change", "text-anchor": "end" }));
   }
-  // What the tick means.
+  // What the ticks mean, and the unit.
   out.push(box(left, y + 5, 2, 12, { fill: "currentColor" }));
   out.push(words(left + 7, y + 15, "without alignment", { class: "small", "data-word": "bare" }));
+  const last = view.moves ? "unmoved" : "% of the spread";
+  const more = { class: "small", "data-word": view.moves ? "moved" : "spread", "text-anchor": "end" };
+  out.push(words(right - 4, y + 15, last, more));
+  if (view.moves) out.push(box(right - 12 - textLength(last), y + 5, 3, 12, { fill: RED, class: "moved" }));
   return [out, y + 21];
 }
 
@@ -357,28 +390,31 @@ export function captions(store, view, s) {
   const means = {
     group: `what group ${(s.group ?? 0) + 1} adds here by growing: ${signed(here)}`,
     plain: `${task.names[view.n]} here: ${fixed(here)}`,
-    centred: `${here < 0 ? "against" : "for"} ${task.names[view.n]} here: ${signed(here)}`,
+    centred: `${here < 0 ? "against" : "for"} ${task.names[view.n]} here: ${signed(here)} from the mean of all maps`,
   };
   const overlay = view.overlays[s.overlay];
   const unit = s.overlay === "offset length" ? " px" : "";
   const over = overlay ? `; ${s.overlay} ${fixed(overlay()[view.cell])}${unit}` : "";
   const similar = s.overlay === "similarity" ? `; colour: similarity to the query's cell, −1 to 1` : "";
+  const cell = `Cell in row ${view.row + 1}, column ${view.column + 1}`;
+  const lock = s.locked ? "; locked: click Lock to follow the mouse" : "";
   const what = truth === null ? `Query ${view.q + 1}` : `True class: ${task.names[truth]}`;
-  const rule = `${t < 1 ? `, stopped at t = ${fixed(t)}` : ""}`;
   return {
-    query: `${what}. Cell in row ${view.row}, column ${view.column}${s.locked ? ", locked" : ""}${over}`,
+    query: `${what}. ${cell}${lock}${over}`,
     offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,
     filter:
       s.group === null
         ? `${b.groups} groups of ${b.channels / b.groups} channels; point at one`
         : `group ${s.group + 1}`,
-    gain: `${b.rule === "none" ? "no alignment" : "of each group, and its channels"}${rule}`,
+    gain:
+      (b.rule === "none" ? "no alignment: all gains are 1" : "bars: each group's gain") +
+      `; below: its channels, grey before, blue after`,
     map: means[shown.kind],
     scores:
       rival === undefined
         ? `${task.names[best]}: ${fixed(now[best])}`
-        : `${truth === null ? "" : best === truth ? "Right. " : "Wrong. "}${MARGIN} ${percent(margin)} over ` +
-          `${task.names[rival]}; without alignment ${percent(bare)}`,
+        : `${truth === null ? "" : best === truth ? "Right. " : "Wrong. "}${MARGIN} ${percent(margin)} of the ` +
+          `spread over ${task.names[rival]}; without alignment ${percent(bare)}`,
   };
 }
 

@@ -61,13 +61,20 @@ function build(el, header, alone) {
     time: range("time", { min: 0, max: 1, step: 0.01, "aria-label": "time of the alignment" }),
     timeText: make("output", { class: "dmf-number" }),
     play: button("play", "▶ Play"),
-    preset: make("select", { name: "preset", "aria-label": "worth a look" }),
+    preset: make("select", { name: "preset" }),
     tour: button("tour", "Show me, step by step"),
     lock: button("lock", "Lock", { "aria-pressed": "false", title: "hold the position still under the mouse" }),
     why: make("p", { class: "dmf-preset" }),
     said: make("div", { class: "dmf-said", role: "status", "aria-live": "polite" }),
+    note: make("div", { class: "dmf-note", "aria-hidden": "true" }),
+    tourBox: make("div", { class: "dmf-tour" }),
     whatIf: make("div", { class: "dmf-whatif", role: "status" }),
-    panel: make("div", { class: "dmf-panel", id: `dmf-${Math.random().toString(36).slice(2)}` }),
+    panel: make(
+      "div",
+      { class: "dmf-panel", id: `dmf-${Math.random().toString(36).slice(2)}` },
+      make("div", { class: "dmf-why" }),
+      make("div", { class: "dmf-numbers" }),
+    ),
     tip: make("div", { class: "dmf-tip", role: "tooltip", hidden: "" }),
     everywhere: make("input", { type: "checkbox", name: "everywhere" }),
     plain: make("input", { type: "checkbox", name: "plain" }),
@@ -79,8 +86,10 @@ function build(el, header, alone) {
     view: make("input", { type: "text", name: "view", spellcheck: "false", "aria-label": "this view as text" }),
     copy: button("copy", "Copy"),
     theme: button("theme", "Dark or light"),
+    below: make("div", { class: "dmf-line" }),
     stage: {},
   };
+  ui.line = make("div", { class: "dmf-line" }, ui.why, ui.note); // its height is kept when it is empty
   const names = {
     checkpoint: "Network",
     mode: "Offsets",
@@ -90,13 +99,15 @@ function build(el, header, alone) {
   };
   Object.assign(names, { picture: "Support picture", overlay: "Overlay" });
   const keys = { checkpoint: "network", task: "episode", support_class: "scores", picture: "offsets" };
-  ui.preset.append(make("option", { value: "" }, "Worth a look …"));
+  ui.preset.append(make("option", { value: "" }, "choose a view …"));
   (header.presets || []).forEach((p, i) => ui.preset.append(make("option", { value: i }, p.title)));
-  ui.preset.hidden = !header.presets?.length;
+  const presets = field("worth a look", "Worth a look", ui.preset);
+  presets.classList.add("dmf-presets");
+  presets.hidden = !header.presets?.length;
   const sliders = alone ? [field("position", "Row", ui.row), field("position", "Column", ui.column)] : [];
   const bar = make("div", { class: "dmf-bar" });
-  bar.append(ui.tour, ...sliders, field("time", "Time", ui.time, ui.timeText), ui.play, ui.lock, ui.preset);
-  const flow = make("div", { class: "dmf-flow" });
+  bar.append(ui.tour, ...sliders, field("time", "Time", ui.time, ui.timeText), ui.play, ui.lock, presets);
+  const flow = (ui.flow = make("div", { class: "dmf-flow" }));
   for (const stage of STAGES) {
     const head = button(`open-${stage}`, "", {
       class: "dmf-head",
@@ -142,11 +153,12 @@ function build(el, header, alone) {
   more.append(
     row(...CHOICES.map((name) => field(keys[name] || name, names[name], select[name]))),
     row(
-      field("map", "maps as they are, not centred", ui.plain),
+      field("plain", "maps as they are, not centred", ui.plain),
       field("what if", "what if for all positions", ui.everywhere),
       ...[ui.away, ui.grid, ui.reset],
     ),
     row(field("query", "This view as text", ui.view), ui.copy, ui.save, ...(alone ? [ui.theme] : [ui.page])),
+    ui.below,
     make(
       "p",
       {},
@@ -158,7 +170,7 @@ function build(el, header, alone) {
   );
   more.querySelector("[name=view]").previousSibling.dataset.word = "view";
   el.classList.add("dmf-explorer");
-  el.replaceChildren(bar, ui.why, flow, ui.whatIf, ui.said, ui.panel, more, ui.tip);
+  el.replaceChildren(bar, ui.line, flow, ui.whatIf, ui.said, ui.panel, more, ui.tip);
   return ui;
 }
 
@@ -192,10 +204,10 @@ function told(caption, text) {
 export function render({ model, el }) {
   const alone = Boolean(model.alone);
   let store = new Store(model.get("header"), model.get("buffer"));
-  const local = { open: "offsets", group: null, chosen: null, tour: null, said: "", preset: -1 };
+  const ui = build(el, store.header, alone);
+  const local = { open: "offsets", group: null, chosen: null, tour: null, said: "", preset: -1, home: ui.line };
   let view = null;
   let queued = false;
-  const ui = build(el, store.header, alone);
   const widths = {};
   const measure = () => {
     const before = JSON.stringify(widths);
@@ -241,7 +253,7 @@ export function render({ model, el }) {
     }
     control(s);
     panel(s);
-    speak(said);
+    speak(said, s);
   }
 
   function control(s) {
@@ -279,80 +291,83 @@ export function render({ model, el }) {
     ui.plain.disabled = N === 1;
     if (document.activeElement !== ui.view) ui.view.value = written(model);
     if (alone) model.remember(written(model));
-    // A preset stays named while its query is looked at, whatever the time, class and position.
+    // A preset is named while its view is looked at: what its sentence says is of that cell, class, query and points.
+    // Free are the time and what the sentence itself asks to change.
     const presets = header.presets || [];
-    const same = (p, names) => names.every((name) => model.get(name) === p.state[name]);
-    if (!presets[local.preset] || !same(presets[local.preset], ["task", "checkpoint", "query"]))
-      local.preset = presets.findIndex((p) => same(p, Object.keys(p.state)));
+    const same = ({ state: wanted, free = [] }) =>
+      !view.moves &&
+      Object.entries({ mode: 0, ...wanted }).every(
+        ([name, value]) => name === "time" || free.includes(name) || model.get(name) === value,
+      );
+    if (!presets[local.preset] || !same(presets[local.preset])) local.preset = presets.findIndex(same);
     ui.preset.value = local.preset < 0 ? "" : local.preset;
     const why = presets[local.preset]?.why ?? "";
     if (ui.why.textContent !== why) ui.why.textContent = why;
     const slider = ui.stage.query.drawing;
     noted(slider, "aria-valuemax", b.h * b.w - 1);
     noted(slider, "aria-valuenow", view.cell);
-    noted(slider, "aria-valuetext", `row ${row}, column ${column}`);
+    noted(slider, "aria-valuetext", `row ${row + 1}, column ${column + 1}`);
   }
 
   function panel(s) {
-    if (local.tour === null) {
-      ui.panel.hidden = !local.open;
-      if (local.open) {
-        if (!ui.panel.querySelector(".dmf-why"))
-          ui.panel.replaceChildren(make("div", { class: "dmf-why" }), make("div", { class: "dmf-numbers" }));
-        details(local.open, view, s).forEach((text, i) => {
-          const part = ui.panel.children[i];
-          if (part.made !== text) part.innerHTML = part.made = text;
-        });
-        ui.panel.className = "dmf-panel";
-      }
-      return;
-    }
-    const step = TOUR[local.tour];
-    ui.panel.hidden = false;
-    ui.panel.className = "dmf-panel dmf-tour";
-    if (ui.panel.dataset.step === String(local.tour) && ui.panel.querySelector("[name=tour-next]")) return;
-    ui.panel.dataset.step = local.tour;
-    const last = local.tour === TOUR.length - 1;
+    ui.panel.hidden = !local.open || local.tour !== null;
+    if (ui.panel.hidden) return;
+    details(local.open, view, s).forEach((text, i) => {
+      const part = ui.panel.children[i];
+      if (part.made !== text) part.innerHTML = part.made = text;
+    });
+  }
+  // A step of the tour stands right above the stages it speaks of, and both are brought into the window.
+  function tour(number) {
+    local.tour = number;
+    if (number !== null) [local.open] = TOUR[number].stages;
+    ui.tourBox.remove();
+    draw();
+    if (number === null) return ui.tour.focus({ preventScroll: true });
+    const step = TOUR[number];
+    const last = number === TOUR.length - 1;
     const text = make(
       "p",
       {},
-      make(
-        "b",
-        {},
-        `${local.tour + 1} of ${TOUR.length}: ${step.stages.map((stage) => TITLES[stage]).join(", then ")}. `,
-      ),
+      make("b", {}, `${number + 1} of ${TOUR.length}: ${step.stages.map((stage) => TITLES[stage]).join(", then ")}. `),
       step.text,
     );
     const [back, next] = [button("tour-back", "Back"), button("tour-next", last ? "Done" : "Next")];
-    back.disabled = local.tour === 0;
-    back.addEventListener("click", () => tour(local.tour - 1));
-    next.addEventListener("click", () => tour(last ? null : local.tour + 1));
+    back.disabled = number === 0;
+    back.addEventListener("click", () => tour(number - 1));
+    next.addEventListener("click", () => tour(last ? null : number + 1));
     const end = button("tour-end", "Close");
     end.addEventListener("click", () => tour(null));
-    ui.panel.replaceChildren(text, make("div", { class: "dmf-row" }, back, next, end));
+    ui.tourBox.replaceChildren(text, make("div", { class: "dmf-row" }, back, next, end));
+    placed();
+    for (const shown of [ui.stage[step.stages.at(-1)].card, ui.tourBox]) shown.scrollIntoView({ block: "nearest" });
     next.focus({ preventScroll: true });
   }
-  function tour(step) {
-    local.tour = step;
-    if (step !== null) [local.open] = TOUR[step].stages;
-    draw();
-    if (step === null) ui.tour.focus({ preventScroll: true });
+  function placed() {
+    const focused = ui.tourBox.contains(document.activeElement) && document.activeElement;
+    ui.tourBox.remove();
+    const { card } = ui.stage[TOUR[local.tour].stages[0]];
+    const row = [...ui.flow.children].find((part) => part.offsetTop === (card.closest(".dmf-pair") ?? card).offsetTop);
+    row.before(ui.tourBox);
+    if (focused) focused.focus({ preventScroll: true });
   }
 
-  function speak(captioned) {
+  function speak(captioned, s) {
     const { best } = verdict(view.scores(view.t), view.truth);
-    const where = `Row ${view.row}, column ${view.column}. ${captioned.offsets}.`;
+    const where = `Row ${view.row + 1}, column ${view.column + 1}. ${captioned.offsets}.`;
     const about = `${where} Answer ${view.task.names[best]}. ${captioned.scores}.`;
     const text = local.said || about;
     if (ui.said.textContent !== text) ui.said.textContent = text;
-    ui.said.classList.toggle("dmf-quiet", !local.said);
-    const moved = whatIf(view);
+    if (ui.note.textContent !== local.said) ui.note.textContent = local.said;
+    if (ui.note.parentNode !== local.home) local.home.append(ui.note);
+    const moved = whatIf(view, s);
     if (ui.whatIf.textContent !== moved) ui.whatIf.textContent = moved;
   }
-  // A message of its own; gone with the next change of the view.
-  function tell(text) {
-    local.said = text;
-    speak(captions(store, view, state()));
+  // A message of its own, above the stages, or below the buttons it answers; gone with the next change of the view.
+  function tell(text, home = ui.below) {
+    Object.assign(local, { said: text, home });
+    const s = state();
+    speak(captions(store, view, s), s);
   }
 
   const changed = () => {
@@ -435,7 +450,10 @@ export function render({ model, el }) {
     ui.stage[stage].head.addEventListener("click", () => {
       local.open = local.open === stage && local.tour === null ? null : stage;
       local.tour = null;
+      ui.tourBox.remove();
+      silent();
       draw();
+      if (local.open) ui.panel.scrollIntoView({ block: "nearest" });
     });
 
   // The position follows a pointer over the query or the map; a group lights up under it.
@@ -528,7 +546,7 @@ export function render({ model, el }) {
     } else if (step) go([clamp(row + step[0], 0, b.h - 1), clamp(column + step[1], 0, b.w - 1)]);
     else if (/^[1-9]$/.test(event.key)) {
       local.chosen = Number(event.key) - 1;
-      tell(`Point ${event.key} chosen: Shift and arrows move it, 0 takes it away.`);
+      tell(`Point ${event.key} chosen: Shift and arrows move it, 0 takes it away.`, ui.line);
     } else if (event.key === "0" && chosen !== null) move(chosen, null);
     else if (event.key === "Escape") put({ moves: {} });
     else if (event.key === "Enter") put({ locked: !model.get("locked") });
@@ -550,7 +568,9 @@ export function render({ model, el }) {
   // Words in place.
   const explained = (event) => {
     const at = event.target.closest?.("[data-word]");
-    const text = at && WORDS[at.dataset.word];
+    const spoken = local.tour === null ? [local.open] : TOUR[local.tour].stages; // by the panel or the tour
+    const said = at?.closest(".dmf-head") && spoken.includes(at.dataset.word);
+    const text = at && !said && WORDS[at.dataset.word];
     ui.tip.hidden = !text;
     if (!text) return;
     ui.tip.textContent = text;
@@ -630,7 +650,12 @@ export function render({ model, el }) {
   };
   model.on("change:buffer", renew);
   // Drawn anew when a drawing's width has changed, by the window, a theme or a tab that is shown again.
-  const seen = new ResizeObserver(() => requestAnimationFrame(() => measure() && draw()));
+  const anew = () => {
+    if (!measure()) return;
+    draw();
+    if (local.tour !== null) placed();
+  };
+  const seen = new ResizeObserver(() => requestAnimationFrame(anew));
   for (const stage of STAGES) seen.observe(ui.stage[stage].drawing);
   measure();
   draw();

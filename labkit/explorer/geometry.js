@@ -24,6 +24,19 @@ export const groupSpan = (g, groups, width) => [g, g + 1].map((k) => BARS + (k *
 export const groupAt = (x, groups, width) =>
   clamp(Math.floor(((x - BARS) * groups) / (width - BARS - 2)), 0, groups - 1);
 
+// The numbers of places, those together whose labels would cover one another; null where there is none.
+export function oneOnAnother(places, near) {
+  const groups = [];
+  places.forEach((place, k) => {
+    if (!place) return;
+    const close = ([first]) => place.every((v, i) => Math.abs(v - places[first][i]) < near);
+    const group = groups.find(close);
+    if (group) group.push(k);
+    else groups.push([k]);
+  });
+  return groups;
+}
+
 // The cell [row, column] at a pixel (y, x).
 export const cellAt = (b, [y, x]) =>
   [y, x].map((v, i) => clamp(Math.round((v - (b.stride - 1) / 2) / b.stride), 0, (i ? b.w : b.h) - 1));

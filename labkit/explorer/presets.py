@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,26 @@ from labkit.explorer.precompute import MODES, Features, Task, embed, points_of, 
 
 ORDER = ("sure", "helped", "harmed", "hopeless", "far", "another class")
 RAREST = ("harmed", "helped", "hopeless", "far", "another class", "sure")  # whose tasks are kept if not all can be
+SURE = 0.5  # of the spread: how far a sure answer leads at least
 
 
 @dataclass(frozen=True)
 class Found:
-    """How strongly a view shows an effect, what it is to be called, why, and where it is: traits of the widget."""
+    """How strongly a view shows an effect, what it is to be called, why, and where it is: traits of the widget.
+
+    `free` names the traits that may change without what `why` says becoming wrong; the time is always free.
+    """
 
     strength: float
     title: str
     why: str
     state: dict[str, Any]
+    free: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> tuple[tuple[str, Any], ...]:
+        """Where it is, to be compared with other views."""
+        return tuple(sorted(self.state.items()))
 
 
 def margins(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +79,7 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
     apart = (filters[each, labels] - filters[each, rival]).abs().mean(1)
     found = {}
 
-    def keep(name: str, strength: Tensor, title: str, why: str, **state: Any) -> None:
+    def keep(name: str, strength: Tensor, title: str, why: str, *free: str) -> None:
         """Where `strength` [Q] or [Q, h, w] is largest, if it is above zero there."""
         at = int(strength.argmax())
         q, cell = (at, (h // 2) * w + w // 2) if strength.dim() == 1 else divmod(at, h * w)
@@ -88,11 +98,11 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         }
         where = {"task": number, "query": q, "support_class": int(labels[q]), "row": cell // w, "column": cell % w}
         text = why.format(**numbers)
-        found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0} | state)
+        found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0}, free)
 
     keep(
         "sure",
-        trained,
+        torch.where((bare > 0) & (trained >= SURE), trained, 0),
         "A sure answer",
         "{true} is {margin} of the spread ahead; without alignment {bare} {bare_side}.",
     )
@@ -114,6 +124,7 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         "A wrong answer that no alignment gets right",
         "{true} is {margin} of the spread behind {rival} with trained offsets, and behind with untrained and no "
         "offsets and without alignment ({bare}) too.",
+        "mode",
     )
     keep(
         "far",
@@ -127,21 +138,29 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         "The same query against another class",
         "Choose {rival} in the list of scores, and {true} again: at this cell their filters differ by {apart} in the "
         "mean over the groups.",
+        "support_class",
     )
     return found
 
 
-def find(model: DMF, tasks: Sequence[Task], features: Mapping[int, Features]) -> list[dict[str, Any]]:
-    """The strongest view of each effect over all tasks, as JSON types for the widget: title, why, state."""
+def strongest(found: Iterable[Mapping[str, Found]]) -> dict[str, Found]:
+    """The strongest view of each effect among those of several tasks, the rarest effects first; no view twice."""
     best: dict[str, Found] = {}
-    for number, task in enumerate(tasks):
-        for name, view in views_of(model, task, features[number], number).items():
-            if name not in best or view.strength > best[name].strength:
-                best[name] = view
+    known = list(found)
+    for name in RAREST:
+        taken = {view.place for view in best.values()}
+        left = [views[name] for views in known if name in views and views[name].place not in taken]
+        if left:
+            best[name] = max(left, key=lambda view: view.strength)
+    return best
+
+
+def find(model: DMF, tasks: Sequence[Task], features: Mapping[int, Features]) -> list[dict[str, Any]]:
+    """The strongest view of each effect over all tasks, as JSON types for the widget: title, why, state, free."""
+    best = strongest(views_of(model, task, features[number], number) for number, task in enumerate(tasks))
     return [
-        {"title": best[n].title, "why": best[n].why, "state": best[n].state | {"checkpoint": 0}}
-        for n in ORDER
-        if n in best
+        {"title": v.title, "why": v.why, "state": v.state | {"checkpoint": 0}, "free": list(v.free)}
+        for v in (best[name] for name in ORDER if name in best)
     ]
 
 
@@ -159,11 +178,16 @@ def search(
 
     Of more than `most` tasks those are kept that hold an effect of the first ones in `RAREST`.
     """
-    best: dict[str, tuple[float, int, Task]] = {}
-    for number in episodes:
-        (task,) = tasks_of(images, [number], way, (shot,), query, seed)
-        for name, view in views_of(model, task, embed(model, task)).items():
-            if name not in best or view.strength > best[name][0]:
-                best[name] = (view.strength, number, task)
-    found = {best[name][1]: best[name][2] for name in RAREST if name in best}
-    return [task for _, task in sorted(list(found.items())[:most])]
+    tasks: dict[int, Task] = {}
+
+    def views() -> Iterator[dict[str, Found]]:
+        for number in episodes:
+            (task,) = tasks_of(images, [number], way, (shot,), query, seed)
+            found = views_of(model, task, embed(model, task), number)
+            if found:
+                tasks[number] = task
+            yield found
+
+    best = strongest(views())
+    kept = list(dict.fromkeys(best[name].state["task"] for name in RAREST if name in best))[:most]
+    return [tasks[number] for number in sorted(kept)]

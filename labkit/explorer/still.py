@@ -1,4 +1,10 @@
-"""The still picture that stands in the explorer's place where no widget runs, as on a code host."""
+"""The still picture that stands in the explorer's place where no widget runs: on a code host, or without a kernel.
+
+A notebook's viewer shows one form of an output, and a trusted JupyterLab the widget, also where its kernel is gone. So
+the picture is an output of its own before the widget, which is always shown; the widget's style sheet, which is there
+only while a widget lives, hides it (`LIVE`). What JupyterLab says in the place of a widget that is gone is hidden by a
+style in an output between the two.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,12 @@ from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
 from labkit.explorer.precompute import MODES, Features, Task, points_of
 
-SAID = "A still picture of the explorer. For the live one, open this notebook in JupyterLab and run its cells."
+SAID = "A still picture of the explorer. For the live one, run the cells of this notebook in JupyterLab."
+LIVE = "dmf-after-still"  # the class of a widget whose previous outputs are hidden, see explorer.css
+HIDES_AN_ERROR = """<style>
+.jp-OutputArea-child:has(.dmf-no-error),
+.jp-OutputArea-child:has(.dmf-no-error) + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output *)) { display: none; }
+</style><span class="dmf-no-error"></span>"""
 
 
 def picture(model: DMF, task: Task, features: Features, row: int, column: int) -> bytes:
@@ -35,7 +46,7 @@ def picture(model: DMF, task: Task, features: Features, row: int, column: int) -
         figure, axes = plt.subplots(1, 1 + shown, figsize=(max(8.5, 1.8 * (1 + shown)), 2.9), layout="constrained")
         figure.suptitle(SAID, fontsize=11, x=0.01, ha="left")
         plotting.show_image(axes[0], task.query[0], "query")
-        for colour, width in (("white", 5), (plotting.GREEN, 2.5)):
+        for colour, width in (("black", 6.5), ("white", 5), (plotting.GREEN, 2.5)):
             corner = (x - stride / 2, y - stride / 2)
             axes[0].add_patch(Rectangle(corner, stride, stride, fill=False, edgecolor=colour, linewidth=width))
         axes[0].set_xlabel("green: one cell of it", labelpad=9)

@@ -20,6 +20,7 @@ import anywidget
 import ipywidgets
 import torch
 import traitlets
+from IPython.display import display
 from torch import Tensor
 
 from labkit.common import checks
@@ -211,11 +212,16 @@ class Explorer(anywidget.AnyWidget):
 
 
 class Panel(ipywidgets.VBox):  # type: ignore[misc]  # has no types
-    """An `Explorer`, the last of its children, with a picture in its output for readers whose widgets do not run."""
+    """An `Explorer`, the last of its children, shown after a still picture for readers whose widgets do not run."""
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        found: dict[str, Any] = super()._repr_mimebundle_(**options)
-        return found | {"image/png": base64.b64encode(self.children[-1].picture_of_start()).decode()}
+    def _ipython_display_(self, **_: Any) -> None:
+        self.add_class(still.LIVE)
+        picture = base64.b64encode(self.children[-1].picture_of_start()).decode()
+        display({"image/png": picture, "text/plain": repr(self.children[-1])}, raw=True)
+        display({"text/html": still.HIDES_AN_ERROR}, raw=True)
+        view = self._repr_mimebundle_()
+        view.pop("text/plain", None)  # would stand below the picture where no widget runs
+        display(view, raw=True)
 
 
 def explore(
@@ -257,7 +263,8 @@ def explore(
     sliders = []
     for name, side in (("row", "h"), ("column", "w")):
         last = max(block[side] for block in blocks) - 1
-        slider = ipywidgets.IntSlider(value=getattr(explorer, name), min=0, max=last, description=name)
+        # Without its number, which counts from 0: the widget's caption says where, counted from 1.
+        slider = ipywidgets.IntSlider(getattr(explorer, name), 0, last, description=name, readout=False)
         ipywidgets.jslink((slider, "value"), (explorer, name))
         sliders.append(slider)
     return Panel([ipywidgets.HBox(sliders), explorer])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 
@@ -34,7 +33,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory, untrained: labkit.DMF) -> Iter
     weights = ["quick", str(folder / "untrained.safetensors")]
     own = f"\nweights = {weights!r}\nruns = {str(folder)!r}\nepisodes = [1, 2]\nsearch = 0"
     write_cells(NOTEBOOK, "box =", folder / "explorer.ipynb", own)
-    shutil.copy(NOTEBOOK, folder / "saved.ipynb")
     KEPT.mkdir(parents=True, exist_ok=True)
     with jupyterlab(folder) as running:
         yield running
@@ -73,7 +71,7 @@ def test_it_shows_the_network_linked_with_two_sliders_and_no_key_folds_the_noteb
     cells = page.locator(".jp-Cell:visible").count()
     sliders = page.locator(".widget-slider [role=slider]")
     expect(sliders).to_have_count(2)
-    for number, said in enumerate(("row 3, column 2", "row 3, column 3")):
+    for number, said in enumerate(("row 4, column 3", "row 4, column 4")):
         sliders.nth(number).focus()
         page.keyboard.press("ArrowRight")
         expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", said)
@@ -82,7 +80,7 @@ def test_it_shows_the_network_linked_with_two_sliders_and_no_key_folds_the_noteb
         page.keyboard.press(key)
     assert page.locator("input[name=time]").input_value() == "0.99"
     press(page, "ArrowUp", "ArrowLeft", "Enter", "Enter")
-    expect(page.locator(".widget-readout").first).to_have_text("2")
+    expect(sliders.first).to_have_attribute("aria-valuenow", "2.0")
     page.locator("button[name=play]").focus()
     page.keyboard.press("ArrowLeft")
     assert page.locator(".jp-Cell:visible").count() == cells  # ArrowLeft folds what follows a heading
@@ -112,6 +110,23 @@ def test_it_shows_the_network_linked_with_two_sliders_and_no_key_folds_the_noteb
     page.screenshot(path=KEPT / "jupyterlab-dark.png")
 
 
+def test_the_tour_is_in_the_window_of_the_notebook(notebook: Page) -> None:
+    page = notebook
+    page.locator("button[name=tour]").click()
+    for number in range(5):
+        page.wait_for_timeout(300)
+        window = page.locator(".jp-WindowedPanel-outer").first.bounding_box()
+        assert window
+        for part in (".dmf-tour", ".dmf-toured"):
+            box = page.locator(part).first.bounding_box()
+            assert box
+            assert window["y"] <= box["y"]
+            assert box["y"] + box["height"] <= window["y"] + window["height"] + 1
+        if number in (0, 4):
+            page.screenshot(path=KEPT / f"jupyterlab-tour-{number + 1}.png")
+        page.locator("button[name=tour-next]").click()
+
+
 def test_without_a_kernel_it_answers_and_says_what_it_cannot(notebook: Page, lab: Lab) -> None:
     page = notebook
     page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown()")
@@ -121,7 +136,7 @@ def test_without_a_kernel_it_answers_and_says_what_it_cannot(notebook: Page, lab
         time.sleep(0.2)
     before = points(page)
     press(page, "ArrowDown")
-    assert where(page) == "row 3, column 2"
+    assert where(page) == "row 4, column 3"
     assert (points(page) != before).any()
     press(page, "3", "Shift+ArrowLeft")
     expect(page.locator(".dmf-whatif")).to_contain_text("margin")
@@ -135,12 +150,41 @@ def test_without_a_kernel_it_answers_and_says_what_it_cannot(notebook: Page, lab
     assert caption(page, "scores")
 
 
-def test_a_notebook_that_is_not_trusted_shows_a_picture(browser: Browser, lab: Lab) -> None:
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    lab.show(page, "saved.ipynb")
-    picture = page.locator(".jp-OutputArea-output img").first
-    expect(picture).to_be_visible(timeout=PATIENCE)
-    assert picture.evaluate("e => e.naturalWidth") > 500
+def saved(lab: Lab, page: Page, name: str) -> None:
+    """Save the notebook that is shown, and a copy that nobody trusts; then its kernel ends."""
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    deadline = time.monotonic() + 60
+    while "dmf-no-error" not in (text := (lab.folder / "explorer.ipynb").read_text(encoding="utf-8")):
+        assert time.monotonic() < deadline, "the notebook was not saved"
+        time.sleep(0.2)
+    (lab.folder / name).write_text(text.replace("dmf-no-error", "dmf-no-error copied"), encoding="utf-8")
+    lab.stop_kernels()
+
+
+def seen(page: Page) -> tuple[int, str]:
+    """How many pictures the explorer's cell shows, and its text."""
+    area = page.locator(".jp-OutputArea:has(.jp-RenderedImage)").last
+    expect(area.locator("img:visible")).to_have_count(1, timeout=PATIENCE)
+    area.scroll_into_view_if_needed()
+    page.wait_for_timeout(4000)  # in which JupyterLab finds out that the widget is gone
+    return area.locator("img:visible").count(), area.inner_text()
+
+
+def test_a_picture_stands_for_the_widget_where_it_is_gone_and_nowhere_else(notebook: Page, lab: Lab) -> None:
+    page = notebook
+    assert page.locator(".jp-OutputArea img:visible:not(.dmf-explorer img)").count() == 0, "beside the live one"
+    saved(lab, page, "not_trusted.ipynb")
+    lab.show(page, "explorer.ipynb")  # trusted: it was run here
+    shown, text = seen(page)
+    page.screenshot(path=KEPT / "jupyterlab-reopened.png")
+    assert (shown, text.strip()) == (1, "")
+    expect(page.get_by_text("Error displaying widget")).to_be_hidden()
+    expect(page.get_by_text("Error displaying widget")).to_have_count(1)  # JupyterLab did say it
+    trusted = "[...window.jupyterapp.shell.currentWidget.content.model.cells].map((c) => c.trusted)"
+    assert all(page.evaluate(trusted)[1:])
+    lab.show(page, "not_trusted.ipynb")
+    shown, text = seen(page)
+    page.screenshot(path=KEPT / "jupyterlab-not-trusted.png")
+    assert (shown, text.strip()) == (1, "")
+    assert not any(page.evaluate(trusted)[1:])
     expect(page.locator(".dmf-stage")).to_have_count(0)
-    page.close()

@@ -12,6 +12,7 @@ from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_network import network_points, network_scores, truth
 from tests.helpers.explorer_page import (
     bars,
+    caption,
     opened,
     place,
     points,
@@ -41,7 +42,7 @@ def test_points_are_drawn_where_they_are(page: Page, explorer: Explorer) -> None
 
 
 def test_two_sliders_move_the_position(page: Page) -> None:
-    for name, said in (("row", "row 3, column 2"), ("column", "row 3, column 3")):
+    for name, said in (("row", "row 4, column 3"), ("column", "row 4, column 4")):
         page.locator(f"input[name={name}]").focus()
         page.keyboard.press("ArrowRight")
         expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", said)
@@ -49,28 +50,29 @@ def test_two_sliders_move_the_position(page: Page) -> None:
 
 def test_arrow_keys_move_the_position_and_stop_at_the_edge(page: Page) -> None:
     press(page, "ArrowUp", "ArrowLeft")
-    assert where(page) == "row 1, column 1"
+    assert where(page) == "row 2, column 2"
     press(page, *["ArrowUp"] * 3)
-    assert where(page) == "row 0, column 1"
+    assert where(page) == "row 1, column 2"
 
 
 @pytest.mark.parametrize("stage", ["query", "map"])
 def test_the_position_follows_the_mouse_until_a_click_locks_it(page: Page, stage: str) -> None:
     page.mouse.move(*place(page, stage, 4, 0))
-    expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 4, column 0")
+    expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 5, column 1")
     page.mouse.click(*place(page, stage, 4, 0))
     expect(page.locator("button[name=lock]")).to_have_attribute("aria-pressed", "true")
     page.mouse.move(*place(page, stage, 1, 1))
-    assert where(page) == "row 4, column 0"
+    assert where(page) == "row 5, column 1"
+    assert "locked: click Lock to follow the mouse" in caption(page, "query")
     page.locator("button[name=lock]").click()
     page.mouse.move(*place(page, stage, 1, 1))
-    expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 1, column 1")
+    expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 2, column 2")
 
 
 def test_a_finger_moves_the_position(browser: Browser, exported: Path) -> None:
     with opened(browser, exported, 1000, 800, has_touch=True) as page:
         page.touchscreen.tap(*place(page, "query", 0, 4))
-        expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 0, column 4")
+        expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", "row 1, column 5")
         expect(page.locator("button[name=lock]")).to_have_attribute("aria-pressed", "false")
 
 
@@ -88,6 +90,24 @@ def test_at_time_zero_nothing_is_aligned(page: Page, explorer: Explorer) -> None
     assert bars(page, "gain") == [1.0] * 16
     page.keyboard.press("End")
     np.testing.assert_allclose(scores(page), network_scores(explorer, 0, 0, 0, 0), rtol=1e-4)
+
+
+# The largest and the smallest height of the page and of the stages in the frames of Play.
+HEIGHTS = """async () => {
+  const seen = [];
+  document.querySelector('button[name=play]').click();
+  for (const end = performance.now() + 3300; performance.now() < end;) {
+    await new Promise(requestAnimationFrame);
+    seen.push([document.documentElement.scrollHeight, document.querySelector('.dmf-flow').offsetHeight]);
+  }
+  return [0, 1].map((i) => Math.max(...seen.map((s) => s[i])) - Math.min(...seen.map((s) => s[i])));
+}"""
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1280, 720), (1000, 700)], ids=str)
+def test_nothing_jumps_while_time_runs(browser: Browser, exported: Path, size: tuple[int, int]) -> None:
+    with opened(browser, exported, *size) as page:
+        assert page.evaluate(HEIGHTS) == [0, 0]
 
 
 def test_play_runs_time_to_its_end(page: Page) -> None:

@@ -18,7 +18,9 @@ from tests.helpers.explorer_page import (
     cells,
     more,
     point_at_group,
+    points,
     press,
+    scores,
 )
 
 pytestmark = pytest.mark.integration
@@ -39,7 +41,7 @@ def test_margin_and_change_by_alignment_are_told_as_shares_of_the_spread(page: P
     right = truth(explorer)
     margin, before = (float(s[right] - np.delete(s, right).max()) for s in (now, bare))
     told = caption(page, "scores").replace("−", "-")
-    assert f"Margin {percent(margin)} over" in told
+    assert f"Margin {percent(margin)} of the spread over" in told
     assert f"without alignment {percent(before)}" in told
     changes = [text.replace("−", "-").replace("±", "+") for text in page.locator(".change").all_text_contents()]
     assert changes == [percent(v).replace("-0 %", "+0 %") for v in now - bare]
@@ -156,8 +158,59 @@ def test_the_filter_told_is_the_bar_and_the_gain_its_exponential(page: Page) -> 
     assert bars(page, "gain")[group] == pytest.approx(np.exp(value), abs=2e-3)
 
 
+def test_no_tip_covers_a_stage_whose_panel_says_the_same(page: Page) -> None:
+    tip, head = page.locator(".dmf-tip"), page.locator("button[name=open-gain]")
+    head.hover()
+    expect(tip).to_be_visible()
+    head.click()
+    expect(tip).to_be_hidden()
+    page.mouse.move(5, 5)
+    head.hover()
+    expect(tip).to_be_hidden()
+    page.locator("button[name=open-filter]").hover()
+    expect(tip).to_be_visible()
+    head.click()  # closes it
+    page.mouse.move(5, 5)
+    head.hover()
+    expect(tip).to_be_visible()
+
+
+def test_labels_of_points_on_each_other_are_one(page: Page) -> None:
+    labels = page.locator(".dot .number")
+    assert sorted(",".join(t for t in labels.all_text_contents() if t.strip()).split(",")) == list("123456789")
+    here = points(page)
+    near = here[4] - here[2]
+    press(page, "3", *["Shift+ArrowDown" if near[0] > 0 else "Shift+ArrowUp"] * round(abs(near[0])))
+    press(page, *["Shift+ArrowRight" if near[1] > 0 else "Shift+ArrowLeft"] * round(abs(near[1])))
+    assert any({"3", "5"} <= set(t.split(",")) for t in labels.all_text_contents())
+    assert sorted(",".join(t for t in labels.all_text_contents() if t.strip()).split(",")) == list("123456789")
+    expect(page.locator(".dot")).to_have_count(9)
+
+
+def test_the_cell_is_outlined_in_light_and_dark(page: Page) -> None:
+    for name in ("cell", "here"):
+        strokes = page.locator(f"rect.{name}").evaluate_all("r => r.map(e => e.getAttribute('stroke'))")
+        assert strokes == ["#111", "#fff", "#009E73"]
+
+
+def test_score_and_centred_map_agree(page: Page) -> None:
+    """The score is the mean of the class's own map; that of the map shown is less the mean of all scores."""
+    page.locator("button[name=open-scores]").click()
+    text = page.locator(".dmf-panel").inner_text().replace("−", "-")
+    found = re.search(r"mean of the centred map is ([+-][\d.]+): this score less the mean of all, (\d+\.\d+)", text)
+    assert found
+    assert float(found[1]) == pytest.approx(np.mean(cells(page)), abs=6e-3)
+    assert float(found[2]) == pytest.approx(np.mean(scores(page)), abs=6e-3)
+    more(page)
+    page.get_by_text("maps as they are, not centred").hover()
+    expect(page.locator(".dmf-tip")).to_contain_text("its mean is the score")
+    page.locator("button[name=open-map]").click()
+    expect(page.locator(".dmf-panel")).to_contain_text("0.08 is the fixed scale of this network's scores")
+
+
 def test_every_label_explains_itself_on_hover_and_on_focus(page: Page) -> None:
     more(page)
+    page.locator("button[name=open-offsets]").click()  # closed: the panel of an open stage says the same
     tip = page.locator(".dmf-tip")
     said = set()
     for label in page.locator("[data-word]:visible").all():

@@ -35,8 +35,7 @@ def test_presets_show_what_they_promise(browser: Browser) -> None:
             page.select_option("select[name=preset]", label=title)
             why = page.locator(".dmf-preset").inner_text()
             assert len(why) > 30
-            press(page, "ArrowUp", "ArrowDown")
-            assert page.locator(".dmf-preset").inner_text() == why  # what is said of the query stays
+            assert "locked" in caption(page, "query")
             told = caption(page, "scores").replace("−", "-")
             if title.startswith("A wrong answer"):
                 assert told.startswith("Wrong")
@@ -50,6 +49,78 @@ def test_presets_show_what_they_promise(browser: Browser) -> None:
                 assert "without alignment -" in told
             if title == "Points far outside":
                 assert page.locator(".dot[data-outside=true]").count() == 9
+
+
+def test_what_a_preset_says_is_gone_when_cell_class_query_or_points_are_others(browser: Browser) -> None:
+    with opened(browser, ROOT / "figures" / "explorer.html") as page:
+        chosen, why = page.locator("select[name=preset]"), page.locator(".dmf-preset")
+        for title in ("Points far outside", "Alignment corrects the answer"):
+            for changes, back in (
+                (["ArrowLeft"], ["ArrowRight"]),
+                (["+"], ["-"]),
+                (["1", "Shift+ArrowUp"], ["Escape"]),
+            ):
+                chosen.select_option(label=title)
+                said = why.inner_text()
+                top = page.locator(".dmf-flow").bounding_box()
+                press(page, *changes)
+                expect(why).to_have_text("")
+                expect(chosen.locator("option:checked")).to_have_text("choose a view …")
+                assert page.locator(".dmf-flow").bounding_box() == top, "the stages stay where they are"
+                press(page, *back)
+                expect(why).to_have_text(said)  # it is the same view again
+        more(page)
+        query = page.locator("select[name=query]")
+        query.select_option(index=(int(query.evaluate("e => e.selectedIndex")) + 1) % 5)
+        expect(why).to_have_text("")
+        # What the sentence itself asks to change is free: the time, and here the class.
+        chosen.select_option(label="The same query against another class")
+        said = why.inner_text()
+        press(page, "+")
+        page.locator("input[name=time]").focus()
+        page.keyboard.press("Home")
+        expect(why).to_have_text(said)
+
+
+def test_no_view_has_two_names(browser: Browser) -> None:
+    for name in ("explorer.html", "explorer_photographs.html"):
+        text = (ROOT / "figures" / name).read_text(encoding="utf-8")
+        start = text.index("page_js.start(") + len("page_js.start(")
+        presets = json.loads(text[start : text.index(").catch")])["header"]["presets"]
+        states = [json.dumps(p["state"], sort_keys=True) for p in presets]
+        assert len(set(states)) == len(states) >= 3
+        with opened(browser, ROOT / "figures" / name) as page:
+            for title in page.locator("select[name=preset] option").all_inner_texts()[1:]:
+                page.select_option("select[name=preset]", label=title)
+                told = caption(page, "scores").replace("−", "-")
+                if title == "A sure answer":
+                    assert told.startswith("Right")
+                    assert "without alignment +" in told
+                assert page.get_by_label("Worth a look").locator("option:checked").inner_text() == title
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1280, 720), (1000, 700), (700, 700)], ids=str)
+def test_the_text_of_the_tour_and_its_stages_are_in_the_window(
+    browser: Browser, exported: Path, size: tuple[int, int]
+) -> None:
+    with opened(browser, exported, *size) as page:
+        page.locator("button[name=tour]").click()
+        for _ in range(5):
+            page.wait_for_timeout(100)
+            page.locator(".dmf-toured .dmf-head").first.hover()
+            expect(page.locator(".dmf-tip")).to_be_hidden()  # the text of the tour says it
+            for part in (".dmf-tour", ".dmf-toured"):
+                for box in [e.bounding_box() for e in page.locator(part).all()]:
+                    assert box
+                    assert box["y"] >= 0
+                    if part == ".dmf-tour" or size[0] > 760:
+                        assert box["y"] + box["height"] <= size[1] + 1
+            tour, stage = (page.locator(p).first.bounding_box() for p in (".dmf-tour", ".dmf-toured"))
+            assert tour
+            assert stage
+            assert tour["y"] + tour["height"] <= stage["y"], "the text stands above"
+            page.locator("button[name=tour-next]").click()
+        expect(page.locator(".dmf-tour")).to_have_count(0)
 
 
 def test_the_tour_goes_through_every_stage_in_five_steps(page: Page) -> None:

@@ -12,6 +12,7 @@ from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_network import features, network_points, network_scores, truth
 from tests.helpers.explorer_page import (
     bars,
+    caption,
     more,
     points,
     press,
@@ -32,6 +33,11 @@ def test_what_if_for_one_position_is_what_python_says(page: Page, explorer: Expl
     np.testing.assert_allclose(scores(page)[right], answer["score"], rtol=1e-5)
     expect(page.locator(".dmf-whatif")).to_contain_text(f"{answer['was']:.3f} → {answer['score']:.3f}")
     expect(page.locator(".dmf-whatif")).to_contain_text("margin")
+    here = caption(page, "map").split(":")[1].split()[0]
+    told = page.locator(".dmf-whatif").inner_text().split("map here")[1].split(";")[0].split("→")[1]
+    assert float(told.replace("−", "-")) == pytest.approx(float(here.replace("−", "-")), abs=6e-3), "as the map says"
+    expect(page.locator("[data-stage=scores] text[data-word=moved]")).to_have_text("unmoved")
+    expect(page.locator(".dmf-whatif")).to_contain_text("orange marks: unmoved")
     press(page, "0")
     expect(page.locator(".dot")).to_have_count(8)
     press(page, "Escape")
@@ -68,7 +74,7 @@ def test_back_to_the_grid_reads_where_zero_offsets_would(page: Page, explorer: E
 def test_a_point_can_be_dragged(page: Page, explorer: Explorer) -> None:
     before = points(page)
     tap = int(np.abs(before - 20).max(1).argmin())  # the one nearest the middle: it is not on the edge
-    box = page.locator(f".dot[data-tap='{tap}'] circle").nth(1).bounding_box()
+    box = page.locator(f".dot[data-tap='{tap}'] rect").bounding_box()
     assert box
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)

@@ -6,7 +6,7 @@ import torch
 
 import labkit
 from labkit.explorer.precompute import embed, points_of, score, tasks_of
-from labkit.explorer.presets import find, margins, search, views_of
+from labkit.explorer.presets import Found, find, margins, search, strongest, views_of
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,8 @@ def test_views_are_what_they_are_called(images: labkit.ImageSet, model: labkit.D
             assert view.state["support_class"] == labels[q]
             assert view.strength > 0
             if name == "sure":
-                assert now[q] == now.max()
+                assert bare[q] > 0
+                assert now[q] == now[bare > 0].max() >= 0.5
             if name == "helped":
                 assert bare[q] < 0 < now[q]
             if name == "harmed":
@@ -76,6 +77,38 @@ def test_the_search_keeps_the_tasks_of_the_strongest_views(images: labkit.ImageS
     rare = find(model, few, {n: embed(model, task) for n, task in enumerate(few)})
     first = next(p for p in strongest if p["title"] != "A sure answer")
     assert first["why"] in {p["why"] for p in rare}
+
+
+def test_no_view_is_shown_under_two_names() -> None:
+    def view(strength: float, row: int) -> Found:
+        return Found(strength, "", "", {"task": 0, "row": row})
+
+    found = strongest([{"far": view(3, 1), "sure": view(9, 1)}, {"sure": view(2, 4)}, {"helped": view(1, 2)}])
+    assert {name: (v.strength, v.state["row"]) for name, v in found.items()} == {
+        "helped": (1, 2),
+        "far": (3, 1),
+        "sure": (2, 4),
+    }
+    assert set(strongest([{"far": view(3, 1), "sure": view(9, 1)}])) == {"far"}
+
+
+@torch.inference_mode()
+def test_filters_are_larger_where_the_support_is_strong_as_the_gain_stage_says(
+    images: labkit.ImageSet, model: labkit.DMF
+) -> None:
+    def centred(values: torch.Tensor) -> torch.Tensor:
+        found = values.movedim(2, -1).flatten(0, -2)
+        return found - found.mean(1, keepdim=True)
+
+    found = []
+    for task in tasks_of(images, range(8)):
+        features = embed(model, task)
+        x_supp, x_q = features.x_supp, features.x_q
+        filters = model.filters(x_supp, x_q, points_of(model, "trained", x_supp, x_q))[0, :, :, :, 0]  # [Q, N, g, h, w]
+        of_class = model.class_weights(x_supp)[0].unflatten(1, (model.groups, -1)).mean(2)
+        own = centred(of_class[None, :, :, None, None].expand_as(filters))
+        found.append(torch.cosine_similarity(centred(filters), own).mean())
+    assert 0.4 < torch.stack(found).mean() < 0.8  # by and large, not all of them
 
 
 def test_without_labels_or_rivals_there_is_none(images: labkit.ImageSet, model: labkit.DMF) -> None:

@@ -6,6 +6,7 @@ import json
 import xml.dom.minidom
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import sample
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.explorer import widget
 from labkit.explorer.precompute import MODES, Task, points_of
 from labkit.explorer.widget import Explorer, explore
 from labkit.methods.can import CAN
@@ -243,12 +245,19 @@ def test_what_it_cannot_show_is_named(task: Task) -> None:
         explore({"x": network()})
 
 
-def test_where_no_widget_runs_its_output_is_a_picture(task: Task) -> None:
+def test_before_the_widget_there_is_a_picture_for_those_whose_widgets_do_not_run(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs: list[dict[str, Any]] = []
+    monkeypatch.setattr(widget, "display", lambda data, raw: outputs.append(data))
     box = explore({"x": network(), "y": network(start="match")}, tasks=[task])
-    shown, _ = DisplayFormatter().format(box)
-    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(shown)
-    width, height = Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))).size
+    assert DisplayFormatter().format(box) == ({}, {}), "a cell that ends with it shows it as it wants to be shown"
+    picture, style, live = outputs
+    width, height = Image.open(io.BytesIO(base64.b64decode(picture["image/png"]))).size
     assert width > (1 + WAY) * height / 2, "a query and every class, side by side"
+    assert "x, y; 1 tasks" in picture["text/plain"]
+    assert set(style) == {"text/html"}
+    assert set(live) == {"application/vnd.jupyter.widget-view+json"}, "no text below the picture"
     assert [(s.description, s.max) for s in box.children[0].children] == [("row", 2), ("column", 2)]
 
 
@@ -263,7 +272,7 @@ def test_the_picture_says_that_it_is_still_and_how_to_get_the_live_one(
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     said = figure.get_suptitle()
     assert "still picture" in said
-    assert "run its cells" in said
+    assert "run the cells" in said
     assert {"score", "true"} <= {word for text in texts for word in text.get_text().split()}
     assert min(text.get_fontsize() for text in texts if text.get_visible()) >= 9
     plt.close(figure)
