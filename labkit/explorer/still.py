@@ -28,16 +28,16 @@ HIDES_AN_ERROR = """<style>
 </style><span class="dmf-no-error"></span>"""
 
 
-def picture(model: DMF, task: Task, features: Features, row: int, column: int) -> bytes:
-    """A PNG: the first query with one of its cells, and where the network looks for it in up to five classes.
+def picture(model: DMF, task: Task, features: Features, query: int, row: int, column: int) -> bytes:
+    """A PNG: a query with one of its cells, and where the network looks for it in up to five classes.
 
     It says that it is still and how to get the live one. About 1080 pixels wide, so that nothing in it is too small to
     be read where a page makes it narrower.
     """
     stride = model.stride
     with torch.inference_mode():
-        points = points_of(model, MODES[0], features.x_supp, features.x_q)[0, 0]
-        scores = model.score(features.x_supp[:, :, None], features.x_q)[0, 0]
+        points = points_of(model, MODES[0], features.x_supp, features.x_q)[0, query]
+        scores = model.score(features.x_supp[:, :, None], features.x_q)[0, query]
     looked = to_pixels(points, stride)[..., row, column].cpu().numpy()
     y, x = to_pixels(np.array([row, column], dtype=float), stride)
     grid = np.stack(np.meshgrid([y - stride, y, y + stride], [x - stride, x, x + stride], indexing="ij"), 2)
@@ -45,7 +45,7 @@ def picture(model: DMF, task: Task, features: Features, row: int, column: int) -
     with plt.rc_context({"font.size": 10}):
         figure, axes = plt.subplots(1, 1 + shown, figsize=(max(8.5, 1.8 * (1 + shown)), 2.9), layout="constrained")
         figure.suptitle(SAID, fontsize=11, x=0.01, ha="left")
-        plotting.show_image(axes[0], task.query[0], "query")
+        plotting.show_image(axes[0], task.query[query], "query")
         for colour, width in (("black", 6.5), ("white", 5), (plotting.GREEN, 2.5)):
             corner = (x - stride / 2, y - stride / 2)
             axes[0].add_patch(Rectangle(corner, stride, stride, fill=False, edgecolor=colour, linewidth=width))
@@ -53,7 +53,7 @@ def picture(model: DMF, task: Task, features: Features, row: int, column: int) -
         for n, ax in enumerate(axes[1:]):
             plotting.show_image(ax, task.support[n, 0], task.names[n])
             plotting.show_points(ax, task.support.shape[2], looked[n], grid.reshape(9, 2))
-            right = task.labels is not None and task.labels[0] == n
+            right = task.labels is not None and task.labels[query] == n
             ax.set_xlabel(f"score {scores[n]:.2f}{', true class' if right else ''}", labelpad=9)
         content = io.BytesIO()
         figure.savefig(content, format="png", bbox_inches="tight")

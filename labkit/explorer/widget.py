@@ -197,11 +197,10 @@ class Explorer(anywidget.AnyWidget):
             answer = {"kind": "error", "text": f"{type(error).__name__}: {error}"}
         self.send(answer)
 
-    def picture_of_start(self) -> bytes:
-        """A PNG of the first task and network, for readers of a notebook whose widgets do not run; see `still`."""
-        return still.picture(
-            next(iter(self.models.values())), self.tasks[0], self.features[0, 0], self.row, self.column
-        )
+    def picture_of_view(self) -> bytes:
+        """A PNG of what is looked at, for readers of a notebook whose widgets do not run; see `still`."""
+        model, where = list(self.models.values())[self.checkpoint], (self.task, self.checkpoint)
+        return still.picture(model, self.tasks[self.task], self.features[where], self.query, self.row, self.column)
 
     @staticmethod
     def _index(request: Mapping[str, Any], name: str, size: int) -> int:
@@ -216,12 +215,12 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]  # has no types
 
     def _ipython_display_(self, **_: Any) -> None:
         self.add_class(still.LIVE)
-        picture = base64.b64encode(self.children[-1].picture_of_start()).decode()
-        display({"image/png": picture, "text/plain": repr(self.children[-1])}, raw=True)
-        display({"text/html": still.HIDES_AN_ERROR}, raw=True)
+        picture = base64.b64encode(self.children[-1].picture_of_view()).decode()
         view = self._repr_mimebundle_()
         view.pop("text/plain", None)  # would stand below the picture where no widget runs
-        display(view, raw=True)
+        outputs = {"image/png": picture, "text/plain": repr(self.children[-1])}, {"text/html": still.HIDES_AN_ERROR}
+        for output in (*outputs, view):
+            display(output, raw=True)  # type: ignore[no-untyped-call]
 
 
 def explore(

@@ -266,7 +266,7 @@ def test_the_picture_says_that_it_is_still_and_how_to_get_the_live_one(
 ) -> None:
     kept = []
     monkeypatch.setattr(plt, "close", kept.append)
-    Explorer({"x": network()}, [task]).picture_of_start()
+    Explorer({"x": network()}, [task]).picture_of_view()
     monkeypatch.undo()
     (figure,) = kept
     texts = [text for text in figure.findobj(Text) if text.get_text()]
