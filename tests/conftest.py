@@ -1,6 +1,10 @@
 """What all tests share: settings, and the one browser, of which Playwright allows no second in a process."""
 
+import os
 from collections.abc import Iterator
+
+# Before torch is imported, here and in what tests start: with tensors as small as these, threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

@@ -111,6 +111,7 @@ def test_a_refused_write_says_why_and_leaves_the_old_file(disk: Disk) -> None:
     assert [p.name for p in disk.work.iterdir()] == ["kept"]
 
 
+@pytest.mark.integration
 def test_a_refused_checkpoint_stops_training_which_goes_on_to_the_same_bits(disk: Disk, tmp_path: Path) -> None:
     whole = train(TINY, BASE, VALIDATION, tmp_path, progress=False)
     run = disk.work / "run"
@@ -177,6 +178,7 @@ def write_often(file: Path, number: int) -> None:
         write_atomically(file, json.dumps([number] * 20_000).encode())
 
 
+@pytest.mark.integration
 def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     write_atomically(file, b"[0]")
@@ -212,6 +214,7 @@ def until(file: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.integration
 def test_who_waits_for_a_builder_that_is_killed_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     first = FORK.Process(target=build_and_wait, args=(tmp_path / "ready",))
@@ -236,6 +239,7 @@ def render_and_count(counts: multiprocessing.Queue[int]) -> None:
     counts.put(len(calls))
 
 
+@pytest.mark.integration
 def test_two_processes_that_render_the_same_images_render_them_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def test_views_are_what_they_are_called(images: labkit.ImageSet, model: labkit.D
     assert {"sure", "helped", "hopeless", "far", "another class"} <= seen
 
 
+@pytest.mark.integration
 def test_the_search_keeps_the_tasks_of_the_strongest_views(images: labkit.ImageSet, model: labkit.DMF) -> None:
     tasks = tasks_of(images, range(8))
     strongest = find(model, tasks, {n: embed(model, task) for n, task in enumerate(tasks)})

@@ -18,6 +18,8 @@ import pytest
 from labkit.explorer.serve import server
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def serving() -> Iterator[int]:

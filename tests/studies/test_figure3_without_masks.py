@@ -47,6 +47,7 @@ def test_every_cause_of_a_movement_is_told_from_the_others() -> None:
     assert found["offset"] == pytest.approx(8 * 15 / 6)
 
 
+@pytest.mark.integration
 def test_a_network_without_sampling_moves_no_point_and_one_with_offsets_does() -> None:
     images, model = toy_images(classes=6, per_class=8, size=40), load_model("quick")
     models = {"DMF": model, "grid": model.variant(sampling=False)}

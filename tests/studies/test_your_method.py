@@ -33,6 +33,7 @@ class Mine(nn.Module):
         return 10 * F.normalize(query.mean((-2, -1)) * self.weigh, dim=-1) @ means.transpose(1, 2)
 
 
+@pytest.mark.integration
 def test_a_head_is_trained_compared_and_told_about(tmp_path: Path) -> None:
     first = try_head(Mine, MAPS, tmp_path, **QUICKLY)
     assert first.looks == looks_at(tmp_path) == 0

@@ -31,6 +31,7 @@ def start(run: str, grid: list[dict], folder: Path, workers: int = 1) -> subproc
     return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, start_new_session=True)
 
 
+@pytest.mark.integration
 def test_a_grid_is_done_once_and_is_one_call_from_a_table(tmp_path: Path) -> None:
     grid = {"x": [2, 3], "y": [[1, 2]]}
     done = labkit.sweep(sweep_runs.square, grid, folder=tmp_path, version=1, cpus=1, workers=2, progress=False)
@@ -51,6 +52,7 @@ def test_a_grid_is_done_once_and_is_one_call_from_a_table(tmp_path: Path) -> Non
     assert [r["result"]["square"] for r in finished(tmp_path, version="2")] == [4]
 
 
+@pytest.mark.integration
 def test_failures_are_reported_stop_nothing_and_are_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     grid = [{"x": i, "how": how} for i, how in enumerate(("well", "raises", "dies", "answers with a set", "well"))]
     done = labkit.sweep(sweep_runs.fragile, grid, folder=tmp_path, version=1, workers=1)

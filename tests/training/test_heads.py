@@ -30,6 +30,7 @@ def maps_of(net: Classifier, *images: ImageSet) -> list[FeatureSet]:
     return [embed_all(net, i, dtype="float32", cache=False, progress=False) for i in images]
 
 
+@pytest.mark.integration
 def test_a_head_learns_is_resumed_to_the_bit_and_becomes_a_model_of_pictures(tmp_path: Path) -> None:
     net = backbone()
     base, validation = maps_of(net, BASE, VALIDATION)
