@@ -4,6 +4,8 @@ dmf-lab ideas ../runs/ideas --backbone mini-backbone-42 --dataset miniimagenet -
     all ideas on validation classes; start it again to go on, a line a seed in ../runs/ideas/ideas.jsonl
 dmf-lab ideas ../runs/ideas --backbone ... --shots 1 --seeds 0 1 2 3 4 --novel
     the one that validation chose, DMF and no alignment: novel classes and displaced pictures, once
+dmf-lab ideas ../runs/ideas --backbone ... --gather
+    what is finished there becomes the lab's own results, which notebook 13 shows
 """
 
 import argparse
@@ -23,10 +25,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ideas", nargs="+", metavar="NAME", help=f"of {', '.join(idea_runs.NAMES)}")
     parser.add_argument("--novel", action="store_true", help="the novel classes, for the idea that validation chose")
     parser.add_argument("--steps", type=int, default=STEPS, help="of training; fewer for a first look")
+    parser.add_argument("--gather", action="store_true", help="make what is finished the lab's results; train nothing")
     parser.add_argument("--workers", type=int, help="runs at once")
 
 
 def main(given: argparse.Namespace) -> int:
+    if given.gather:
+        idea_runs.gather(given.folder)
+        return 0
     where = given.backbone, given.dataset, given.data_root
     found = idea_runs.fill(
         given.folder, *where, given.shots, given.seeds, given.ideas, given.novel, given.steps, workers=given.workers

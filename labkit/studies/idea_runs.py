@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.common.files import append
+from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.evaluation import intervals
 from labkit.evaluation.play import Features
@@ -27,6 +28,7 @@ from labkit.studies.own_head import registered
 from labkit.studies.tables.cells import BASE_GROUPS
 from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
 from labkit.studies.tables.heads import OF_DMF, STEPS, Head
+from labkit.sweeps.kept import write_rows
 from labkit.sweeps.sweep import sweep
 
 VERSION = 1  # of what an idea means: raised by hand
@@ -156,6 +158,16 @@ def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[di
     by = ("stage", "dataset", "backbone", "system", "shot", "seed")
     last = {tuple(r[name] for name in by): r for r in found}
     return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
+
+
+def gather(folder: Path | str) -> None:
+    """Make a folder's finished lines the lab's own: without single answers, displaced accuracies by their means."""
+    found = rows(folder)
+    for row in found:
+        del row["correct"]
+        moved = row.get("displaced", {})
+        row |= {"displaced": {name: [round(float(np.mean(of)), 3)] for name, of in moved.items()}} if moved else {}
+    write_rows(RESULTS / FILE, found)
 
 
 def chosen(found: Sequence[Mapping[str, Any]], shot: int) -> str:

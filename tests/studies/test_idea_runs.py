@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from labkit.common.places import RESULTS
 from labkit.studies import idea_runs
 from labkit.studies.displacement import shifted
 from tests.helpers.toy_maps import PICTURES, backbone, toy_maps
@@ -26,7 +28,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.integration
-def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path) -> None:
+def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*idea_runs.BASELINES, "Contrast"):
         for stage in (idea_runs.VALIDATION, idea_runs.NOVEL):
             run = WHERE | {"name": name, "stage": stage}
@@ -47,6 +49,20 @@ def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path) ->
         by["Contrast", "novel"]["novel"]["accuracy"] - by["DMF", "novel"]["novel"]["accuracy"]
     )
     assert {"together 0.5", "apart 0.5"} <= set(table.columns)
+    (tmp_path / "lab").mkdir()
+    monkeypatch.setattr(idea_runs, "RESULTS", tmp_path / "lab")
+    idea_runs.gather(tmp_path)
+    kept = idea_runs.table(idea_runs.rows(tmp_path / "lab", stage=idea_runs.NOVEL), idea_runs.NOVEL)
+    pd.testing.assert_frame_equal(kept, table, atol=1e-3)
+
+
+def test_the_lab_s_own_results_hold_every_idea_with_its_command_and_the_chosen_one_on_novel_classes() -> None:
+    found = idea_runs.rows(RESULTS, dataset="miniimagenet", shot=1)
+    assert {row["system"] for row in found if row["stage"] == idea_runs.VALIDATION} == set(idea_runs.NAMES)
+    assert all(row["command"].startswith("dmf-lab ideas") and row["versions"]["torch"] for row in found)
+    best = idea_runs.chosen(found, 1)
+    seeds = {row["seed"] for row in found if row["stage"] == idea_runs.NOVEL and row["system"] == best}
+    assert seeds == set(range(5))
 
 
 def test_the_second_stage_needs_the_first(tmp_path: Path) -> None:
