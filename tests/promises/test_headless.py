@@ -140,7 +140,8 @@ def test_the_lab_listens_here_only_and_asks_for_its_token(tmp_path: Path) -> Non
     shown = subprocess.run(
         ["make", "-n", "-o", ".venv/.ready", "VENV=.venv", "lab"], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    program, *options = shlex.split(next(line for line in shown.stdout.splitlines() if line.startswith(".venv/bin/")))
+    lines = shown.stdout.replace("\\\n", " ").splitlines()
+    program, *options = shlex.split(next(line for line in lines if line.startswith(".venv/bin/")))
     command = [Path(program).name, *options]
     (tmp_path / "notebooks").mkdir()
     write_notebook(tmp_path / "notebooks" / "00_start.ipynb", "print('seen by ' + 'its owner')")

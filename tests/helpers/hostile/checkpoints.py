@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from labkit.dmf.authors_checkpoint import load_released
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.models.checkpoints import load_model, sealed
+from labkit.models.checkpoints import UNKNOWN, load_model, sealed
 from labkit.training.checkpoints import load_state, save_state
 from tests.helpers.hostile.cases import Build, Read, case
 from tests.helpers.hostile_pickles import Call, nested_tuples
@@ -155,20 +156,22 @@ for _what, _said, _change in (
 
 
 def _header(text: bytes, length: int | None = None, data: bytes = b"") -> Build:
-    """A safetensors file with a header as it is."""
+    """A safetensors file with a header as it is, rightly sealed where it has room for a digest."""
 
     def build(folder: Path, canary: Path) -> Read:
         size = len(text) if length is None else length
-        (folder / "model.safetensors").write_bytes(struct.pack("<Q", size) + text + data)
+        content = struct.pack("<Q", size) + text + data
+        digest = hashlib.sha256(content).hexdigest().encode()
+        (folder / "model.safetensors").write_bytes(content.replace(UNKNOWN.encode(), digest))
         return lambda: load_model(folder / "model.safetensors")
 
     return build
 
 
 def _ours(**tensors: Any) -> bytes:
-    """A header of ours, of the older kind without checksum, whose tensors lie where `tensors` says."""
+    """A header of ours whose tensors lie where `tensors` says."""
     recipe = {"backbone": "conv4", "classes": 5, "backbone_options": {"width": 8}}
-    about = json.dumps({"method": "protonet", "recipe": recipe, "preprocessing": None, "about": {}})
+    about = json.dumps({"method": "protonet", "recipe": recipe, "preprocessing": None, "about": {}, "sha256": UNKNOWN})
     return json.dumps({"__metadata__": {"labkit": about}, **tensors}).encode()
 
 
