@@ -11,7 +11,7 @@ run: $(READY)
 
 test: $(READY) lint types browser
 	$(BIN)/python -m pytest tests
-	LABKIT_STEPS=30 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
+	OMP_NUM_THREADS=1 LABKIT_STEPS=30 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
 		--nbval-cell-timeout 600 -p no:cacheprovider notebooks/[0-9]*.ipynb
 
 lint: $(READY)

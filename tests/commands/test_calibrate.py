@@ -31,6 +31,7 @@ def few(*given: Any, **options: Any) -> ImageSet:
     )
 
 
+@pytest.mark.integration
 def test_a_model_is_fitted_measured_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toys import toy_images
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("notebook", [True, False], ids=["of notebook 3", "of the command"])
 def test_the_accuracy_in_the_file_is_that_of_its_own_weights(
     notebook: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

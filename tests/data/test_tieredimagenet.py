@@ -251,6 +251,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_data_sets(root: Path, name: str, own_cache: Path) -> None:
     damage, reason = BROKEN[name]
@@ -263,6 +264,7 @@ def test_broken_data_sets(root: Path, name: str, own_cache: Path) -> None:
     assert not list(own_cache.glob("*/pixels.npy"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("layout", ["png images", "png labels", "npz images", "npz labels"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

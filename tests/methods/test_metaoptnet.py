@@ -71,6 +71,7 @@ def test_the_machine_is_the_solution_of_a_general_solver(shots: int, strength: f
         np.testing.assert_allclose(found[e].numpy().ravel(), general.x, atol=1e-5)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("solve", [dual_of_svm, dual_of_ridge])
 def test_gradients_are_those_of_finite_differences(solve) -> None:  # type: ignore[no-untyped-def]
     s, targets, present = (x[:1] for x in problem(2, channels=6))

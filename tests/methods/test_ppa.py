@@ -97,6 +97,7 @@ def test_what_cannot_be_is_refused() -> None:
         PPA(Features(C), pace=0.0)
 
 
+@pytest.mark.integration
 def test_its_loss_is_one_graph() -> None:
     one, other = made().train(), made().train()
     for model in (one, other):

@@ -75,6 +75,7 @@ def test_more_classes_than_references_are_refused(model: TapNet) -> None:
         model.score(torch.zeros(1, 9, 1, 24, 1, 1), torch.zeros(1, 1, 24, 1, 1))
 
 
+@pytest.mark.integration
 def test_its_loss_is_one_graph(model: TapNet) -> None:
     support, query = maps(GOLDEN["k1/test/support"]), maps(GOLDEN["k1/test/query"])
     labels = GOLDEN["k1/test/query_labels"][None]

@@ -30,6 +30,7 @@ def names(widget: YourImages) -> list[str]:
     return [known["name"] for known in widget.classes]
 
 
+@pytest.mark.integration
 def test_it_begins_with_an_answer_and_shows_the_best_class_beside_none(widget: YourImages) -> None:
     assert names(widget) == sorted(SUPPORT)
     assert [found["file"] for found in widget.answers] == sorted(QUERY)

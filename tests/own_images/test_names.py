@@ -67,6 +67,7 @@ def test_a_dollar_is_a_dollar(model: Any, name: str, tmp_path: Path) -> None:
         plt.close(figure)
 
 
+@pytest.mark.integration
 def test_many_classes_make_no_endless_figure(model: Any) -> None:
     support = labkit.enrol(model, {f"class {i}": px(i) for i in range(40)})
     with plt.rc_context({"figure.constrained_layout.use": False}):  # a plain script, without the lab's style

@@ -16,6 +16,7 @@ def test_an_episode_shows_each_class_by_its_name() -> None:
     assert all(ax.images for ax in figure.axes)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("asked", [1, 3, 8])
 def test_an_episode_of_few_queries_leaves_no_axes_empty(asked: int) -> None:
     images = toy_images(classes=4, per_class=8)

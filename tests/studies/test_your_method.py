@@ -95,6 +95,7 @@ class NothingToTrain(nn.Module):
         return -torch.cdist(query.flatten(2), support.mean(2).flatten(2))
 
 
+@pytest.mark.integration
 def test_a_head_without_weights_or_constructor_is_measured_as_it_is(tmp_path: Path) -> None:
     tried = try_head(NothingToTrain, MAPS, tmp_path, **QUICKLY)
     assert [run.weights for run in tried.runs] == [0, 0]

@@ -111,6 +111,7 @@ def test_two_sweeps_share_a_folder_and_one_takes_over_from_the_other_killed(tmp_
     assert halves == 1
 
 
+@pytest.mark.integration
 def test_each_run_sees_its_own_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

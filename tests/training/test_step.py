@@ -12,6 +12,7 @@ from labkit.training.step import GRAPHS, seconds_of_steps, trial
 from tests.helpers.tiny import BASE, TINY
 
 
+@pytest.mark.integration
 def test_steps_are_timed_by_groups() -> None:
     with trial(build_model(TINY, 6, 0), replace(TINY, steps=200), BASE, "cpu") as step:
         times = seconds_of_steps(step, 2 * GROUP, warm_up=1)

@@ -38,6 +38,7 @@ def test_mini_is_drawn_from_many_categories_in_every_split():
         assert len({row.category for row in ROWS if row.mini_split == split}) >= least
 
 
+@pytest.mark.integration
 def test_every_listed_face_has_ink_for_the_character():
     for row in ROWS:
         assert row.faces

@@ -71,6 +71,7 @@ def test_the_mask_is_where_the_object_is():
     assert np.mean(np.array(shares) > 0.45) > 0.9
 
 
+@pytest.mark.integration
 def test_even_hairlines_leave_a_mask_in_small_images():
     hard = replace(DEFAULT, object_size=(0.3, 0.3))
     for row in read_table()[0]:

@@ -33,6 +33,7 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(one_backbone, "RESULTS", tmp_path / "lab.jsonl")
 
 
+@pytest.mark.integration
 def test_a_run_is_a_record_and_the_same_when_resumed(tmp_path: Path) -> None:
     run = WHERE | {"name": "dynamic_sampling off"}
     row = one_backbone.run_head(run, tmp_path, steps=8, episodes=6)
@@ -47,6 +48,7 @@ def test_a_run_is_a_record_and_the_same_when_resumed(tmp_path: Path) -> None:
     assert again == replace(record, seconds=None)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["No alignment: class_weight normalised", "ProtoNet: read map", "last_pooling on"])
 def test_what_has_nothing_to_train_is_measured_and_pooled_maps_are_read(name: str, tmp_path: Path) -> None:
     name = next((h.name for h in TABLE1_HEADS if h.name.startswith(name.partition(":")[0])), name)
