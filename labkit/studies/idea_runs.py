@@ -33,8 +33,8 @@ from labkit.sweeps.sweep import sweep
 
 VERSION = 1  # of what an idea means: raised by hand
 FILE = "ideas.jsonl"
-# DMF in the ideas' setting, and no alignment with class weights as they are and of cells of length 1: the better of the
-# two on validation classes is what an idea has to beat, since much can be had without any alignment.
+# DMF in the ideas' setting, and no alignment with the support's cells as they are and scaled to one length: the better
+# of the two on validation classes is what an idea has to beat, since much can be had without any alignment.
 OURS, NONE, NONE_NORMALISED = "DMF", "No alignment", "No alignment, normalised"
 BASELINES: dict[str, dict[str, Any]] = {
     OURS: {},
@@ -165,8 +165,9 @@ def gather(folder: Path | str) -> None:
     found = rows(folder)
     for row in found:
         del row["correct"]
-        moved = row.get("displaced", {})
-        row |= {"displaced": {name: [round(float(np.mean(of)), 3)] for name, of in moved.items()}} if moved else {}
+        moved = row.get("displaced")
+        if moved:
+            row["displaced"] = {name: [round(float(np.mean(of)), 3)] for name, of in moved.items()}
     write_rows(RESULTS / FILE, found)
 
 
