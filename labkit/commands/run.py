@@ -39,23 +39,25 @@ FAST: dict[str, dict[str, Any]] = {
     "11_limits": {"live_episodes": 4},
     "13_your_method": {"seeds": [0]},
 }
-# Seconds of each notebook on two cores on which `_work` takes a second; measured once, scaled by what it takes here.
+# Seconds of each notebook, two at once on two cores (the last alone), where a convolution of `_work` takes
+# `WORK_SECONDS`; measured once, scaled by what it takes here.
 SECONDS = {
-    "00_start": 7,
-    "01_episodes": 30,
-    "02_meta_filter": 9,
-    "03_train": 400,
-    "04_table1": 11,
-    "05_table2": 9,
+    "00_start": 10,
+    "01_episodes": 51,
+    "02_meta_filter": 12,
+    "03_train": 540,
+    "04_table1": 21,
+    "05_table2": 13,
     "06_figure3_sampling": 20,
-    "07_figure4_alignment": 25,
-    "08_explorer": 11,
-    "09_paper_and_code": 8,
-    "10_speed": 9,
-    "11_limits": 20,
-    "12_your_images": 9,
-    "13_your_method": 32,
+    "07_figure4_alignment": 31,
+    "08_explorer": 15,
+    "09_paper_and_code": 13,
+    "10_speed": 27,
+    "11_limits": 42,
+    "12_your_images": 14,
+    "13_your_method": 74,
 }
+FAST_SECONDS = {LAST: 36, "06_figure3_sampling": 14, "07_figure4_alignment": 24, "13_your_method": 34}  # with --fast
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,13 +86,17 @@ def main(given: argparse.Namespace) -> int:
     return len(failed)
 
 
+def _at_once(notebooks: int) -> int:
+    """How many of so many notebooks are executed at once."""
+    return max(1, min(cores(), 4, notebooks))
+
+
 def _execute_all(notebooks: list[Path], runs: Path, fast: bool) -> list[str]:
     """Execute notebooks, as many at once as there are cores, four at most; the names of those that failed.
 
     A notebook spends most of its time in starting a kernel and in drawing, which use one core.
     """
-    at_once = max(1, min(cores(), 4, len(notebooks)))
-    failed = []
+    at_once, failed = _at_once(len(notebooks)), []
     with ProcessPoolExecutor(at_once, get_context("spawn"), _set_threads, (max(1, cores() // at_once),)) as pool:
         waiting = {}
         for notebook in notebooks:
@@ -141,12 +147,14 @@ def announce(names: list[str], fast: bool) -> None:
     if not known:
         return
     pace = _work()
-    seconds = {name: pace * (20 if fast and name == LAST else SECONDS[name]) for name in known}
+    seconds = {name: pace * (FAST_SECONDS.get(name, SECONDS[name]) if fast else SECONDS[name]) for name in known}
     what = "evaluates the shipped networks" if fast else "trains DMF in the quick setting, last of all"
     print(f"Runs {len(names)} notebooks into runs/ and {what}; on this machine about:")
     for name in known:
         print(f"  {name:<22} {seconds[name]:4.0f} s")
-    print(f"  {'together':<22} {sum(seconds.values()) / 60:4.0f} minutes", flush=True)
+    alone = 0 if fast else seconds.get(LAST, 0)
+    together = alone + (sum(seconds.values()) - alone) / _at_once(len(known))
+    print(f"  {'together':<22} {together / 60:4.0f} minutes", flush=True)
 
 
 def _work() -> float:

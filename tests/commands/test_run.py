@@ -70,3 +70,14 @@ def test_a_hung_notebook_is_stopped_and_the_next_one_run(
     assert "stopped: Kernel died" in said.out
     assert "01_hangs.ipynb failed" in said.err
     assert "here" in (tmp_path / "runs" / "03_runs.ipynb").read_text()
+
+
+def test_the_forecast_counts_what_is_executed_at_once_and_the_training_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "_work", lambda: 1.0)
+    monkeypatch.setattr(run, "SECONDS", {"01_a": 240, "02_b": 240, run.LAST: 600})
+    for cores, minutes in ((2, 14), (1, 18)):
+        monkeypatch.setattr(run, "cores", lambda cores=cores: cores)
+        run.announce(["01_a", "02_b", run.LAST], fast=False)
+        assert f"{minutes} minutes" in capsys.readouterr().out
