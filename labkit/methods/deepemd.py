@@ -61,6 +61,14 @@ class DeepEMD(Method):
 
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {
+        "gradient": "program",
+        "sfc_epochs": 10,
+        "sfc_batch": None,
+        "sfc_test_rate": 1.7,
+        "sfc_dampening": 0.0,
+        "sfc_in_training": False,
+    }
     temperature: float = 12.5
     gradient: Literal["costs", "program"] = "costs"
     sfc_epochs: int = 100

@@ -50,6 +50,7 @@ class FEAT(Method):
 
     auxiliary_name = "contrast"
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {"contrast_of": "adapted", "drop_attention": 0.0}
     temperature: float = 64.0
     contrast: float = 0.01
     contrast_temperature: float | None = None

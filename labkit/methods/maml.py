@@ -56,6 +56,7 @@ class MAML(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {"statistics": "support", "read": "mean"}
     way: int = 5
     steps: int = 5
     test_steps: int = 10

@@ -41,6 +41,7 @@ class MatchingNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {"read": "mean", "relu": False}
     read: Literal["map", "mean"] = "map"
     scale: float = 100.0
     relu: bool = True

@@ -6,7 +6,8 @@ nothing; and the ridge head's solution is twice that of Eq. 9 (the head ``"r2d2"
 It stops its solver after 15 iterations, which is the optimum up to rounding; here the optimum is solved for.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class MetaOptNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {"kernel_diagonal": 0.0, "label_smoothing": 0.0}
     head: Literal["svm", "ridge", "r2d2"] = "svm"
     regularisation: float | None = None
     kernel_diagonal: float = 1.0
@@ -58,6 +60,12 @@ class MetaOptNet(Method):
         if self.strength <= 0:
             raise ValueError(f"regularisation must be positive, got {self.strength}")
         self.gamma = nn.Parameter(torch.tensor(float(self.scale)))
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
+        """See `Method.from_recipe`; before there were two regressions, ``"ridge"`` was what now is ``"r2d2"``."""
+        old = "kernel_diagonal" not in recipe and recipe.get("head") == "ridge"
+        return super().from_recipe({**recipe, "head": "r2d2"} if old else recipe)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         with torch.autocast(support.device.type, enabled=False):

@@ -42,6 +42,7 @@ class NegativeMargin(Method):
 
     auxiliary_name = "classification with a negative margin"
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {"form": "cosine", "finetune": False}
     form: Literal["cosine", "softmax"] = "cosine"
     margin: float = -0.02
     scale: float = 30.0

@@ -30,6 +30,7 @@ class ProtoNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
+    options_before: ClassVar = {"read": "mean"}
     read: Literal["map", "mean"] = "map"
     scale: float = 1.0
 

@@ -38,7 +38,9 @@ def load_state(path: Path) -> Any:
     content = path.read_bytes()
     content, seal = content[: -LENGTH - 2] + NO_COMMENT, content[-LENGTH - 2 :]
     if seal != struct.pack("<H", LENGTH) + _seal(content):
-        raise ValueError(f"{path} is damaged: its content is not what its checksum says; delete it to start anew")
+        raise ValueError(
+            f"{path} is damaged or of an older lab: it has not the checksum of its content; delete it to start anew"
+        )
     return read_torch(content, path)
 
 

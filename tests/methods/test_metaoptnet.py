@@ -105,3 +105,10 @@ def test_what_cannot_be_is_refused() -> None:
         MetaOptNet(Features(8), head="lda")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be positive"):
         MetaOptNet(Features(8), regularisation=0.0)
+
+
+def test_a_file_older_than_the_second_regression_scores_as_it_did() -> None:
+    old = {"backbone": "conv4", "classes": 64, "backbone_options": {}, "head": "ridge", "regularisation": None}
+    model = MetaOptNet.from_recipe(old | {"scale": 1.0})
+    assert (model.head, model.kernel_diagonal, model.label_smoothing) == ("r2d2", 0.0, 0.0)
+    assert MetaOptNet.from_recipe(MetaOptNet("conv4", head="ridge").recipe()).head == "ridge"

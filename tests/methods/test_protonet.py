@@ -22,6 +22,9 @@ def test_read_by_its_mean_a_map_is_its_pooled_vector() -> None:
     torch.testing.assert_close(model.score(support, query), 2 * ProtoNet(Features(4)).score(*pooled))
 
 
-def test_there_are_two_ways_to_read_a_map() -> None:
+def test_a_file_older_than_the_option_reads_the_mean() -> None:
+    recipe = {"backbone": "conv4", "classes": 64, "backbone_options": {}, "scale": 1.0}
+    assert ProtoNet.from_recipe(recipe).read == "mean"
+    assert ProtoNet.from_recipe(ProtoNet("conv4").recipe()).read == "map"
     with pytest.raises(ValueError, match="read must be one of"):
         ProtoNet(Features(4), read="max")
