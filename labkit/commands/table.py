@@ -4,7 +4,8 @@ dmf-lab table 2 ../runs/tables --shots 1        every cell with three seeds; sta
 dmf-lab table 2 ../runs/tables --cells dmf "align 0" --shots 1 --seeds 3 4      more seeds where a claim is undecided
 dmf-lab table 1 ../runs/tables --shots 5 --seeds 0 --settings-of 1              only what was chosen at one shot
 dmf-lab table 1 ../runs/tables --gather         what is finished, into the lab's results
-dmf-lab table 1 ../runs/photos --shots 1 --seeds 0 --dataset miniimagenet --data-root /data/x --systems DMF CAN
+dmf-lab table 1 ../runs/photos --shots 1 --seeds 0 --dataset miniimagenet --data-root /data/x --systems DMF CAN \\
+    --own-training               each only as its authors train it
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
     --data-root /data/x          only what a system adds to one backbone is trained, on cached feature maps
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet --show \\
@@ -28,6 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(train_cells.SEEDS))
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), metavar="CELL", help="of Table 2, instead of all")
     parser.add_argument("--settings-of", type=int, metavar="K", help="of Table 1: only what was chosen at K shots")
+    parser.add_argument(
+        "--own-training", action="store_true", help="of Table 1, end to end: each system only as its authors train it"
+    )
     parser.add_argument("--protocol", choices=("end-to-end", "one-backbone"), default="end-to-end")
     parser.add_argument("--backbone", help="on one backbone: the file of a model, or a shipped one's name")
     parser.add_argument(
@@ -57,7 +61,7 @@ def main(given: argparse.Namespace) -> int:
         return 0
     cells = None if given.cells is None else [CELLS[name] for name in given.cells]
     where = {"dataset": given.dataset, "data_root": given.data_root, "systems": given.systems}
-    how = where | {"address": given.address, "workers": given.workers}
+    how = where | {"address": given.address, "workers": given.workers, "own_training": given.own_training}
     rows = train_cells.fill(
         given.folder, given.table, given.shots, given.seeds, given.engine, cells, given.settings_of, **how
     )
@@ -74,8 +78,10 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
     if given.gather:
         one_backbone.gather(given.folder)
         return 0
-    if given.cells is not None or given.settings_of is not None:
-        raise ValueError("--cells and --settings-of belong to the end-to-end protocol; use --systems here")
+    if given.cells is not None or given.settings_of is not None or given.own_training:
+        raise ValueError(
+            "--cells, --settings-of and --own-training belong to the end-to-end protocol; use --systems here"
+        )
     if given.backbone is None:
         raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
     if given.show or given.cards:

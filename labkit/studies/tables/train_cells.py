@@ -190,6 +190,7 @@ def fill(
     settings_of: int | None = None,
     *,
     systems: Sequence[str] | None = None,
+    own_training: bool = False,
     dataset: str = TABLES.dataset,
     data_root: Path | str | None = None,
     **how: Any,
@@ -204,6 +205,7 @@ def fill(
         settings_of: a number of shots, of Table 1: every system keeps the setting that validation chose there, and no
             other is tried, at half the price. None means to try them all at every number of shots.
         systems: of Table 1; None means all.
+        own_training: of Table 1, every system is trained as its authors do and in no second setting, at half the price.
         dataset, data_root: of the pictures, of `labkit.studies.tables.cells.BASES`.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
 
@@ -230,7 +232,9 @@ def fill(
     how |= {"folder": folder, "version": version_of(dataset)}
     for shot in shots:
         asked = cells_of_table2(shot) if cells is None else [trained_as(cell, shot) for cell in cells]
-        if table == 1:
+        if table == 1 and own_training:
+            asked = [next(cell for cell in TABLE1 if cell.factor == system) for system in wanted]
+        elif table == 1:
             if settings_of is None:
                 settings = [cell for cell in TABLE1 if cell.factor in wanted]
                 sweep(run, grid(settings, (shot,), (0,)), engine, **how)

@@ -130,6 +130,10 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
     assert main(["table", "1", str(folder), "--gather", "--dataset", "miniimagenet"]) == 0
     assert train_cells.results() == rows  # photographs have a file of their own
     assert {r["cell"] for r in train_cells.results(dataset="miniimagenet")} == {"can, common", "can, authors'"}
+    asked.clear()
+    (own := tmp_path / "own").mkdir()
+    assert main(["table", "1", str(own), "--seeds", "0", *photographs, "DMF", "--own-training"]) == 0
+    assert [p["cell"] for p in asked] == ["can, authors'", "dmf"]
     with pytest.raises(ValueError, match="there is no system CAN't; there are DMF, ProtoNet"):
         train_cells.fill(tmp_path, 1, systems=["CAN't"])
     with pytest.raises(ValueError, match="of Table 1 validation chooses them"):
