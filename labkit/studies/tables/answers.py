@@ -87,7 +87,7 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         return said + f"{order.index(OURS) + 1}, {own}; first is {order[0]}, {first}."
     count = table["verdict"].value_counts()
     said = f"{shot}-shot: of {len(table)} other systems DMF is ahead of {count.get('better', 0)} and behind "
-    said += f"{count.get('worse', 0)}; {count.get('not decidable', 0)} differences are not decidable."
+    said += f"{count.get('worse', 0)}; not decidable: {count.get('not decidable', 0)}."
     if NONE in table.index:
         line = table.loc[NONE]
         around = "" if np.isnan(line["±"]) else f" ± {line['±']:.1f}"

@@ -138,11 +138,11 @@ def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).sort_values("points", ascending=False, ignore_index=True)
 
 
-def pair_figure(compared: pd.DataFrame) -> Figure:
+def pair_figure(compared: pd.DataFrame, seeds: str = "one training each") -> Figure:
     """`pairs` as a square: row minus column in points with its interval; white where the interval holds 0.
 
     Columns go by the numbers of the rows. Of more than `MOST_WRITTEN` systems the numbers are left to the table of
-    `pairs`: there would be no room to read them.
+    `pairs`: there would be no room to read them. `seeds` says of which trainings the accuracies are.
     """
     names = list(dict.fromkeys([*compared["system"], *compared["against"]]))
     wins = {n: (compared["system"] == n).sum() for n in names}
@@ -170,9 +170,7 @@ def pair_figure(compared: pd.DataFrame) -> Figure:
         drawn.colorbar(shown, ax=ax, label="points")
     ax.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
     ax.set_yticks(range(len(names)), [f"{name}  {k + 1}" for k, name in enumerate(names)])
-    drawn.suptitle(
-        "MEASURED: accuracy of the row minus that of the column, points; one training each", fontsize="medium"
-    )
+    drawn.suptitle(f"MEASURED: accuracy of the row minus that of the column, points; {seeds}", fontsize="medium")
     said = "orange: the row is ahead; white: the 95 % interval over shared episodes holds 0"
     ax.set_xlabel(f"number of the system\n({said}{'; ±: that interval' if written else ''})")
     return drawn
