@@ -5,7 +5,7 @@ dmf-lab table 2 ../runs/tables --cells dmf "align 0" --shots 1 --seeds 3 4      
 dmf-lab table 1 ../runs/tables --shots 5 --seeds 0 --settings-of 1              only what was chosen at one shot
 dmf-lab table 1 ../runs/tables --gather         what is finished, into the lab's results
 dmf-lab table 1 ../runs/photos --shots 1 --seeds 0 --dataset miniimagenet --data-root /data/x --systems DMF CAN \\
-    --own-training               each only as its authors train it
+    --own-training               each in its authors' setting alone
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
     --data-root /data/x          only what a system adds to one backbone is trained, on cached feature maps
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet --show \\
@@ -30,7 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), metavar="CELL", help="of Table 2, instead of all")
     parser.add_argument("--settings-of", type=int, metavar="K", help="of Table 1: only what was chosen at K shots")
     parser.add_argument(
-        "--own-training", action="store_true", help="of Table 1, end to end: each system only as its authors train it"
+        "--own-training",
+        action="store_true",
+        help="of Table 1, end to end: of each system its authors' setting alone",
     )
     parser.add_argument("--protocol", choices=("end-to-end", "one-backbone"), default="end-to-end")
     parser.add_argument("--backbone", help="on one backbone: the file of a model, or a shipped one's name")

@@ -205,13 +205,15 @@ def fill(
         settings_of: a number of shots, of Table 1: every system keeps the setting that validation chose there, and no
             other is tried, at half the price. None means to try them all at every number of shots.
         systems: of Table 1; None means all.
-        own_training: of Table 1, every system is trained as its authors do and in no second setting, at half the price.
+        own_training: of Table 1, every system is trained in its first setting alone, its authors' training where
+            that is known, at half the price.
         dataset, data_root: of the pictures, of `labkit.studies.tables.cells.BASES`.
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
 
     Raises:
-        ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there; or
-            settings_of a number of shots at which a system has no setting yet.
+        ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there;
+            settings_of a number of shots at which a system has no setting yet; or own_training beside settings_of, or
+            of Table 2.
     """
     shots, seeds = asked_of(table, shots, seeds)
     if cells is not None:
@@ -227,6 +229,8 @@ def fill(
         raise ValueError(
             f"cells can be asked for of Table 2; of Table 1 validation chooses them, and {names} was given"
         )
+    if own_training and (table == 2 or settings_of is not None):
+        raise ValueError("own_training is of Table 1, and takes no settings_of: either says what is trained")
     root = None if data_root is None else str(data_root)
     run = partial(run_cell, dataset=dataset, data_root=root)
     how |= {"folder": folder, "version": version_of(dataset)}

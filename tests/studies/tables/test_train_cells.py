@@ -134,6 +134,9 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
     (own := tmp_path / "own").mkdir()
     assert main(["table", "1", str(own), "--seeds", "0", *photographs, "DMF", "--own-training"]) == 0
     assert [p["cell"] for p in asked] == ["can, authors'", "dmf"]
+    for wrong in ({"table": 2}, {"table": 1, "settings_of": 1}):
+        with pytest.raises(ValueError, match="own_training is of Table 1"):
+            train_cells.fill(own, own_training=True, **wrong)
     with pytest.raises(ValueError, match="there is no system CAN't; there are DMF, ProtoNet"):
         train_cells.fill(tmp_path, 1, systems=["CAN't"])
     with pytest.raises(ValueError, match="of Table 1 validation chooses them"):
