@@ -89,8 +89,9 @@ def train_on_one_thread(e: Experiment, seed: int, folder: Path, data_root: str |
 
 def _train_and_test(e: Experiment, seed: int, folder: Path, device: str, data_root: str | None) -> Row:
     own: dict[str, Any] = {} if data_root is None else {"root": data_root}
+    own |= {} if e.per_class is None else {"per_class": e.per_class}  # of rendered pictures alone
     base, validation, novel = (
-        load_images(e.dataset, split, size=e.size, per_class=e.per_class, progress=False, **own)
+        load_images(e.dataset, split, size=e.size, progress=False, **own)
         for split in ("train", "val", "test")
     )
     row: dict[str, Any] = {"steps": e.steps, "threads": 1, "device": device, "versions": versions()}
