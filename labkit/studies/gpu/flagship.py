@@ -4,6 +4,7 @@ The number of steps is fixed before the first one and kept in a file, so that a 
 same schedule; the training's state is saved every minute.
 """
 
+import glob
 import json
 import math
 import signal
@@ -199,7 +200,9 @@ def flagship(
         print(f"{name}: {interrupt}", flush=True)
         so_far = folder / name / "best.safetensors"
         if so_far.exists():
-            result = evaluate(load_model(so_far, device), novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
+            model = load_model(so_far, device)
+            save_parts(model, so_far, folder, f"{name}.unfinished")
+            result = evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
             write_json(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
             print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
         return None
@@ -233,7 +236,8 @@ def flagship(
         "made": about(device),
     }
     write_json(folder / f"{name}.json", content)
-    (folder / f"{name}.unfinished.json").unlink(missing_ok=True)
+    for unfinished in folder.glob(f"{glob.escape(name)}.unfinished.*"):
+        unfinished.unlink()
     beside = f" (published: {published[0]} ± {published[1]})" if published else ""
     print(f"{name}: {result.accuracy:.2f} ± {result.ci95:.2f} % in {minutes:.1f} minutes{beside}", flush=True)
     return content

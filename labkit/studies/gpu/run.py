@@ -79,7 +79,7 @@ def run(
     pool.shutdown()
     speed_until = time.monotonic() + min(SPEED_SECONDS, seconds / 4)
     speed = speed_table(folder / "speed.json", pictures, device, speed_until, small, first)
-    compiler = speed.get("compilers", {}).get("fastest") or "auto"
+    compiler = speed.get("compilers", {}).get("fastest", "auto")  # None, if every compiler failed: none is used
     finished: dict[str, Any] = {}
     suffix = f"-seed{seed}" if seed else ""
     for name in names or settings:

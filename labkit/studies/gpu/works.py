@@ -61,7 +61,12 @@ class SpeedSetting(Setting):
 def tiny(name: str, e: Experiment) -> Experiment:
     """The same training with sizes for a rehearsal of seconds on a processor."""
     small: dict[str, Any] = {"size": 24, "way": 3, "query": 2, "test_query": 3, "batch": 2, "validation_episodes": 6}
-    choices = e.choices | ({"cells": 9, "reduction": 2} if e.method == "can" else {})
+    own: dict[str, dict[str, Any]] = {
+        "can": {"cells": 9, "reduction": 2},
+        "maml": {"cells": 9, "way": small["way"]},
+        "snail": {"way": small["way"]},
+    }
+    choices = e.choices | own.get(e.method, {})
     small |= {"groups": 4, "choices": choices, "backbone_options": e.backbone_options | {"width": 0.05}}
     if e.phases:
         share = 30 / e.steps
