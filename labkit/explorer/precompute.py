@@ -225,12 +225,12 @@ def points_of(model: DMF, mode: str, x_supp: Tensor, x_q: Tensor) -> Tensor:
     if mode == "untrained":
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            first = torch.empty_like(model.offset_conv.weight)
+            first = torch.empty(model.offset_conv.weight.shape)  # on the processor: a GPU draws other numbers
             torch.nn.init.kaiming_uniform_(first, a=5**0.5)  # as nn.Conv2d does
         model = copy.copy(model)
         model._modules = dict(model._modules)
         model.offset_conv = copy.deepcopy(model.offset_conv)
-        model.offset_conv.weight.data = first * model.choices.offset_scale
+        model.offset_conv.weight.data = first.to(model.offset_conv.weight) * model.choices.offset_scale
     return starts + model.offsets(x_supp, x_q)
 
 
@@ -254,7 +254,8 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
         scores = {which: score(model, x_supp, x_q, where) for which, where in looked.items()}
         scores["no alignment"] = score(model, x_supp, x_q)
     answers = {which: s.argmax(-1) for which, s in scores.items()}
-    right = {which: (a == torch.tensor(task.labels)).float().mean() for which, a in answers.items()}
+    labels = torch.tensor(task.labels, device=x_q.device)
+    right = {which: (a == labels).float().mean() for which, a in answers.items()}
     trained = scores["trained"]
     found = {
         "points outside the picture": ((px < -0.5) | (px > size - 0.5)).any(4).float().mean(),

@@ -35,7 +35,6 @@ VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validati
 SAVED_EVERY = 60.0  # seconds
 NOTED_EVERY = 5.0  # seconds
 SPARE = 0.06  # of the time for steps, kept back: clocks fall when a card is hot
-SLOW = 10.0  # seconds of preparation that are worth measuring twice
 LEAST_STEPS = 100  # a shorter training says nothing
 
 
@@ -45,8 +44,7 @@ class Schedule:
 
     Attributes:
         steps, of: how many are done, and how many the setting asks for.
-        step, validation, test, preparation: seconds of one step, of one validation, of the test on the novel classes,
-            and of compiling once more.
+        step, validation, test: seconds of one step, of one validation, and of the test on the novel classes.
         compiler: of `labkit.training.step.Step`.
     """
 
@@ -55,13 +53,12 @@ class Schedule:
     step: float
     validation: float
     test: float
-    preparation: float
     compiler: str | None = "auto"
 
     @property
     def seconds(self) -> float:
         """Of all of it."""
-        return self.preparation + self.steps * self.step + VALIDATIONS * self.validation + self.test
+        return self.steps * self.step + VALIDATIONS * self.validation + self.test
 
     def applied_to(self, e: Experiment) -> Experiment:
         """The experiment with this many steps, its warm-up shortened in proportion."""
@@ -81,13 +78,11 @@ class Schedule:
         )
 
 
-def fitting(
-    of: int, step: float, validation: float, test: float, preparation: float, seconds_left: float
-) -> Schedule | None:
+def fitting(of: int, step: float, validation: float, test: float, seconds_left: float) -> Schedule | None:
     """The longest schedule that fits into the time left, all steps at most; None where hardly any fits."""
-    free = (seconds_left - preparation - VALIDATIONS * validation - test) * (1 - SPARE)
+    free = (seconds_left - VALIDATIONS * validation - test) * (1 - SPARE)
     steps = min(of, int(free / step)) if free > 0 else 0
-    return Schedule(steps, of, step, validation, test, preparation) if steps >= min(of, LEAST_STEPS) else None
+    return Schedule(steps, of, step, validation, test) if steps >= min(of, LEAST_STEPS) else None
 
 
 def measure(
@@ -102,10 +97,7 @@ def measure(
     """Time the parts of a training on untrained weights, and fix its schedule; see `fitting`."""
     base, validation, novel = pictures
     started = time.perf_counter()
-    step, preparation = _step(e, base, device, compiler, count)
-    if preparation > SLOW:  # the first compilation; of the next, which finds much of it on the disk, the training waits
-        torch.compiler.reset()
-        preparation = _step(e, base, device, compiler, GROUP)[1]
+    step = _step(e, base, device, compiler, count)
     made: Any = build_model(e, len(base.class_names), 0)
     model = made.to(device, memory_format=torch.channels_last).eval()
     model.preprocessing = Preprocessing.of(base)
@@ -114,19 +106,20 @@ def measure(
         before = time.perf_counter()
         evaluate(model, images, e.way, e.shot, e.test_query, number, bfloat16=True)
         taken.append(time.perf_counter() - before)
-    found = fitting(e.steps, step, taken[0], taken[1], preparation, seconds_left - (time.perf_counter() - started))
+    found = fitting(e.steps, step, *taken, seconds_left - (time.perf_counter() - started))
     return None if found is None else replace(found, compiler=compiler)
 
 
-def _step(e: Experiment, base: ImageSet, device: str, compiler: str | None, count: int) -> tuple[float, float]:
-    """Seconds of a step, the mean over phases, and of all that comes before the first ones."""
-    started, of_all, timed = time.perf_counter(), 0.0, 0.0
+def _step(e: Experiment, base: ImageSet, device: str, compiler: str | None, count: int) -> float:
+    """Seconds of a step, the mean over phases. What is compiled here the training finds compiled: a graph belongs to
+    the code and the shapes, not to the weights."""
+    of_all = 0.0
     for phase in e.plan:
         alone = replace(e, phases=(phase,), steps=phase.steps)
         with trial(build_model(e, len(base.class_names), 0), alone, base, device, compiler) as steps:
             step = statistics.median(seconds_of_steps(steps, count, GROUP))
-        of_all, timed = of_all + phase.steps * step, timed + (count + GROUP) * step
-    return of_all / e.steps, max(0.0, time.perf_counter() - started - timed)
+        of_all += phase.steps * step
+    return of_all / e.steps
 
 
 def flagship(

@@ -91,8 +91,7 @@ def _train_and_test(e: Experiment, seed: int, folder: Path, device: str, data_ro
     own: dict[str, Any] = {} if data_root is None else {"root": data_root}
     own |= {} if e.per_class is None else {"per_class": e.per_class}  # of rendered pictures alone
     base, validation, novel = (
-        load_images(e.dataset, split, size=e.size, progress=False, **own)
-        for split in ("train", "val", "test")
+        load_images(e.dataset, split, size=e.size, progress=False, **own) for split in ("train", "val", "test")
     )
     row: dict[str, Any] = {"steps": e.steps, "threads": 1, "device": device, "versions": versions()}
     if device == "cuda":

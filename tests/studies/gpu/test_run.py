@@ -71,7 +71,7 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
 ) -> None:
     e = replace(TINY, steps=60)
     call = {"episodes": 8, "count": 25}
-    fixed = Schedule(60, 60, 0.01, 0.0, 0.0, 0.0)
+    fixed = Schedule(60, 60, 0.01, 0.0, 0.0)
     monkeypatch.setattr(module, "measure", lambda *_: fixed)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job that runs in the background
     try:
@@ -96,19 +96,19 @@ def test_a_training_that_diverges_is_written_down(tmp_path: Path, monkeypatch: p
     def diverges(*_: Any, **__: Any) -> None:
         raise FloatingPointError("the loss of nan is not finite at step 7")
 
-    monkeypatch.setattr(module, "measure", lambda *_: Schedule(60, 60, 0.01, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(module, "measure", lambda *_: Schedule(60, 60, 0.01, 0.0, 0.0))
     monkeypatch.setattr(module, "train", diverges)
     flagship("x", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60)
     assert read(tmp_path / "x.json")["diverged"] == "the loss of nan is not finite at step 7"
 
 
 def test_the_schedule_fills_the_time_that_is_left() -> None:
-    assert fitting(28_500, 0.01, 2.0, 5.0, 20.0, 1000.0) == Schedule(28_500, 28_500, 0.01, 2.0, 5.0, 20.0)
-    short = fitting(28_500, 0.01, 2.0, 5.0, 20.0, 200.0)
+    assert fitting(28_500, 0.01, 2.0, 5.0, 1000.0) == Schedule(28_500, 28_500, 0.01, 2.0, 5.0)
+    short = fitting(28_500, 0.01, 2.0, 5.0, 200.0)
     assert short is not None
     assert 14_000 < short.steps < (200 - 20 - 5 - 2 * VALIDATIONS) / 0.01
     assert short.seconds < 200
-    assert fitting(28_500, 0.01, 2.0, 5.0, 20.0, 40.0) is None
+    assert fitting(28_500, 0.01, 2.0, 5.0, 40.0) is None
     full = works()["mini-1shot"]
     e = short.applied_to(full)
     phase = e.plan[0]
@@ -116,7 +116,7 @@ def test_the_schedule_fills_the_time_that_is_left() -> None:
     assert phase.warmup / e.steps == pytest.approx(full.warmup / full.steps, abs=1e-3)
     assert phase.save_every == 6000  # a minute
     feat = works()["mini-1shot-feat"]
-    half = Schedule(feat.steps // 2, feat.steps, 0.01, 2.0, 5.0, 20.0).applied_to(feat)
+    half = Schedule(feat.steps // 2, feat.steps, 0.01, 2.0, 5.0).applied_to(feat)
     assert [p.steps for p in half.phases] == [round(p.steps / 2) for p in feat.phases]
     assert {p.save_every for p in half.phases} == {6000}
     assert phase.steps / phase.validate_every == pytest.approx(VALIDATIONS, rel=0.01)
