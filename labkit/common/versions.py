@@ -8,12 +8,13 @@ PACKAGES = ("torch", "torchvision", "torchdiffeq", "POT", "numpy", "pillow", "ma
 
 def versions() -> dict[str, str]:
     """Releases of Python and of every package that can move a number; recorded with every result."""
-    return {"python": platform.python_version(), "labkit": _own()} | {name: metadata.version(name) for name in PACKAGES}
+    own = _release("dmf-lab", "labkit")  # the name of its distribution, or that of its import
+    return {"python": platform.python_version(), "labkit": own} | {name: _release(name) for name in PACKAGES}
 
 
-def _own() -> str:
-    """The lab's own release, under the name of its distribution or that of its import."""
-    for name in ("dmf-lab", "labkit"):
+def _release(*names: str) -> str:
+    """Of the first of these distributions that is installed: none is worth losing a result."""
+    for name in names:
         try:
             return metadata.version(name)
         except metadata.PackageNotFoundError:
