@@ -31,7 +31,7 @@ def speed_table(measured: Mapping[str, Any]) -> pd.DataFrame:
     titles = {"cpu": "CPU", "gpu": "GPU"}
     columns = {title: column(measured[name]) for name, title in titles.items() if name in measured}
     if "gpu" not in measured:
-        columns["GPU"] = dict.fromkeys(columns["CPU"], "not measured: no GPU was at hand")
+        columns["GPU"] = dict.fromkeys(columns["CPU"], "not measured")
     return pd.DataFrame(columns)
 
 

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from labkit.__main__ import main
+from labkit.common import checks
+from labkit.data.glyphs import load as glyphs
 from labkit.data.imageset import ImageSet
+from labkit.data.real import load_real
 from labkit.studies.tables import train_cells
-from labkit.studies.tables.cells import BASE, CELLS, SYSTEMS, TABLE1, row_of_table2
+from labkit.studies.tables.cells import BASE, BASES, CELLS, SYSTEMS, TABLE1, row_of_table2
+from labkit.training.settings import QUICK
 from tests.helpers.tiny import TINY
 from tests.helpers.toys import toy_images
 
@@ -48,6 +52,26 @@ def test_a_run_is_a_result_and_the_same_when_resumed(tmp_path: Path) -> None:
     assert again["seconds"] is None
     assert again["correct"] == row["correct"]
     assert again["validation"] == row["validation"]
+
+
+@pytest.mark.parametrize("dataset", BASES)
+def test_pictures_are_asked_for_in_words_that_their_reader_knows(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = glyphs.load_glyphs if dataset in glyphs.DATASETS else load_real
+
+    def asked(name: str, split: str, root: str | None = None, **options: Any) -> ImageSet:
+        checks.options(name, reader, options)
+        return some_images(name, split)
+
+    def no_training(*_: Any, **__: Any) -> None:
+        raise FloatingPointError("not trained")
+
+    monkeypatch.setattr(train_cells, "load_images", asked)
+    monkeypatch.setattr(train_cells, "train", no_training)
+    run = {"cell": "dmf", "shot": 1, "seed": 0}
+    row = train_cells.run_cell(run, tmp_path, dataset=dataset, data_root=None if dataset == QUICK.dataset else "x")
+    assert row["diverged"] == "not trained"
 
 
 @pytest.mark.usefixtures("tiny")
