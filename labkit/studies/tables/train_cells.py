@@ -8,6 +8,7 @@ show.
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ VERSION = 2  # of what a cell means: raised by hand, so that a refactoring throw
 RESULTS = places.RESULTS / "tables.jsonl"  # on glyphs; on other pictures see `file_of`
 SEEDS = (0, 1, 2)
 EPISODES = 2000
+SAVED_EVERY = 100  # steps, beside every validation: who is killed loses minutes, not an hour
 
 
 def grid(cells: Iterable[Cell], shots: Iterable[int] = (1,), seeds: Iterable[int] = SEEDS) -> list[dict[str, Any]]:
@@ -88,6 +90,8 @@ def train_on_one_thread(e: Experiment, seed: int, folder: Path, data_root: str |
 
 
 def _train_and_test(e: Experiment, seed: int, folder: Path, device: str, data_root: str | None) -> Row:
+    phases = tuple(replace(phase, save_every=phase.save_every or SAVED_EVERY) for phase in e.plan)
+    e = replace(e, phases=phases)
     own: dict[str, Any] = {} if data_root is None else {"root": data_root}
     own |= {} if e.per_class is None else {"per_class": e.per_class}  # of rendered pictures alone
     base, validation, novel = (
