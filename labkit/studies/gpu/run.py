@@ -26,8 +26,8 @@ from labkit.studies.speed.setting import Setting
 from labkit.training.settings import Experiment
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
-# Those that need no shipped model. Two wait until a training is done: one compiler alone took 84 s on an H200, and what
-# the training has compiled is not compiled again.
+# Those that need no shipped model. Two wait until this call has done a training: one compiler alone took 84 s on an
+# H200, and what the training has compiled is not compiled again.
 SPEED_PARTS = ("product", "head", "step", "test", "memory", "largest", "growth")
 COMPILED_PARTS = ("profile", "compilers")
 WITHOUT_PICTURES = ("head", "growth", "memory", "largest")
@@ -87,7 +87,8 @@ def run(
     suffix = f"-seed{seed}" if seed else ""
     for name in names or settings:
         file = folder / f"{name}{suffix}.json"
-        if not file.exists() and (small or end - time.monotonic() > LEAST_SECONDS):
+        trained = not file.exists() and (small or end - time.monotonic() > LEAST_SECONDS)
+        if trained:
             options: dict[str, Any] = {"episodes": 8, "count": 25} if small else {"episodes": EPISODES}
             with memory_explained("batch or query of labkit.studies.gpu.works"):
                 training = f"{name}{suffix}", settings[name], pictures, folder, device, end
@@ -95,7 +96,7 @@ def run(
         if not file.exists():
             break
         finished[name] = _read(file)
-        if len(finished) == 1:
+        if trained:  # not in a call that finds it finished: they would compile anew before the next one
             table(COMPILED_PARTS, end - LEAST_SECONDS)
     return finished
 

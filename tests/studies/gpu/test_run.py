@@ -65,6 +65,10 @@ def test_the_whole_command_is_rehearsed(
     of_feat = read(tmp_path / "mini-1shot-feat.json")["experiment"]
     assert of_feat["method"] == "feat"
     assert [phase.get("batch", "episodes") for phase in of_feat["phases"]] == ["pictures", "episodes"]
+    del speed["profile"]
+    (tmp_path / "speed.json").write_text(json.dumps(speed))
+    assert main(call) == 0
+    assert "profile" not in read(tmp_path / "speed.json")  # nothing is compiled in a call that trains nothing
 
 
 @pytest.mark.parametrize("name", [name for name, e in works().items() if e.method != "dmf"])
