@@ -68,10 +68,18 @@ def opened(
     return own, models, images
 
 
-def figure_command(figure: str, dataset: str, weights: Sequence[Path | str]) -> str:
+def figure_name(figure: str, dataset: str, weights: Sequence[Path | str] | None) -> str:
+    """What a figure's files are called; where another network than what is shipped is drawn, they end in its name."""
+    first = Path(weights_of(weights, dataset)[0]).stem
+    return f"{figure}_{dataset}" + ("" if [first] == weights_of(None, dataset) else f"_{first}")
+
+
+def figure_command(figure: str, dataset: str, weights: Sequence[Path | str], **options: Any) -> str:
     """The command that is recorded beside a figure of any pictures; where they lie is the machine's own matter."""
     root = "" if dataset in DATASETS else " --data-root ROOT"
-    return f"dmf-lab figure {figure} --dataset {dataset}{root} --weights {' '.join(Path(own).stem for own in weights)}"
+    names = " ".join(Path(own).stem for own in weights)
+    plan = "".join(f" --{name} {value}" for name, value in options.items())
+    return f"dmf-lab figure {figure} --dataset {dataset}{root} --weights {names}{plan}"
 
 
 def kind_of(model: Method) -> str:

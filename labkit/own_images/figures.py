@@ -76,13 +76,15 @@ def reliability_diagram(bins: dict[str, Any]) -> Figure:
             found = np.array(bins[f"{name}, {when}"])
             label = f"{when} calibration: error {100 * calibration_error(found.tolist()):.1f} points"
             found = found[found[:, 0] >= 0.002]
-            ax.plot(found[:, 1], found[:, 2], color=colour, linewidth=1, label=label)
-            ax.scatter(found[:, 1], found[:, 2], s=8 + 250 * found[:, 0], color=colour, marker=marker, alpha=0.7)
+            ax.plot(found[:, 1], found[:, 2], color=colour, linewidth=1)
+            ax.scatter(
+                found[:, 1], found[:, 2], s=8 + 250 * found[:, 0], color=colour, marker=marker, alpha=0.7, label=label
+            )
         ax.set(
             title=plotting.text(name),
             xlabel="probability of the answer\n(dotted: as it should be; larger: more queries)",
-            xlim=(0, 1),
-            ylim=(0, 1),
+            xlim=(0, 1.04),  # the largest discs lie at 1
+            ylim=(0, 1.04),
         )
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))  # on no curve
     axes[0, 0].set_ylabel("share of right answers")

@@ -76,12 +76,15 @@ def episode_histograms(results: Mapping[str, Result], method: str, reference: st
     own = results[method].per_episode
     lead = own - results[reference].per_episode
     mean, half = over_episodes(lead)
-    reach = max(30, int(abs(lead).max()))
+    one = 100 / (results[method].settings["way"] * results[method].settings["query"])  # a query's share, in points
+    # Accuracies are multiples of it, so each bin holds as many of them, and edges lie between them.
+    wide, reach = one * max(1, round(4 / one)), one * round(max(30, abs(lead).max()) / one)
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
-    axes[0].hist(own, bins=range(0, 102, 4), color=BLUE)
+    axes[0].hist(own, bins=np.arange(-one / 2, 100 + wide, wide), color=BLUE)
     axes[0].set(xlabel=f"accuracy of {text(method)} in an episode, %", ylabel="episodes")
-    axes[1].hist(lead, bins=range(-reach, reach + 1, 2), color=GREEN)
-    axes[1].set(xlabel=f"{text(method)} - {text(reference)}, points (mean {shown(mean, half, 2)})")
+    axes[1].hist(lead, bins=np.arange(-reach - one / 2, reach + one, one), color=GREEN)
+    difference = f"{text(method)} minus {text(reference)}"
+    axes[1].set(xlabel=f"{difference}, points (mean {shown(mean, half, 2)})".replace(" -", " \N{MINUS SIGN}"))
     return figure
 
 

@@ -1,6 +1,8 @@
 """Figure 3 of the paper: a query position and the nine points sampled for it in the support."""
 
 from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,33 +77,35 @@ def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None
     inside = np.all((where >= -0.5) & (where <= side - 0.5), axis=1)
     drawn = where.clip(0, side - 1)
     edge = [patheffects.withStroke(linewidth=2, foreground=BLACK, alpha=0.35)]  # white is seen on any picture then
-    ax.plot(ghosts[:, 1], ghosts[:, 0], "o", color="white", alpha=0.7, markersize=4, clip_on=False, path_effects=edge)
+    white: dict[str, Any] = {"color": "white", "alpha": 0.7, "path_effects": edge, "clip_on": False}
+    ax.plot(ghosts[:, 1], ghosts[:, 0], "o", markersize=4, **white)
     for (y0, x0), (y1, x1) in zip(ghosts, drawn, strict=True):
-        ax.plot([x0, x1], [y0, y1], color="white", alpha=0.7, linewidth=0.9, path_effects=edge)
-    for own, face, around in ((inside, RED, "white"), (~inside, "white", RED)):
-        ax.plot(
-            *drawn[own].T[::-1], "o",
-            color=RED, markerfacecolor=face, markeredgecolor=around, markersize=12, clip_on=False,
-        )  # fmt: skip
+        ax.plot([x0, x1], [y0, y1], linewidth=0.9, **white)
     across = 72 * ax.bbox.width / ax.figure.dpi  # of the picture in points, before it is laid out
     for group in _one_on_another(drawn, side * SMALL / across):
-        y, x = drawn[group].mean(0)
+        size = 12 if len(group) == 1 else 5  # of several, dots where they lie and their numbers between these
+        for k in group:
+            edge_of, face = ("white", RED) if inside[k] else (RED, "white")
+            ax.plot(*drawn[k][::-1], "o", color=face, markeredgecolor=edge_of, markersize=size, clip_on=False)
         colour, face = ("white", RED) if inside[group].all() else (RED, "white")
         box = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "facecolor": face, "edgecolor": colour}
+        y, x = drawn[group].mean(0)
         ax.text(
             x, y, ",".join(str(k + 1) for k in group), color=colour, ha="center", va="center_baseline",
-            fontsize=SMALL, weight="bold", bbox=box if len(group) > 1 else None,
+            fontsize=SMALL, weight="bold", bbox=box if len(group) > 1 else None, zorder=4,
         )  # fmt: skip
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
 
 
-def _one_on_another(points: NDArray[np.float64], near: float) -> list[list[int]]:
-    """The numbers of points, those together whose labels would cover one another."""
-    groups: list[list[int]] = []
-    for k, point in enumerate(points):
-        group = next((g for g in groups if np.abs(points[g[0]] - point).max() < near), None)
-        if group is None:
-            groups.append([k])
-        else:
-            group.append(k)
-    return groups
+def _one_on_another(points: NDArray[np.float64], letter: float) -> list[list[int]]:
+    """The numbers of points, those together whose labels would cover one another; `letter` is a letter's height."""
+    groups = [[k] for k in range(len(points))]
+
+    def covered(a: list[int], b: list[int]) -> bool:
+        down, across = np.abs(points[a].mean(0) - points[b].mean(0)) / letter
+        widths = sum(0.2 + 0.4 * len(group) for group in (a, b))  # half of a label's, a digit and a comma a number
+        return bool(down < 1 and across < widths)
+
+    while pair := next(((a, b) for a, b in combinations(groups, 2) if covered(a, b)), None):
+        groups = [g for g in groups if g not in pair] + [sorted(pair[0] + pair[1])]
+    return sorted(groups)

@@ -180,7 +180,8 @@ def run(
     about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
     measured = {name: model for name, model in models.items() if isinstance(model, DMF) and model.rule.name != "none"}
     rows = measure(measured | {"untrained": chosen.untrained(first)}, images, episodes, seed, title="Figure 3,")
-    name, command = f"figure3_{dataset}", chosen.figure_command("3", dataset, own)
+    name = chosen.figure_name("figure3", dataset, own)
+    command = chosen.figure_command("3", dataset, own, episodes=episodes, seed=seed)
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, pairs = drawn_pairs(first, images, seed)
     plotting.save_in(figure, figures, name, command=command, **about, pairs=pairs, rows=rows)

@@ -213,7 +213,8 @@ def run(
     plotting.use_style()
     own, models, images = chosen.opened(weights, dataset, data_root)
     about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
-    shown, name, command = columns(models), f"figure4_{dataset}", chosen.figure_command("4", dataset, own)
+    shown, name = columns(models), chosen.figure_name("figure4", dataset, own)
+    command = chosen.figure_command("4", dataset, own, episodes=episodes, seed=seed)
     rows = measure(shown, images, episodes, seed, title="Figure 4")
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, which = drawn_lines(shown, images, seed)

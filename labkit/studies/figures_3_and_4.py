@@ -49,11 +49,12 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             )
             left.set_title("" if number else f"{name}: query position", pad=12)
             right.set_title("" if number else "support, sampled points", pad=12)
-            name_of = plotting.text(textwrap.fill(pair["name"], 27))
+            whole = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in pair["name"].split(", ")]  # "episode 1"
+            name_of = plotting.text(textwrap.fill(", ".join(whole), 27))
             left.set_xlabel(name_of, labelpad=8)
             right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
-    figure.supxlabel(plotting.MARKED, fontsize=plotting.SMALL)
+    figure.supxlabel(f"\n{plotting.MARKED}", fontsize=plotting.SMALL)
     return figure
 
 

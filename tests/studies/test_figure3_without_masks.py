@@ -69,6 +69,8 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     found, drawn = (json.loads((tmp_path / f).read_text()) for f in ("x.json", "figure3_toy.json"))
     assert [row["network"] for row in found["rows"]] == ["DMF", "untrained"]
     assert found["networks"]["DMF"]["digest"] == chosen.digest(load_model("quick"))
+    assert found["command"] == "dmf-lab figure 3 --dataset toy --data-root ROOT --weights quick --episodes 2 --seed 0"
+    assert chosen.figure_name("figure3", "toy", ["quick-none"]) == "figure3_toy_quick-none"  # beside it, not over it
     assert drawn["how"]["images"]["digest"] == images.provenance.digest
     assert len(drawn["how"]["pairs"]["random"]) == 3
     with pytest.raises(ValueError, match="quick-can is a CAN"):

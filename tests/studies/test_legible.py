@@ -194,7 +194,7 @@ def paper_and_code() -> Figure:
 
 
 def histograms() -> Figure:
-    setting = {"way": 5, "shot": 1, "episodes": 50, "seed": 0}
+    setting = {"way": 5, "shot": 1, "query": 15, "episodes": 50, "seed": 0}
     results = {
         name: Result(0.0, 0.0, (0.0, 0.0), 50 + 8 * DRAWN.normal(size=50), setting) for name in ("DMF", "no alignment")
     }

@@ -18,11 +18,21 @@ COLOURS = {
     REMEDY: plotting.GREEN,
     "CAN": plotting.PINK,
 }
+TITLES = {
+    "apart": "support and query\nto opposite sides",
+    "together": "both to\nthe same side",
+    "clutter": "among clutter",
+    "contrast": "by contrast",
+}
 AXES = {
-    "apart": "distance of the places",
-    "together": "the same places, on one side",
+    "apart": "distance of the objects\n(1: from edge to edge)",
+    "together": "as far from the middle\nas at that distance",
     "clutter": "glyphs of clutter",
-    "contrast": "least contrast",
+    "contrast": "least contrast of object\nand ground",
+}
+SHIFTED = {  # of pictures, not of objects
+    "apart": "distance of the pictures\n(1: their side)",
+    "together": "as far from their places\nas at that distance",
 }
 
 
@@ -44,6 +54,7 @@ def figure(
     studies: Sequence[str] = ("apart", "together", "clutter", "contrast"),
     baseline: str = BASELINE,
     way: int = 5,
+    axes_of: Mapping[str, str] = AXES,
 ) -> Figure:
     """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
 
@@ -74,10 +85,10 @@ def figure(
                     label=name,
                 )
         column[0].axhline(100 / way, color=plotting.BLACK, linewidth=0.8, linestyle=":")
-        column[0].set_title(own.capitalize())
+        column[0].set_title(TITLES.get(own, own), fontsize=plotting.SMALL)
         levels = [row["level"] for row in part if row["method"] == part[0]["method"]]
         column[1].set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-        column[1].set_xlabel(AXES.get(own, own))
+        column[1].set_xlabel(axes_of.get(own, own))
     shown = [row["accuracy"] + sign * row["accuracy ci95"] for row in rows for sign in (-1, 1)]
     low, high = min(100 / way, *shown) - 3, max(shown) + 3
     axes[0, 0].set(

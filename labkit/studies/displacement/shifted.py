@@ -226,9 +226,11 @@ def run(
     own, models, images = chosen.opened(weights, dataset, data_root)
     about = chosen.about(own, models, images) | {"plan": asdict(asked)}
     content = about | {"rows": measure(models, images, asked, "measuring")}
-    name = f"displacement_{dataset}"
-    command = chosen.figure_command("displacement", dataset, own)
+    name = chosen.figure_name("displacement", dataset, own)
+    command = chosen.figure_command("displacement", dataset, own, **plan)
     write_result(out or RESULTS / f"{name}.json", __doc__, command, content)
-    drawn = displacement_figures.figure(content["rows"], ("apart", "together"), baseline_of([*models, SWITCHED_OFF]))
+    base = baseline_of([*models, SWITCHED_OFF])
+    unit = displacement_figures.SHIFTED
+    drawn = displacement_figures.figure(content["rows"], ("apart", "together"), base, axes_of=unit)
     plotting.save_in(drawn, figures, name, command=command, **about)
     plt.close(drawn)

@@ -41,16 +41,19 @@ def step_bars(parts: Mapping[str, Mapping[str, float]]) -> Figure:
         zip(("episodes", "backbone", "head", "backward", "optimiser"), (BLACK, BLUE, RED, ORANGE, SKY), strict=True)
     )
     figure, ax = plt.subplots(figsize=(8, 0.5 * len(parts) + 1.3))
+    total = max(sum(own.values()) for own in parts.values())
+    unseen = {name for name in colours if max(own[name] for own in parts.values()) < 0.01 * total}
+    said = {name: f"{name} (too short to be seen)" if name in unseen else name for name in colours}
     for row, own in enumerate(parts.values()):
         left = 0.0
         for name, colour in colours.items():
-            ax.barh(row, own[name], left=left, color=colour, height=0.6, label=name if row == 0 else None)
+            ax.barh(row, own[name], left=left, color=colour, height=0.6, label=said[name] if row == 0 else None)
             left += own[name]
         ax.text(left, row, f" {left:.1f} s", va="center")
     ax.set_yticks(range(len(parts)), list(parts))
-    ax.set(xlabel="seconds", xlim=(0, 1.12 * max(sum(own.values()) for own in parts.values())))
+    ax.set(xlabel="seconds", xlim=(0, 1.12 * total))
     ax.invert_yaxis()
-    ax.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

@@ -63,6 +63,21 @@ def compared(
     return table.sort_values("points", ascending=False)
 
 
+def every_pair(runs: Mapping[str, Sequence[HeadRun]]) -> pd.DataFrame:
+    """`compared` of every two systems, for `table1.pair_figure`: difference in points, ± the wider of its intervals.
+
+    Half widths over episodes and, with several seeds, over these: a verdict needs both to exclude zero.
+    """
+    names = sorted(runs, key=lambda name: -float(np.mean([run.accuracy for run in runs[name]])))
+    lines = []
+    for place, name in enumerate(names[:-1]):
+        table = compared(runs[name], {other: runs[other] for other in names[place + 1 :]})
+        for other, line in table.iterrows():
+            half = np.nanmax([line["±"], line["± over episodes"]])
+            lines.append({"system": name, "against": other, "points": line["points"], "±": half})
+    return pd.DataFrame(lines, columns=["system", "against", "points", "±"])
+
+
 def over_shared_episodes(runs: Sequence[HeadRun], others: Sequence[HeadRun]) -> float:
     """Half width in points of the 95 % interval, over episodes, of the difference; means over shared seeds come first.
 

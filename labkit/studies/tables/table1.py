@@ -138,11 +138,15 @@ def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).sort_values("points", ascending=False, ignore_index=True)
 
 
-def pair_figure(compared: pd.DataFrame, seeds: str = "one training each") -> Figure:
-    """`pairs` as a square: row minus column in points with its interval; white where the interval holds 0.
+def pair_figure(compared: pd.DataFrame, of: str = "one training each") -> Figure:
+    """Every pair as a square: row minus column in points with its interval; white where the interval holds 0.
 
-    Columns go by the numbers of the rows. Of more than `MOST_WRITTEN` systems the numbers are left to the table of
-    `pairs`: there would be no room to read them. `seeds` says of which trainings the accuracies are.
+    Columns go by the numbers of the rows. Of more than `MOST_WRITTEN` systems the numbers are left out, there would be
+    no room to read them, and a dot says that a difference is not decidable. DMF's row is bold.
+
+    Args:
+        compared: `pairs`, or `agreement.every_pair`.
+        of: which trainings on what the accuracies are of.
     """
     names = list(dict.fromkeys([*compared["system"], *compared["against"]]))
     wins = {n: (compared["system"] == n).sum() for n in names}
@@ -160,6 +164,8 @@ def pair_figure(compared: pd.DataFrame, seeds: str = "one training each") -> Fig
         for row, column, sign in ((i, j, 1), (j, i, -1)):
             square[row, column] = sign * r["points"] if decided else 0
             if not written:
+                if not decided:
+                    ax.plot(column, row, ".", color="0.6", markersize=4)
                 continue
             text = f"{sign * r['points']:+.1f}\n±{r['±']:.1f}"
             strong = abs(square[row, column]) > 0.6 * limit
@@ -170,8 +176,11 @@ def pair_figure(compared: pd.DataFrame, seeds: str = "one training each") -> Fig
         drawn.colorbar(shown, ax=ax, label="points")
     ax.set_xticks(range(len(names)), [str(k + 1) for k in range(len(names))])
     ax.set_yticks(range(len(names)), [f"{name}  {k + 1}" for k, name in enumerate(names)])
-    drawn.suptitle(f"MEASURED: accuracy of the row minus that of the column, points; {seeds}", fontsize="medium")
-    said = "orange: the row is ahead; white: the 95 % interval over shared episodes holds 0"
+    for label, name in zip(ax.get_yticklabels(), names, strict=True):
+        label.set_fontweight("bold" if name == "DMF" else "normal")
+    drawn.suptitle(f"MEASURED, {of}:\naccuracy of the row minus that of the column, points", fontsize="medium")
+    said = "orange: the row is ahead, violet: behind; white: the 95 % interval holds 0"
+    said = said.replace("white:", "white:" if written else "white with a dot:")
     ax.set_xlabel(f"number of the system\n({said}{'; ±: that interval' if written else ''})")
     return drawn
 
@@ -183,24 +192,26 @@ def _empty(text: str) -> Figure:
     return drawn
 
 
-def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
-    """Published accuracies, hollow diamonds without a cost, and measured ones against two costs."""
+def cost_figure(rows: Sequence[dict[str, Any]], shot: int, where: str = "glyphs-mini") -> Figure:
+    """Published accuracies, hollow diamonds without a cost, and those measured on `where` against two costs."""
     drawn, axes = plt.subplots(1, 3, figsize=(9.8, 6), width_ratios=[1, 1.1, 1.1])
     column = f"mini_{shot}shot"
     paper = pd.read_csv(PAPER).dropna(subset=column).sort_values(column)
     places = range(len(paper))
     half = paper[f"{column}_ci95"]
-    axes[0].errorbar(paper[column], places, xerr=half, fmt="D", color="0.45", mfc="none", ms=5, elinewidth=0.8)
+    axes[0].errorbar(paper[column], places, xerr=half, fmt="D", color="0.45", mfc="none", ms=3, elinewidth=0.8)
     axes[0].set_yticks(places, [f"{m} ({b})" for m, b in zip(paper["model"], paper["backbone"], strict=True)])
     axes[0].set(xlabel="miniImageNet, %\n(bars: 95 % interval, where given)", title=f"PUBLISHED, {shot}-shot")
     ours = {system: _measured_line(rows, system, shot) for system in SYSTEMS if measured(rows, system, shot)}
-    looks = {system: (colour, mark) for system, (mark, colour) in zip(SYSTEMS, product("os^v", COLOURS), strict=False)}
+    looks = {system: (colour, mark) for system, (mark, colour) in zip(ours, product("os^v", COLOURS), strict=False)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
         for system, line in ours.items():
             colour, mark = looks[system]
             point = (line[cost], line["accuracy, %"], line["± episodes"])
             ax.errorbar(*point, fmt=mark, color=colour, capsize=2, label=system)
-        ax.set(xscale="log", xlabel=f"{cost}\n(bars: 95 % interval over episodes)", title=f"MEASURED here, {shot}-shot")
+        ax.set(
+            xscale="log", xlabel=f"{cost}\n(bars: 95 % interval over episodes)", title=f"MEASURED, {where}, {shot}-shot"
+        )
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
@@ -209,7 +220,7 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int) -> Figure:
             ax.axhline(100 / TABLES.way, color="0.6", linestyle=":", linewidth=0.8, label="chance")
         else:
             ax.text(0.5, 0.5, "nothing trained yet", transform=ax.transAxes, ha="center")
-            ax.set(xticks=[], yticks=[])
+            ax.set_axis_off()
     axes[1].set_ylabel("accuracy, %")
     if ours:
         drawn.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=6)

@@ -176,11 +176,11 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
         ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="published, no interval given")
         for place, cell in zip(places, cells, strict=True):
             mean, half, single = found[cell, shot]
-            if trained_as(cell, shot) == BASE:
+            if trained_as(cell, shot) == BASE and by_seed(rows, BASE, shot):
                 ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5, label="measured base, 0 by definition")
             elif not single:
                 at = ax.get_xaxis_transform()
-                ax.text(place, 0.01, "not yet\ntrained", transform=at, ha="center", fontsize=SMALL, color="0.4")
+                ax.text(place, 0.01, "not yet\ntrained", transform=at, ha="center", fontsize=SMALL, color=plotting.BLUE)
             elif len(single) == 1:
                 only = "measured, one seed: no interval"
                 ax.plot(place + 0.1, mean, "o", color=plotting.BLUE, mfc="white", label=only)
@@ -196,13 +196,14 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
                 own = f"{several}, 95 % t-interval"
                 ax.errorbar(place + 0.1, mean, yerr=half, fmt="o", color=plotting.BLUE, capsize=3, label=own)
             if single and (late := len(waiting(rows, cell, shot))):
-                said, at = f"{late} of {len(single)}\nat chance", ax.get_xaxis_transform()
-                ax.text(place, 0.99, said, transform=at, ha="center", va="top", fontsize=SMALL, color="0.4")
+                said, top = f"{late} of {len(single)}\nat chance", max(single) if np.isnan(half) else mean + half
+                above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+                ax.annotate(said, (place + 0.1, top), color=plotting.BLUE, fontsize=SMALL, **above)
         ax.axhline(0, color=plotting.BLACK, linewidth=0.6)
         ax.set_xticks(places, [cell.value for cell in cells])
         ax.set_xlim(-0.6, len(cells) - 0.4)
         ax.set(title=f"{shot}-shot", xlabel=TITLES[factor])
-    axes[0].margins(y=0.25)  # for what is written at the bottom and at the top
+    axes[0].margins(y=0.3)  # for what is written at the bottom
     axes[0].set_ylabel("accuracy minus the base's, points")
     handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     of = f"PUBLISHED: miniImageNet. MEASURED: {where}"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from labkit.studies.tables import agreement
-from labkit.studies.tables.agreement import compared, differences, kendall, paired, published
+from labkit.studies.tables.agreement import compared, differences, every_pair, kendall, paired, published
 from labkit.studies.tables.head_runs import HeadRun
 from labkit.studies.tables.heads import TABLE1_HEADS
 
@@ -36,6 +36,15 @@ def test_differences_are_paired_by_seed() -> None:
     assert compared(ours, {"b": other}, "validation").loc["b", "points"] == pytest.approx(4 / 3)
 
 
+def test_every_pair_has_the_wider_of_its_intervals() -> None:
+    three = {"a": runs("a", 50.0, 60.0, 70.0), "b": runs("b", 49.0, 58.0, 69.0), "c": runs("c", 80.0, 91.0, 99.0)}
+    table = every_pair(three).set_index(["system", "against"])
+    assert set(table.index) == {("c", "a"), ("c", "b"), ("a", "b")}
+    assert table.loc[("a", "b"), "points"] == pytest.approx(4 / 3)
+    assert table.loc[("a", "b"), "±"] == pytest.approx(paired(three["a"], three["b"])[1])
+    assert every_pair({}).empty
+
+
 def test_two_that_train_nothing_differ_only_as_far_as_their_episodes_tell() -> None:
     right = {"a": "3 5 4 2 5 1 4 4", "b": "2 5 5 1 4 2 4 3"}
     where = dict.fromkeys(("dataset", "shot", "seed", "digest"), 0) | {"way": 5, "query": 1, "episodes": 8}
@@ -51,6 +60,8 @@ def test_two_that_train_nothing_differ_only_as_far_as_their_episodes_tell() -> N
     assert line["±"] == 0
     assert line["± over episodes"] == pytest.approx(1.96 * single.std(ddof=1) / 8**0.5)
     assert line["verdict"] == "not decidable"
+    (pair,) = every_pair({"a": two("a"), "b": two("b")})["±"]
+    assert pair == pytest.approx(line["± over episodes"])
 
 
 def test_other_episodes_are_refused() -> None:
