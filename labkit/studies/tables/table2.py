@@ -196,9 +196,9 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
                 own = f"{several}, 95 % t-interval"
                 ax.errorbar(place + 0.1, mean, yerr=half, fmt="o", color=plotting.BLUE, capsize=3, label=own)
             if single and (late := len(waiting(rows, cell, shot))):
-                said, top = f"{late} of {len(single)}\nat chance", max(single) if np.isnan(half) else mean + half
-                above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-                ax.annotate(said, (place + 0.1, top), color=plotting.BLUE, fontsize=SMALL, **above)
+                said, low = f"{late} of {len(single)}\nat chance", min(single) if np.isnan(half) else mean - half
+                below = {"xytext": (0, -5), "textcoords": "offset points", "ha": "center", "va": "top"}
+                ax.annotate(said, (place + 0.1, low), color=plotting.BLUE, fontsize=SMALL, **below)
         ax.axhline(0, color=plotting.BLACK, linewidth=0.6)
         ax.set_xticks(places, [cell.value for cell in cells])
         ax.set_xlim(-0.6, len(cells) - 0.4)
