@@ -209,12 +209,15 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int, where: str = "glyphs-
             colour, mark = looks[system]
             point = (line[cost], line["accuracy, %"], line["± episodes"])
             ax.errorbar(*point, fmt=mark, color=colour, capsize=2, label=system)
-        ax.set(
-            xscale="log", xlabel=f"{cost}\n(bars: 95 % interval over episodes)", title=f"MEASURED, {where}, {shot}-shot"
-        )
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        ax.xaxis.set_major_formatter(ScalarFormatter())
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlabel=f"{cost}\n(bars: 95 % interval over episodes)", title=f"MEASURED, {where}, {shot}-shot")
+        costs = [line[cost] for line in ours.values() if line[cost] > 0]
+        if costs and max(costs) > 5 * min(costs):
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            ax.xaxis.set_major_formatter(ScalarFormatter())
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            ax.locator_params(axis="x", nbins=5)
         ax.margins(x=0.1, y=0.1)
         if ours:
             ax.axhline(100 / TABLES.way, color="0.6", linestyle=":", linewidth=0.8, label="chance")
