@@ -169,7 +169,7 @@ def score_rows(picture: ArrayLike, before: ArrayLike, after: ArrayLike, label: i
     """Score maps [N, h, w] of a query before and after alignment, each row on one scale; `label` is the true class."""
     rows = (np.asarray(before), np.asarray(after))
     count = len(rows[0])
-    figure, axes = plt.subplots(2, count + 1, figsize=(1.55 * (count + 1), 3.4))
+    figure, axes = plt.subplots(2, count + 1, figsize=(1.55 * (count + 1), 3.6))
     show_image(axes[0, 0], picture, "query")
     axes[1, 0].axis("off")
     for line, maps, name in zip(axes, rows, ("before alignment", "after alignment"), strict=True):
@@ -178,6 +178,8 @@ def score_rows(picture: ArrayLike, before: ArrayLike, after: ArrayLike, label: i
             show_heat(ax, maps[n], title, maps.min(), maps.max())
             ax.set_xlabel(f"score {maps[n].mean():.2f}")
         line[1].set_ylabel(name)
+    own = [f"{maps.min():.1f} to {maps.max():.1f} {name}" for maps, name in zip(rows, ("above", "below"), strict=True)]
+    figure.supxlabel(f"dark to bright: {', '.join(own)}; a class's score is the mean of its cells", fontsize=SMALL)
     return figure
 
 

@@ -168,7 +168,7 @@ def pair(
     points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
     if masked:
         hits = on_object(images.masks([shot]), points[None, :, :, None, None])
-        caption = f"{100 * hits.mean():.0f} % of the points\non the object"
+        caption = f"{int((hits >= 0.5).sum())} of 9 points\non the object"
     else:
         outside = ((points < -0.5) | (points > images.size - 0.5)).any(1).sum()
         caption = f"{int(outside)} of 9 points\noutside the picture"

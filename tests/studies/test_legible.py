@@ -67,7 +67,7 @@ def measured_intervals(names: list[str], entries: list[str]) -> dict[str, float]
 
 def sampled_pairs() -> Figure:
     pair = {"query": picture(), "support": picture(), "points": spread(), "grid": regular(), "side": 40}
-    pair |= {"name": f"{LONG[0]}, episode 151, query 56, cell (2, 4)", "caption": "22 % of the points\non the object"}
+    pair |= {"name": f"{LONG[0]}, episode 151, query 56, cell (2, 4)", "caption": "2 of 9 points\non the object"}
     return figures_3_and_4.sampled_pairs([[pair] * 3] * 2, ["chosen", "random"])
 
 
