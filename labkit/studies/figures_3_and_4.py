@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -171,12 +172,13 @@ def _glow(
     side = np.asarray(heats).shape[0]
     cells = figure3_sampling.cells_of(len(pixels), side, stride).numpy()
     colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
-    # Around 0, so that a cell keeps the colour that its heat has on the bar; in few steps, which a PNG stores briefly.
-    shade = 0.35 * (grey - grey.mean()).round(1)
-    plotting.show_image(ax, (colours + shade[..., None]).clip(0, 1))
+    # Around 1, so that a cell keeps the hue that its heat has on the bar; in few steps, which a PNG stores briefly.
+    shade = 1 + 0.6 * (grey - grey.mean()).round(1)
+    plotting.show_image(ax, (colours * shade[..., None]).clip(0, 1))
     top = np.unravel_index(np.asarray(heats).argmax(), (side, side))
     y, x = (np.flatnonzero(cells == k).mean() for k in top)
-    ax.plot(x, y, "x", color=plotting.RED, markersize=7, markeredgewidth=2)
+    edge = [patheffects.withStroke(linewidth=4, foreground="white")]
+    ax.plot(x, y, "x", color=plotting.RED, markersize=7, markeredgewidth=2, path_effects=edge)
     if mask is not None:
         outline = np.asarray(mask)
         places = (np.arange(len(outline)) + 0.5) * len(pixels) / len(outline) - 0.5
