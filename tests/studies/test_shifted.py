@@ -106,4 +106,4 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     row = by["DMF", "apart", 0.5] | {"fall beyond": -3.0, "fall beyond ci95": 1.0}
     assert shifted.sentences([row], "no alignment")[0].endswith("it loses 3.0 ± 1.0 points more than no alignment")
     assert str(tmp_path) not in out.read_text()
-    assert (drawn / "displacement_toy.png").exists()
+    assert (drawn / "displacement_toy_mine.png").exists()

@@ -227,7 +227,9 @@ def run(
     about = chosen.about(own, models, images) | {"plan": asdict(asked)}
     content = about | {"rows": measure(models, images, asked, "measuring")}
     name = chosen.figure_name("displacement", dataset, own)
-    command = chosen.figure_command("displacement", dataset, own, **plan)
+    command = chosen.figure_command(
+        "displacement", dataset, own, ground=asked.ground, episodes=asked.episodes, seed=asked.seed
+    )
     write_result(out or RESULTS / f"{name}.json", __doc__, command, content)
     base = baseline_of([*models, SWITCHED_OFF])
     unit = displacement_figures.SHIFTED
