@@ -186,19 +186,34 @@ def _glow(
 
 
 def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature") -> Figure:
-    """Heat on the object before and after alignment, and with another query's mask, from `figure4_heat.summarise`."""
+    """Heat on the object before and after alignment, and with another query's mask, from `figure4_heat.summarise`.
+
+    Below, what the alignment adds over the same queries: its interval is far smaller than those above, which hold what
+    queries differ in.
+    """
     part = [row for row in rows if row["heat"] == kind]
     places = np.arange(len(part))
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 0.4 * len(part) + 1.2), sharey=True)
-    labels = {"inside": "heat inside the object, %", "hottest": "hottest cell on the object, %"}
-    for ax, (what, label) in zip(axes, labels.items(), strict=True):
+    figure, axes = plt.subplots(
+        2, 2, figsize=(9.5, 0.65 * len(part) + 2), sharey=True, height_ratios=(1.6, 1), squeeze=False
+    )
+    labels = {"inside": "heat inside the object", "hottest": "hottest cell on the object"}
+    for (ax, below), (what, label) in zip(axes.T, labels.items(), strict=True):
         for shift, (when, (mark, colour)) in zip((-0.22, 0, 0.22), MARKS.items(), strict=True):
             found, half = ([row[f"{what}, {when}{end}"] for row in part] for end in ("", " ci95"))
             ax.errorbar(found, places + shift, xerr=half, fmt=mark, color=colour, markersize=4, capsize=2, label=when)
         ax.axvline(part[0][f"{what}, {figure4_heat.CHANCE}"], color=plotting.BLACK, linestyle=":", linewidth=1)
-        ax.set_xlabel(f"{label}\n(dotted: chance; bars: 95 % interval over episodes)")
-        ax.margins(x=0.15)
-    axes[0].set_yticks(places, [row["network"] for row in part])
-    axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        ax.set_xlabel(f"{label}, % (dotted: chance)")
+        gains, half = ([row[f"{what}, gain{end}"] for row in part] for end in ("", " ci95"))
+        mark, colour = MARKS[figure4_heat.AFTER]
+        below.errorbar(gains, places, xerr=half, fmt=mark, color=colour, markersize=4, capsize=2)
+        below.axvline(0, color=plotting.BLACK, linewidth=0.8)
+        below.set_xlabel(f"aligned minus before: {label}, points")
+        for of_what in (ax, below):
+            of_what.margins(x=0.15)
+    for ax in axes[:, 0]:
+        ax.set_yticks(places, [row["network"] for row in part])
+    axes[0, 0].invert_yaxis()
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    title = "bars: 95 % interval over episodes; below, paired by episode"
+    figure.legend(handles, names, loc="outside upper center", ncols=3, title=title, frameon=False)
     return figure

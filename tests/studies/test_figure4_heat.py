@@ -189,6 +189,8 @@ def test_the_committed_results_are_whole_and_those_of_the_shipped_weights() -> N
     }
     figure = figures_3_and_4.inside_and_hottest(results["rows"])
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(figure4_heat.NETWORKS)
+    bar = figure.axes[2].containers[0]  # the paired gains
+    assert list(bar[0].get_xdata()) == [r["inside, gain"] for r in results["rows"] if r["heat"] == "feature"]
     plt.close(figure)
     glyphs = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     if glyphs.provenance.digest != results["images"]:

@@ -104,7 +104,7 @@ def inside_and_hottest() -> Figure:
     row = {
         f"{what}, {when}{end}": 13.0
         for what in ("inside", "hottest")
-        for when in figures_3_and_4.MARKS
+        for when in (*figures_3_and_4.MARKS, "gain")
         for end in ("", " ci95")
     }
     row |= {f"{what}, {figure4_heat.CHANCE}": 12.0 for what in ("inside", "hottest")}
