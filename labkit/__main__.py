@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from labkit.common.errors import printable
 from labkit.common.files import expanded
 
 # Module of `labkit.commands`, and what it does in one line. Each has `arguments(parser)` and `main(parsed) -> int`;
@@ -26,7 +27,10 @@ COMMANDS = {
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Call the command that is named first; its exit code."""
+    """Call the command that is named first; its exit code.
+
+    What is wrong with the input is said in one sentence; `--traceback` lets the exception through.
+    """
     given = sys.argv[1:] if given is None else list(given)
     names = "\n".join(f"  {name:<16} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -42,11 +46,19 @@ def main(given: Sequence[str] | None = None) -> int:
         prog=f"dmf-lab {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.arguments(own)
+    own.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
     parsed = own.parse_args(given[1:])
+    loud = vars(parsed).pop("traceback")
     for option, value in vars(parsed).items():
         if isinstance(value, Path):  # a shell leaves the ~ of --out=~/x as it is
             setattr(parsed, option, expanded(value))
-    code: int = command.main(parsed)
+    try:
+        code: int = command.main(parsed)
+    except (ValueError, TypeError, OSError) as error:  # what the library raises for input that cannot be
+        if loud:
+            raise
+        print(f"dmf-lab {name}: {printable(str(error))} (--traceback shows where)", file=sys.stderr)
+        return 1
     return code
 
 

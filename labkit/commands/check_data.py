@@ -4,10 +4,8 @@
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from labkit.common.errors import DataError
 from labkit.data.check import check_data
 
 
@@ -17,11 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace) -> int:
     """Print the report; the exit code is 0 where a data set is whole, 1 where none is."""
-    try:
-        found = check_data(given.root)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    found = check_data(given.root)
     for data in found:
         print(data)
     return 0 if any(data.is_whole for data in found) else 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from labkit.common.errors import DataError, printable
+from labkit.common.errors import DataError, few, printable
 from labkit.data import cifar_fs
 from labkit.data.folders import real_root
 from labkit.data.layouts import FOLDERS, Layout
@@ -108,6 +108,12 @@ def check_data(root: Path | str) -> tuple[CheckedData, ...]:
     """
     folder = real_root(root)
     found = [*_known(folder), *_cifar(folder)] or list(_own(folder))
+    if not any(split.images for data in found for split in data.splits):
+        below = [path for path in sorted(folder.iterdir()) if path.is_dir() and any((*_known(path), *_cifar(path)))]
+        if below:
+            raise DataError(
+                f"{folder}: no data set in this folder itself, but in {few(list(map(str, below)))}; give that"
+            )
     if not found:
         raise DataError(
             f"{folder}: no known data set; expected one of the layouts of miniImageNet, tieredImageNet or CIFAR-100, "

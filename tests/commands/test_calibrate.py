@@ -65,4 +65,4 @@ def test_a_model_that_names_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
     model = labkit.load_model("quick")
     labkit.save_model(model, tmp_path / "mine.safetensors")
     with pytest.raises(ValueError, match="does not say which data set it was trained on"):
-        main(["calibrate", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "record.json")])
+        main(["calibrate", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "o.json"), "--traceback"])

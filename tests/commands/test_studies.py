@@ -53,7 +53,7 @@ def test_a_figure_is_measured_as_asked(
 )
 def test_what_needs_a_dataset_is_refused_without(given: list[str]) -> None:
     with pytest.raises(ValueError, match=f"{given[1]} needs --dataset"):
-        main(["figure", *given])
+        main(["figure", "--traceback", *given])
 
 
 def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +61,22 @@ def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(speed, "run", lambda *how: asked.append(how))
     assert main(["speed", "out.json", "--device", "cuda", "--parts", "head"]) == 0
     assert asked == [(Path("out.json"), ["head"], Setting(device="cuda"), 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["train", "mini-smal", "x"], "dmf-lab train: there is no experiment 'mini-smal'; there are ['mini-1shot'"),
+        (["train", "mini-small", "x", "--data-root", "/no/such"], "dmf-lab train: /no/such: expected a folder"),
+        (["figure", "3", "--weights", "quick"], "dmf-lab figure: --weights needs --dataset"),
+        (["check-data", "/no/such"], "dmf-lab check-data: /no/such: expected a folder"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(given) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(said)
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["table", "figure", "speed"])

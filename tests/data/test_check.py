@@ -152,6 +152,13 @@ def test_the_command(small: Path, root: Path, tmp_path: Path, capsys: pytest.Cap
         labkit.check_data(tmp_path / "nowhere")
 
 
+def test_a_folder_above_the_data_set_names_it(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "above").mkdir()
+    small.rename(tmp_path / "above" / "mini")
+    with pytest.raises(DataError, match=r"no data set in this folder itself, but in .*above/mini; give that"):
+        labkit.check_data(tmp_path / "above")
+
+
 def test_the_record_of_the_real_copy() -> None:
     known = prints.reference()
     assert known["digest"] == "18fb40f37b1bdb06a11afc76d666b7bd74c82c26f734c7f5913f263752c3d429"

@@ -41,7 +41,7 @@ def test_a_head_is_trained_compared_and_told_about(tmp_path: Path) -> None:
     assert "Novel classes: never." in first.verdict
     assert "No system is stored" in first.verdict
     assert all(run.novel == {} for run in first.runs)
-    worse = [replace(r, system="DMF", name="DMF: rate of Adam 0.001", validation=1.0 + r.seed / 10) for r in first.runs]
+    worse = [replace(r, system="DMF", name="DMF: as the paper", validation=1.0 + r.seed / 10) for r in first.runs]
     with_novel = try_head(Mine, MAPS, tmp_path, look=True, **QUICKLY)
     assert [r.validation for r in with_novel.runs] == [r.validation for r in first.runs]
     stored = [

@@ -6,19 +6,21 @@ for raises `VERSION` in `labkit.studies.tables.one_backbone`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from labkit.dmf.options import PRESETS, Choices
 from labkit.evaluation.feature_set import FeatureSet
 from labkit.studies.tables.cells import BASE_GROUPS, CELLS, TABLE2, Cell, cells_of_table2
 from labkit.training.phases import Phase
 
 STEPS, RATE = 1500, 1e-3
 OF_DMF: dict[str, Any] = {"alignment": "closed", "score_scale": 0.08}
+AS_RELEASED = {name: value for name, value in asdict(PRESETS["released"]).items() if value != vars(Choices())[name]}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def _said(name: str, value: Any) -> str:
 
 SLOW = {"rate of Adam": 1e-4}
 TABLE1_HEADS: tuple[Head, ...] = (
-    *_two("DMF", "dmf", OF_DMF, OF_DMF | SLOW),
+    # The paper's equations and what the authors' code does, which differ in seven choices; the scale is ours in both.
+    Head("DMF: as the paper", "DMF", "dmf", OF_DMF),
+    Head("DMF: as released", "DMF", "dmf", OF_DMF | AS_RELEASED),
     # Without alignment the score reads nothing that is learned.
     *_two(
         "No alignment",

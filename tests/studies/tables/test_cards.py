@@ -23,7 +23,7 @@ def run(system: str, seed: int, accuracy: float, name: str = "") -> HeadRun:
 
 
 MINE = Card("Mine", "class Mine: ...\n", 1, tuple(run("Mine", s, 60 + s) for s in (0, 1, 2)))
-DMF = [run("DMF", s, 50 + s + 0.1 * s, "DMF: rate of Adam 0.001") for s in (0, 1, 2)]
+DMF = [run("DMF", s, 50 + s + 0.1 * s, "DMF: as the paper") for s in (0, 1, 2)]
 
 
 def test_a_card_is_read_back_into_the_table(tmp_path: Path) -> None:
@@ -73,6 +73,6 @@ def test_the_command_prints_the_table_with_the_card(
 
 def test_cards_belong_to_table_1_on_one_backbone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="belong to --protocol one-backbone"):
-        main(["table", "1", str(tmp_path), "--cards", "a.json"])
+        main(["table", "1", str(tmp_path), "--cards", "a.json", "--traceback"])
     with pytest.raises(ValueError, match="cards are shown in Table 1"):
-        main(["table", "2", str(tmp_path), "--protocol", "one-backbone", "--backbone", "b", "--show"])
+        main(["table", "2", str(tmp_path), "--protocol", "one-backbone", "--backbone", "b", "--show", "--traceback"])
