@@ -33,7 +33,7 @@ CELL_SECONDS = 3600  # a cell that takes longer is taken for hung
 LAST = "03_train"  # trains; everything else is there before it
 # With --fast: parameters of the notebooks that would otherwise take longer than a few seconds.
 FAST: dict[str, dict[str, Any]] = {
-    "03_train": {"shipped": "quick", "episodes": 600},
+    "03_train": {"weights": "quick", "episodes": 600},
     "06_figure3_sampling": {"live": 2},
     "07_figure4_alignment": {"live": 2},
     "11_limits": {"live_episodes": 4},

@@ -10,6 +10,7 @@ from labkit.common.places import PACKAGE
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.chosen import PHOTOGRAPHS
 from labkit.evaluation.features import preprocessing_of
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
@@ -38,7 +39,8 @@ def begin(
             photographs, and a person may choose.
         support: a folder with a subfolder a class.
         query: a folder of pictures.
-        dataset, data_root: of `labkit.load_images`: five of its novel classes, where no folders are given.
+        dataset, data_root: of `labkit.load_images`: five of its novel classes, where no folders are given. A data
+            root alone is miniImageNet's.
         refuse, fit: of `YourImages`.
 
     Raises:
@@ -46,6 +48,7 @@ def begin(
     """
     if (support is None) != (query is None):
         raise ValueError("give both support, a folder with a subfolder a class, and query, a folder of pictures")
+    dataset = PHOTOGRAPHS if dataset is None and data_root is not None else dataset
     given = support is not None or dataset is not None
     name, of_own = str(weights or default_weights(photographs=given)), default_weights()
     model: Method = load_model(name)

@@ -45,3 +45,5 @@ def test_a_task_of_a_data_set_has_a_picture_of_none_of_its_classes(monkeypatch: 
     yours = begin(dataset="glyphs-mini")
     assert yours.network == "quick-none"
     assert yours.support.keys() == classes.keys()
+    alone = begin(data_root="/data/x")
+    assert alone.support.keys() == classes.keys(), "a data root alone is miniImageNet's"
