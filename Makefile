@@ -32,8 +32,10 @@ lab: $(READY)
 		--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb
 
 # The explorer alone, as `dmf-lab export-explorer` wrote it; on this machine only, with a token, like the lab.
+# With rendered characters: make app PAGE=figures/explorer.html
+PAGE ?= figures/explorer_photographs.html
 app: $(READY)
-	$(BIN)/python labkit/explorer/serve.py figures/explorer.html
+	$(BIN)/python labkit/explorer/serve.py $(PAGE)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

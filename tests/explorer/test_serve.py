@@ -56,7 +56,7 @@ def test_make_app_has_the_page_within_ten_seconds_and_listens_here_only() -> Non
         found = re.search(r"http://127\.0\.0\.1:(\d+)/([\w-]{20,})/", process.stdout.readline())
         assert found
         with urllib.request.urlopen(found[0]) as answer:
-            assert answer.read() == (ROOT / "figures" / "explorer.html").read_bytes()
+            assert answer.read() == (ROOT / "figures" / "explorer_photographs.html").read_bytes()
         assert time.monotonic() - began < 10
         listening = [c.laddr for c in psutil.Process(process.pid).net_connections() if c.status == "LISTEN"]
         assert listening == [("127.0.0.1", int(found[1]))]
