@@ -74,12 +74,16 @@ def figure_name(figure: str, dataset: str, weights: Sequence[Path | str] | None)
     return f"{figure}_{dataset}" + ("" if [first] == weights_of(None, dataset) else f"_{first}")
 
 
+def said_pictures(dataset: str) -> str:
+    """The options of a recorded command that name the pictures; where they lie is the machine's own matter."""
+    return f"--dataset {dataset}" + ("" if dataset in DATASETS else " --data-root ROOT")
+
+
 def figure_command(figure: str, dataset: str, weights: Sequence[Path | str], **options: Any) -> str:
-    """The command that is recorded beside a figure of any pictures; where they lie is the machine's own matter."""
-    root = "" if dataset in DATASETS else " --data-root ROOT"
+    """The command that is recorded beside a figure of any pictures."""
     names = " ".join(Path(own).stem for own in weights)
     plan = "".join(f" --{name} {value}" for name, value in options.items())
-    return f"dmf-lab figure {figure} --dataset {dataset}{root} --weights {names}{plan}"
+    return f"dmf-lab figure {figure} {said_pictures(dataset)} --weights {names}{plan}"
 
 
 def kind_of(model: Method) -> str:

@@ -19,6 +19,7 @@ from labkit.common.files import append
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.evaluation import intervals
+from labkit.evaluation.chosen import said_pictures
 from labkit.evaluation.play import Features
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
@@ -66,7 +67,7 @@ def run_idea(
     given = dict(parameters)
     stage, name, shot = given.pop("stage"), given["name"], given["shot"]
     maps = maps_of(backbone, given["dataset"], data_root)
-    command = f"dmf-lab ideas FOLDER --backbone {Path(backbone).stem} --dataset {given['dataset']} --shots {shot}"
+    command = f"dmf-lab ideas FOLDER --backbone {Path(backbone).stem} {said_pictures(given['dataset'])} --shots {shot}"
     command += f" --seeds {given['seed']} --ideas {name!r}" + (" --novel" if stage == NOVEL else "")
     of = HeadRun(system=name, command=command, **given)
     own = folder.parent / "trained" / f"{name}-{shot}-{given['seed']}-{steps}"

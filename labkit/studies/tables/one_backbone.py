@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.common import checks, places
+from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
 from labkit.studies.tables.heads import HEADS, STEPS, SYSTEMS, TABLE1_HEADS, heads_of_table2, options_on
@@ -42,7 +43,7 @@ def run_head(
     if head.pooled:
         maps = Maps(*map(pooled, maps))
     command = f"dmf-lab table {1 if head in TABLE1_HEADS else 2} FOLDER --protocol one-backbone --backbone " + (
-        f"{Path(backbone).stem} --dataset {given['dataset']} --shots {given['shot']} --seeds {given['seed']} "
+        f"{Path(backbone).stem} {said_pictures(given['dataset'])} --shots {given['shot']} --seeds {given['seed']} "
         f'--systems "{head.system if head in TABLE1_HEADS else head.name}"'
     )
     own = {name: given[name] for name in BY}
