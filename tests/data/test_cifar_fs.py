@@ -10,6 +10,7 @@ import pytest
 import torchvision
 from torchvision.datasets import CIFAR100
 
+from labkit.__main__ import main
 from labkit.common.errors import DataError
 from labkit.data import load_images
 from labkit.data.cifar_fs import CLASSES, load_cifar_fs
@@ -66,6 +67,8 @@ def test_nothing_is_fetched_unless_asked(root: Path, monkeypatch: pytest.MonkeyP
     for _ in range(2):  # and not again where it is there
         assert len(load_images("cifar-fs", "val", root=root, download=True, progress=False)) == 48
     assert asked == [(CIFAR100.url, CIFAR100.filename, CIFAR100.tgz_md5)]
+    assert main(["check-data", str(root / "new"), "--download", "cifar-fs"]) == 0
+    assert len(asked) == 2
 
 
 def test_a_download_that_fails_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
