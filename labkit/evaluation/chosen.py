@@ -74,9 +74,9 @@ def figure_name(figure: str, dataset: str, weights: Sequence[Path | str] | None)
     return f"{figure}_{dataset}" + ("" if [first] == weights_of(None, dataset) else f"_{first}")
 
 
-def said_pictures(dataset: str) -> str:
-    """The options of a recorded command that name the pictures; where they lie is the machine's own matter."""
-    return f"--dataset {dataset}" + ("" if dataset in DATASETS else " --data-root ROOT")
+def said_pictures(dataset: str, data_root: object = None) -> str:
+    """The options of a command that name the pictures; where they lie a recorded one does not tell."""
+    return f"--dataset {dataset}" + ("" if dataset in DATASETS else f" --data-root {data_root or 'ROOT'}")
 
 
 def figure_command(figure: str, dataset: str, weights: Sequence[Path | str], **options: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.evaluation import intervals
+from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.agreement import agreement, compared, differences, published
 from labkit.studies.tables.cells import SYSTEMS as END_TO_END
 from labkit.studies.tables.head_runs import HeadRun
@@ -34,11 +35,11 @@ def command(
     systems: Sequence[str] = (),
 ) -> str:
     """The command that measures what a table on one backbone lacks."""
-    root = "" if data_root is None else f" --data-root {data_root}"
     names = "".join(f' "{name}"' for name in systems)
     return (
-        f"dmf-lab table {table} ../runs/heads --protocol one-backbone --backbone {backbone} --dataset {dataset}{root} "
-        f"--shots {' '.join(map(str, shots))}" + (f" --systems{names}" if names else "")
+        f"dmf-lab table {table} ../runs/heads --protocol one-backbone --backbone {backbone} "
+        f"{said_pictures(dataset, data_root)} --shots {' '.join(map(str, shots))}"
+        + (f" --systems{names}" if names else "")
     )
 
 
