@@ -43,6 +43,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--systems", nargs="+", metavar="NAME", help="of Table 1; on one backbone also cells of Table 2"
     )
+    parser.add_argument(
+        "--released", action="store_true", help="of Table 2, on one backbone: DMF as its authors released it"
+    )
     parser.add_argument("--show", action="store_true", help="on one backbone: train nothing, print Table 1")
     parser.add_argument("--cards", type=Path, nargs="+", default=[], metavar="FILE", help="with --show: of notebook 13")
     parser.add_argument("--engine", default="local", help="local or ray")
@@ -56,8 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
-    if given.show or given.cards:
-        raise ValueError("--show and --cards belong to --protocol one-backbone")
+    if given.show or given.cards or given.released:
+        raise ValueError("--show, --cards and --released belong to --protocol one-backbone")
     if given.gather:
         train_cells.gather(given.folder, given.dataset)
         return 0
@@ -88,7 +91,7 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
         raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
     if given.show or given.cards:
         return _show(given)
-    how = {"address": given.address, "workers": given.workers, "systems": given.systems}
+    how = {"address": given.address, "workers": given.workers, "systems": given.systems, "released": given.released}
     where = given.backbone, given.dataset, given.data_root
     runs = one_backbone.fill(given.folder, given.table, *where, given.shots, given.seeds, given.engine, **how)
     if given.table == 1:

@@ -18,7 +18,7 @@ from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.agreement import agreement, compared, differences, published
 from labkit.studies.tables.cells import SYSTEMS as END_TO_END
 from labkit.studies.tables.head_runs import HeadRun
-from labkit.studies.tables.heads import SYSTEMS, TABLE2_HEADS
+from labkit.studies.tables.heads import RELEASED_HEADS, SYSTEMS, TABLE2_HEADS
 from labkit.studies.tables.table1 import measured
 from labkit.studies.tables.train_cells import started
 
@@ -33,12 +33,14 @@ def command(
     data_root: object = None,
     shots: Sequence[int] = (1,),
     systems: Sequence[str] = (),
+    released: bool = False,
 ) -> str:
     """The command that measures what a table on one backbone lacks."""
     names = "".join(f' "{name}"' for name in systems)
     return (
         f"dmf-lab table {table} ../runs/heads --protocol one-backbone --backbone {backbone} "
         f"{said_pictures(dataset, data_root)} --shots {' '.join(map(str, shots))}"
+        + (" --released" if released else "")
         + (f" --systems{names}" if names else "")
     )
 
@@ -100,11 +102,15 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
     return said
 
 
-def as_rows(runs: Sequence[HeadRun]) -> list[dict[str, Any]]:
-    """Runs of Table 2's cells on one backbone as `labkit.studies.tables.table2` takes rows; it judges them alike."""
-    known = [run for run in runs if run.name in TABLE2_HEADS and run.novel]
+def as_rows(runs: Sequence[HeadRun], released: bool = False) -> list[dict[str, Any]]:
+    """Runs of Table 2's cells on one backbone as `labkit.studies.tables.table2` takes rows; it judges them alike.
+
+    `released`: those of DMF as its authors released it, not by the paper's equations.
+    """
+    cells = {head.name: cell for cell, head in (RELEASED_HEADS if released else TABLE2_HEADS).items()}
+    known = [run for run in runs if run.name in cells and run.novel]
     return [
-        {"cell": run.name, "shot": run.shot, "seed": run.seed, "validation": run.validation, "novel": run.novel}
+        {"cell": cells[run.name], "shot": run.shot, "seed": run.seed, "validation": run.validation, "novel": run.novel}
         for run in known
     ]
 
@@ -134,8 +140,8 @@ def answer_end_to_end(rows: Sequence[dict[str, Any]], shot: int) -> str:
     return said + (f" Not started: {', '.join(late)}." if late else "")
 
 
-def both_protocols(claims: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The claims with what the trainings of either protocol say of them, side by side; by names for the columns."""
+def by_protocol(claims: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The claims with what the trainings of each protocol say of them, side by side; by names for the columns."""
     table = next(iter(claims.values()))[["claim", "shots", "PUBLISHED, table"]].copy()
     for name, found in claims.items():
         table[name] = [_difference(c) for _, c in found.iterrows()]

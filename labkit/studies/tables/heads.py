@@ -127,22 +127,27 @@ LEFT_OUT: dict[str, str] = {
 }
 
 
-def _of_table2(cell: Cell) -> Head:
-    options = OF_DMF | cell.changes.get("choices", {})
+def _of_table2(cell: Cell, released: bool = False) -> Head:
+    options = OF_DMF | (AS_RELEASED if released else {}) | cell.changes.get("choices", {})
     if "groups" in cell.changes:
         options["groups"] = cell.changes["groups"]
     trained = options["alignment"] != "none"
     pooled = bool(cell.changes.get("backbone_options", {}).get("last_pool"))
-    return Head(cell.name, cell.factor, "dmf", options, trained=trained, pooled=pooled)
+    name = f"{cell.name}, as released" if released else cell.name
+    return Head(name, cell.factor, "dmf", options, trained=trained, pooled=pooled)
 
 
+# The cells of Table 2 by the paper's equations, and as released, where the base is Table 1's.
 TABLE2_HEADS = {cell.name: _of_table2(cell) for cell in (CELLS["dmf"], *TABLE2)}
-HEADS: dict[str, Head] = {head.name: head for head in TABLE1_HEADS} | TABLE2_HEADS
+RELEASED_HEADS = {cell.name: _of_table2(cell, released=True) for cell in TABLE2}
+RELEASED_HEADS |= {"dmf": next(head for head in TABLE1_HEADS if head.name == "DMF: as released")}
+HEADS = {head.name: head for head in (*TABLE1_HEADS, *TABLE2_HEADS.values(), *RELEASED_HEADS.values())}
 
 
-def heads_of_table2(shot: int) -> list[Head]:
-    """The eleven different cells of Table 2, the base first."""
-    return [TABLE2_HEADS[cell.name] for cell in cells_of_table2(shot)]
+def heads_of_table2(shot: int, released: bool = False) -> dict[str, Head]:
+    """The eleven different cells of Table 2 by their names, the base first."""
+    heads = RELEASED_HEADS if released else TABLE2_HEADS
+    return {cell.name: heads[cell.name] for cell in cells_of_table2(shot)}
 
 
 def options_on(head: Head, maps: FeatureSet, way: int, shot: int) -> dict[str, Any]:

@@ -15,7 +15,16 @@ from labkit.common import checks, places
 from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
-from labkit.studies.tables.heads import HEADS, STEPS, SYSTEMS, TABLE1_HEADS, heads_of_table2, options_on
+from labkit.studies.tables.heads import (
+    HEADS,
+    RELEASED_HEADS,
+    STEPS,
+    SYSTEMS,
+    TABLE1_HEADS,
+    Head,
+    heads_of_table2,
+    options_on,
+)
 from labkit.studies.tables.heads import pooled_once_more as pooled
 from labkit.sweeps.kept import all_rows, write_rows
 from labkit.sweeps.sweep import sweep
@@ -42,9 +51,10 @@ def run_head(
         raise ValueError(f"the backbone {backbone} is {maps.base.backbone}, and {given['backbone']} was asked for")
     if head.pooled:
         maps = Maps(*map(pooled, maps))
-    command = f"dmf-lab table {1 if head in TABLE1_HEADS else 2} FOLDER --protocol one-backbone --backbone " + (
-        f"{Path(backbone).stem} {said_pictures(given['dataset'])} --shots {given['shot']} --seeds {given['seed']} "
-        f'--systems "{head.system if head in TABLE1_HEADS else head.name}"'
+    table, row = row_of(head)
+    command = (
+        f"dmf-lab table {table} FOLDER --protocol one-backbone --backbone {Path(backbone).stem} "
+        f'{said_pictures(given["dataset"])} --shots {given["shot"]} --seeds {given["seed"]} --systems "{row}"'
     )
     own = {name: given[name] for name in BY}
     of = HeadRun(system=head.system, command=command, **own)
@@ -52,6 +62,14 @@ def run_head(
     run = train_and_measure(head.method, options, maps, folder, of, head.phases(steps), episodes=episodes)
     found = run.to_json()
     return found if head.trained else found | {"steps": 0}
+
+
+def row_of(head: Head) -> tuple[str, str]:
+    """The table's number and option that a head is of, and its row's name there."""
+    if head in TABLE1_HEADS:
+        return "1", head.system
+    of_cell = {own.name: cell for cell, own in RELEASED_HEADS.items()}
+    return ("2 --released", of_cell[head.name]) if head.name in of_cell else ("2", head.name)
 
 
 def results(folder: Path | str | None = None, version: int | str = VERSION, **wanted: Any) -> list[HeadRun]:
@@ -101,6 +119,7 @@ def fill(
     engine: str = "local",
     *,
     systems: Sequence[str] | None = None,
+    released: bool = False,
     steps: int = STEPS,
     episodes: int = EPISODES,
     **how: Any,
@@ -112,12 +131,15 @@ def fill(
     Args:
         table: 1 or 2.
         systems: of Table 1, or names of cells of Table 2; None means all.
+        released: of Table 2, DMF as its authors released it in place of the paper's equations.
         steps, episodes: fewer for a first look, which `results` and `gather` do not count.
 
     Raises:
-        ValueError: a table, a system or a cell that is not there.
+        ValueError: a table, a system or a cell that is not there; `released` of Table 1, which has both.
     """
     shots, seeds = asked_of(table, shots, seeds)
+    if released and table == 1:
+        raise ValueError("released is of Table 2: in Table 1 it is one of DMF's two settings")
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))  # once, for all processes
     digest, root = maps.base.backbone, None if data_root is None else str(data_root)
     run = partial(run_head, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
@@ -133,8 +155,8 @@ def fill(
 
     for shot in shots:
         if table == 2:
-            cells = [head.name for head in heads_of_table2(shot)]
-            do(_some(systems, cells), shot, seeds)
+            cells = heads_of_table2(shot, released)
+            do([cells[name].name for name in _some(systems, list(cells))], shot, seeds)
             continue
         asked = _some(systems, list(SYSTEMS))
         do([head.name for head in TABLE1_HEADS if head.system in asked], shot, [0])

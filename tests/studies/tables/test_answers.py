@@ -27,6 +27,7 @@ def test_what_is_missing_is_named_with_its_command() -> None:
     said = answers.command(1, "quick-none", "glyphs-mini", None, [1], ["No alignment"])
     assert said.endswith('--backbone quick-none --dataset glyphs-mini --shots 1 --systems "No alignment"')
     assert "--data-root /x" in answers.command(2, "b", "miniimagenet", "/x", [1, 5])
+    assert answers.command(2, "b", "miniimagenet", released=True).endswith("--data-root ROOT --shots 1 --released")
 
 
 def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
@@ -35,6 +36,8 @@ def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
     rows += [run("", 0, 70, "align 1")]
     rows += [run("", 0, 70, "no cell")]
     assert len(answers.as_rows(rows)) == 7
+    of_released = [run("", 0, 70, "DMF: as released"), run("", 0, 69, "align 1, as released")]
+    assert [row["cell"] for row in answers.as_rows([*rows, *of_released], released=True)] == ["dmf", "align 1"]
     claims = table2.claims(answers.as_rows(rows))
     found = {(c["claim"], c["shots"]): c for _, c in claims.iterrows()}
     held = found["dynamic sampling helps", 1]
@@ -48,7 +51,7 @@ def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
     )
     none = table2.claims([])
     assert answers.answer_of_table2(none, "On one backbone") == "On one backbone: no claim is measured yet."
-    both = answers.both_protocols({"end to end": table2.claims([]), "on one backbone": claims})
+    both = answers.by_protocol({"end to end": table2.claims([]), "on one backbone": claims})
     assert both["verdict, on one backbone"].tolist() == claims["verdict"].tolist()
     assert both["on one backbone"].iloc[0] == "10.1 ± 0.2"
 

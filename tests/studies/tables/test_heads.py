@@ -14,6 +14,7 @@ from labkit.models.checkpoints import load_model
 from labkit.models.registry import METHODS
 from labkit.studies.tables.head_runs import HeadRun, Maps, train_and_measure
 from labkit.studies.tables.heads import (
+    AS_RELEASED,
     HEADS,
     LEFT_OUT,
     RATE,
@@ -38,7 +39,7 @@ def test_every_published_system_is_there_or_says_why_not() -> None:
     assert set(pd.read_csv(PAPER)["model"]) <= there
     assert not set(SYSTEMS) & set(LEFT_OUT)
     assert all(len([h for h in TABLE1_HEADS if h.system == s]) == 2 for s in SYSTEMS)  # with equal care
-    assert len(HEADS) == len(TABLE1_HEADS) + 15  # no name twice: 14 rows of Table 2 and the base
+    assert len(HEADS) == len(TABLE1_HEADS) + 15 + 14  # no name twice: 14 rows of Table 2 and the base, and as released
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=list(HEADS))
@@ -90,12 +91,22 @@ def test_every_head_of_table_1_runs_as_the_command_runs_it(
         assert any(not torch.equal(moved[name], first[name]) for name in first)
 
 
+@pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize("shot", [1, 5])
-def test_table_2_has_eleven_cells_of_which_one_reads_pooled_maps(shot: int) -> None:
-    cells = heads_of_table2(shot)
-    assert len(cells) == 11
-    assert [h.name for h in cells if h.pooled] == ["last_pooling on"]
-    assert [h.name for h in cells if not h.trained] == ["align 0"]
+def test_table_2_has_eleven_cells_of_which_one_reads_pooled_maps(shot: int, released: bool) -> None:
+    cells = heads_of_table2(shot, released)
+    assert len(cells) == len({h.name for h in cells.values()}) == 11
+    assert [cell for cell, h in cells.items() if h.pooled] == ["last_pooling on"]
+    assert [cell for cell, h in cells.items() if not h.trained] == ["align 0"]
+
+
+def test_table_2_as_released_differs_from_the_papers_in_the_released_choices() -> None:
+    papers, released = heads_of_table2(1), heads_of_table2(1, released=True)
+    for cell, head in released.items():
+        for name, value in (AS_RELEASED | papers[cell].options).items():
+            own = "alignment" if papers[cell].options["alignment"] == "closed" else ""
+            assert head.options[name] == (AS_RELEASED[name] if name == own else value), (cell, name)
+    assert HEADS["DMF: as released"] is released["dmf"]
 
 
 def test_pooled_maps_are_those_of_max_pooling_and_of_another_backbone() -> None:

@@ -12,7 +12,7 @@ from labkit.__main__ import main
 from labkit.commands import table
 from labkit.studies.tables import one_backbone
 from labkit.studies.tables.head_runs import HeadRun, Maps, maps_of
-from labkit.studies.tables.heads import SYSTEMS, TABLE1_HEADS
+from labkit.studies.tables.heads import HEADS, SYSTEMS, TABLE1_HEADS
 from tests.helpers.toy_maps import toy_maps
 
 MAPS = toy_maps()
@@ -72,6 +72,18 @@ def test_a_backbone_that_is_another_is_refused(tmp_path: Path) -> None:
         one_backbone.run_head(WHERE | {"name": "dmf", "backbone": "another"}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("DMF: as released", ("1", "DMF")),
+        ("align 1", ("2", "align 1")),
+        ("align 1, as released", ("2 --released", "align 1")),
+    ],
+)
+def test_a_recorded_command_names_the_row(name: str, row: tuple[str, str]) -> None:
+    assert one_backbone.row_of(HEADS[name]) == row
+
+
 def test_a_loss_that_is_not_finite_is_a_result_without_numbers(tmp_path: Path) -> None:
     broken = HeadRun("toy", "DMF", "dmf", 1, 0, "b", diverged="at step 3")
     assert HeadRun.from_json(json.loads(json.dumps(broken.to_json()))).diverged == "at step 3"
@@ -110,6 +122,16 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
         one_backbone.by_system([*runs, replace(runs[0], backbone="other")], 1)
     with pytest.raises(ValueError, match="there is no nothing"):
         one_backbone.fill(folder, 2, "b", systems=["nothing"], progress=False)
+
+
+def test_table_2_is_trained_as_released_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(one_backbone, "sweep", lambda _, grid, *__, **___: asked.extend(grid))
+    common = [str(tmp_path), "--protocol", "one-backbone", "--backbone", "b", "--dataset", "toy", "--shots", "1"]
+    assert main(["table", "2", *common, "--seeds", "2", "--released", "--systems", "dmf", "align 1"]) == 0
+    assert [(p["name"], p["seed"]) for p in asked] == [("DMF: as released", 2), ("align 1, as released", 2)]
+    with pytest.raises(ValueError, match="released is of Table 2"):
+        one_backbone.fill(tmp_path, 1, "b", released=True, progress=False)
 
 
 def test_maps_of_a_shipped_backbone_are_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
