@@ -88,8 +88,9 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         first, own = (f"{runs[name][0].accuracy:.1f} %" for name in (order[0], OURS))
         said = f"{shot}-shot: one seed each, which decides nothing. Of {len(order)} systems DMF is number "
         return said + f"{order.index(OURS) + 1}, {own}; first is {order[0]}, {first}."
-    count = table["verdict"].value_counts()
-    said = f"{shot}-shot: of {len(table)} other systems DMF is ahead of {count.get('better', 0)} and behind "
+    rivals = table.drop(index=NONE, errors="ignore")  # no system of the paper's table: it gets a sentence of its own
+    count = rivals["verdict"].value_counts()
+    said = f"{shot}-shot: of {len(rivals)} other systems DMF is ahead of {count.get('better', 0)} and behind "
     said += f"{count.get('worse', 0)}; not decidable: {count.get('not decidable', 0)}."
     if NONE in table.index:
         line = table.loc[NONE]

@@ -12,12 +12,13 @@ NONE = [run("No alignment", s, 53 + 1.05 * s, "No alignment: class_weight normal
 
 
 def test_the_answer_of_table_1_is_computed() -> None:
-    said = answers.answer_of_table1({"DMF": DMF, "No alignment": NONE}, 1)
-    assert "ahead of 0 and behind 1" in said
+    said = answers.answer_of_table1({"DMF": DMF, "CAN": NONE, "No alignment": NONE}, 1)
+    assert "of 1 other systems DMF is ahead of 0 and behind 1" in said  # no alignment is none of the paper's systems
     assert "DMF minus no alignment: -2.9" in said
     assert "worse" in said
     low = [replace(r, novel=r.novel | {"accuracy": 10.0 + r.seed}, correct="7 8 7 8") for r in NONE]
-    assert "ahead of 1" in answers.answer_of_table1({"DMF": DMF, "No alignment": low}, 1)
+    assert "ahead of 1" in answers.answer_of_table1({"DMF": DMF, "CAN": low}, 1)
+    assert "of 0 other systems" in answers.answer_of_table1({"DMF": DMF, "No alignment": low}, 1)
     assert answers.answer_of_table1({}, 5) == "5-shot: DMF is not measured yet."
 
 
