@@ -35,22 +35,29 @@ TINY = replace(
     steps=5,
     batch=4,
     warmup=100,
-    learning_rate=0.01,  # higher ones multiply float32's rounding tenfold at every step
+    learning_rate=0.01,  # of which the warm-up leaves a twentieth: float32's rounding is multiplied at every step
     validate_every=3,
     validation_episodes=10,
 )
+FIRST = "backbone.layer1.conv1.weight"
 BASE, VALIDATION = toy_images(6), toy_images(4, seed=1, split="val")
 
 
 def same(one: Path, other: Path) -> None:
-    """Parameters to 1e-5, running statistics, which are larger, to 1e-4 of their size; something was learned."""
+    """Parameters to a tenth of what training moved, running statistics to 1e-3 of their size.
+
+    Rounding, which every machine does in its own way, parts two trainings by 0.2 to 3 % of what they move (five seeds).
+    Other noise for one of four episodes parts them by 34 % and more, half of the rate by 54 %.
+    """
     a, b = (load_state(folder / "last.pt")["model"] for folder in (one, other))
     assert a.keys() == b.keys()
+    moved = (a[FIRST] - build_model(TINY, 6, 0).state_dict()[FIRST]).abs().max().item()
+    assert moved > 1e-4
     for name in a:
-        relative = 1e-4 if "running" in name else 0
-        torch.testing.assert_close(a[name], b[name], atol=1e-5, rtol=relative, msg=lambda text, n=name: f"{n}: {text}")
-    start = build_model(TINY, 6, 0).state_dict()
-    assert (a["backbone.layer1.conv1.weight"] - start["backbone.layer1.conv1.weight"]).abs().max() > 1e-3
+        absolute, relative = (1e-4, 1e-3) if "running" in name else (moved / 10, 0)
+        torch.testing.assert_close(
+            a[name], b[name], atol=absolute, rtol=relative, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 @pytest.mark.parametrize("alignment", ["closed", "none"])
@@ -68,8 +75,8 @@ def test_two_processes_train_what_one_trains(alignment: str, tmp_path: Path) -> 
 
 def test_two_processes_train_two_phases_as_one_does(tmp_path: Path) -> None:
     """Random pictures are shared like episodes: each has its own augmentation and its own noise."""
-    pictures = Phase(3, "pre", batch="pictures", size=8, learning_rate=0.01, warmup=3, selection="nearest mean")
-    episodes = Phase(2, "meta", learning_rate=0.01, warmup=10, rates={"filter_conv": 0.0})
+    pictures = Phase(3, "pre", batch="pictures", size=8, learning_rate=0.01, warmup=100, selection="nearest mean")
+    episodes = Phase(2, "meta", learning_rate=0.01, warmup=100, rates={"filter_conv": 0.0})
     setting = replace(TINY, phases=(pictures, episodes))
     alone = train(setting, BASE, VALIDATION, tmp_path / "one", progress=False)
     told: list[int] = []
