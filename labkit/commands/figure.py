@@ -37,6 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     of["paper-vs-code"].add_argument("runs", type=Path, help="where finished trainings are kept")
     of["paper-vs-code"].add_argument("--cells", nargs="+", help="instead of all")
     of["paper-vs-code"].add_argument("--seeds", nargs="+", type=int)
+    of["paper-vs-code"].add_argument(
+        "--dataset", help="of the pictures: glyphs-mini, unless told otherwise, miniimagenet"
+    )
+    of["paper-vs-code"].add_argument(
+        "--data-root", type=Path, help="where they lie; $LABKIT_DATA, unless told otherwise"
+    )
+    of["paper-vs-code"].add_argument("--workers", type=int, help="trainings at once")
     of["paper-vs-code"].add_argument("--gather", action="store_true", help="write what is finished into the results")
 
 
@@ -49,10 +56,12 @@ def main(given: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(given).items() if value is not None}
     figure = options.pop("figure")
     module = FIGURES[figure][0]
-    if "dataset" in options:
+    if figure not in ON_ANY_PICTURES:
+        pass
+    elif "dataset" in options:
         module = ON_ANY_PICTURES[figure]
         _refuse(options, ("kept",), "belongs to the study of glyphs: leave --dataset out")
-    elif figure in ON_ANY_PICTURES:
+    else:
         others = (
             "data_root",
             "figures",
