@@ -94,7 +94,9 @@ def missing(
     Raises:
         ValueError: a cell or a data set that is not there.
     """
-    cells = [setting(cell, dataset) and cell for cell in cells]
+    cells = tuple(cells)
+    for cell in cells:
+        setting(cell, dataset)
     known = {(r["cell"], r["seed"]) for r in read_rows(file_of(dataset))}
     return [{"cell": c, "seed": s} for s, c in itertools.product(seeds, cells) if (c, s) not in known]
 
