@@ -227,6 +227,8 @@ def run(
     about = chosen.about(own, models, images) | {"plan": asdict(asked)}
     content = about | {"rows": measure(models, images, asked, "measuring")}
     name = chosen.figure_name("displacement", dataset, own)
+    if asked.ground != Plan.ground:
+        name += f"_{asked.ground}"  # beside the other ground's, not in its place
     command = chosen.figure_command(
         "displacement", dataset, own, ground=asked.ground, episodes=asked.episodes, seed=asked.seed
     )
