@@ -188,9 +188,11 @@ def chosen(found: Sequence[Mapping[str, Any]], shot: int) -> str:
 
 
 def table(found: Sequence[Mapping[str, Any]], stage: str = VALIDATION) -> pd.DataFrame:
-    """Ideas, best first: accuracy in percent, and differences from the baselines paired by seed, in points.
+    """Ideas, best first: accuracy in percent, and differences from the baselines paired by seed, in points, with the
+    half width of the 95 % t-interval over seeds. `weights` is 0 where the score reads nothing that is trained.
 
-    On novel classes also what a distance costs on displaced pictures: together minus apart, in points.
+    On novel classes also the half width of the interval over episodes (the mean over seeds), and the accuracy on
+    displaced pictures, ``"apart 0.5"`` and ``"together 0.5"``, of which single episodes are not kept in the lab's rows.
     """
     lines = []
     for shot in sorted({row["shot"] for row in found}):
@@ -201,11 +203,14 @@ def table(found: Sequence[Mapping[str, Any]], stage: str = VALIDATION) -> pd.Dat
         for name, own in by_name.items():
             values = {seed: float(_accuracy(row, stage) or 0) for seed, row in own.items()}
             line: dict[str, Any] = {"shot": shot, "head": name, "accuracy, %": float(np.mean(list(values.values())))}
+            if stage == NOVEL:
+                line["± over episodes"] = float(np.mean([row["novel"]["ci95"] for row in own.values()]))
             for other in BASELINES:
                 theirs = by_name.get(other, {})
                 shared = [values[s] - float(_accuracy(theirs[s], stage) or 0) for s in values if s in theirs]
                 line[f"minus {other}"], line[f"± {other}"] = intervals.over_seeds(shared)
-            line |= {"seeds": len(values), "weights": next(iter(own.values()))["weights"]}
+            weights = 0 if name in (NONE, NONE_NORMALISED) else next(iter(own.values()))["weights"]
+            line |= {"seeds": len(values), "weights": weights}
             moved = [row["displaced"] for row in own.values() if row.get("displaced")]
             for name_of in moved[0] if moved else ():
                 line[name_of] = float(np.mean([np.mean(m[name_of]) for m in moved]))

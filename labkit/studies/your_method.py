@@ -51,8 +51,8 @@ class Tried:
         head: its class.
         runs: one for every seed.
         on: ``"validation"`` or ``"novel"`` classes.
-        against: against each stored system: points, ±, seeds, verdict; empty where none is stored for this backbone. On
-            validation classes a verdict also needs more points than two separate intervals over episodes leave open.
+        against: against each stored system: points, ± over seeds, ± over episodes, seeds, verdict; empty where none is
+            stored for this backbone. On validation classes the interval over episodes is that of two separate ones.
         looks: how often novel classes were looked at from this folder, this time included.
         folders: of the runs, by seed.
     """
@@ -88,8 +88,9 @@ class Tried:
             said.append("No system is stored for this backbone and these shots: dmf-lab table 1 measures them.")
         for name in (n for n in ("DMF", "No alignment") if n in self.against.index):
             line = self.against.loc[name]
-            around, one = (f" ± {line['±']:.1f}", "") if line["seeds"] > 1 else ("", " (one seed: no interval)")
-            said.append(f"Against {name}: {line['points']:+.1f}{around} points, {line['verdict']}{one}.")
+            halves = {over: line[f"± over {over}"] for over in ("seeds", "episodes")}
+            around = ", ".join(f"± {half:.1f} over {over}" for over, half in halves.items() if half == half)
+            said.append(f"Against {name}: {line['points']:+.1f} points ({around or 'one seed'}), {line['verdict']}.")
         if len(self.against):
             count = self.against["verdict"].value_counts()
             of = ", ".join(f"{word} {count.get(word, 0)}" for word in ("better", "not decidable", "worse"))

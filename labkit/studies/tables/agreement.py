@@ -12,7 +12,7 @@ from labkit.studies.tables.one_backbone import by_system
 from labkit.studies.tables.table1 import BESIDE, PAPER, measured
 from labkit.sweeps.kept import Row
 
-COLUMNS = ("points", "±", "± over episodes", "seeds", "verdict")
+COLUMNS = ("points", "± over seeds", "± over episodes", "seeds", "verdict")
 
 
 def published(shot: int) -> dict[str, float]:
@@ -45,18 +45,18 @@ def compared(
     """`runs` minus every other system, those that `runs` is furthest ahead of first.
 
     Columns: points; the half width of the seed-paired 95 % t-interval; the half width of the interval over the episodes
-    that both were tested on (NaN on validation classes, of which single episodes are not kept); seeds; and a verdict,
-    which needs both intervals to exclude zero: two systems that train nothing have no spread over seeds at all. Where
-    single episodes are not kept, `least` is the difference in points that is needed. A system without a seed in common
-    is left out.
+    that both were tested on; seeds; and a verdict, which needs both intervals to exclude zero: two systems that train
+    nothing have no spread over seeds at all. Of validation classes single episodes are not kept: `least` then stands
+    for their interval, NaN where it is 0. A system without a seed in common is left out.
     """
     lines = {}
     for name, rows in others.items():
         mean, half, single = paired(runs, rows, on)
         if single:
             episodes = over_shared_episodes(runs, rows) if on == "novel" else float("nan")
-            beside = least if np.isnan(episodes) else episodes
-            widest = half if np.isnan(half) else max(half, beside)
+            if np.isnan(episodes) and least:
+                episodes = least
+            widest = half if np.isnan(half) else np.nanmax([half, episodes])
             verdict = intervals.verdict(mean, widest)
             lines[name] = dict(zip(COLUMNS, (mean, half, episodes, len(single), verdict), strict=True))
     table = pd.DataFrame.from_dict(lines, orient="index", columns=list(COLUMNS))
@@ -73,7 +73,7 @@ def every_pair(runs: Mapping[str, Sequence[HeadRun]]) -> pd.DataFrame:
     for place, name in enumerate(names[:-1]):
         table = compared(runs[name], {other: runs[other] for other in names[place + 1 :]})
         for other, line in table.iterrows():
-            half = np.nanmax([line["±"], line["± over episodes"]])
+            half = np.nanmax([line["± over seeds"], line["± over episodes"]])
             lines.append({"system": name, "against": other, "points": line["points"], "±": half})
     return pd.DataFrame(lines, columns=["system", "against", "points", "±"])
 

@@ -18,7 +18,8 @@ from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.agreement import agreement, compared, differences, published
 from labkit.studies.tables.cells import SYSTEMS as END_TO_END
 from labkit.studies.tables.head_runs import HeadRun
-from labkit.studies.tables.heads import RELEASED_HEADS, SYSTEMS, TABLE2_HEADS
+from labkit.studies.tables.heads import RELEASED_HEADS, SYSTEMS, TABLE1_HEADS, TABLE2_HEADS
+from labkit.studies.tables.one_backbone import chosen
 from labkit.studies.tables.table1 import measured
 from labkit.studies.tables.train_cells import started
 
@@ -53,22 +54,24 @@ def missing(runs: Runs) -> list[str]:
 def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
     """Every system, best first: accuracy on novel classes, its difference from `against`, what was published.
 
-    Accuracies are means over seeds in percent; differences are paired by seed, with the half width of the 95 %
-    t-interval, and a verdict that needs the interval over shared episodes to exclude zero too. Differences are left out
-    where `against` has no runs, published accuracies where the runs are not of miniImageNet.
+    Accuracies are means over seeds in percent; differences are paired by seed and by episode. Both have the half widths
+    of two 95 % intervals, over the test episodes and over seeds; a verdict needs both of a difference to exclude zero.
+    Differences are left out where `against` has no runs, published accuracies where the runs are not of miniImageNet.
     """
     wanted, lines = published(shot), {}
     beside = differences(runs, against) if against in runs else None
     for name, rows in runs.items():
-        reached = [run.accuracy for run in rows if np.isfinite(run.accuracy)]
-        if not reached:
+        tested = [run for run in rows if np.isfinite(run.accuracy)]
+        if not tested:
             continue
-        mean, half = intervals.over_seeds(reached)
-        line: dict[str, object] = {"accuracy, %": mean, "±": half, "seeds": len(reached)}
+        mean, half = intervals.over_seeds([run.accuracy for run in tested])
+        line: dict[str, object] = {"accuracy, %": mean, "± over episodes": _over_episodes(tested)}
+        line |= {"± over seeds": half, "seeds": len(tested)}
         if beside is not None:
             own = beside.loc[name] if name in beside.index else None
             line[f"minus {against}"] = np.nan if own is None else own["points"]
-            line["± "] = np.nan if own is None else own["±"]
+            for over in ("episodes", "seeds"):
+                line[f"its ± over {over}"] = np.nan if own is None else own[f"± over {over}"]
             line["verdict"] = "" if own is None else own["verdict"]
         line["weights"] = rows[0].weights if rows[0].steps else 0
         if rows[0].dataset == "miniimagenet":  # what the published accuracies are of
@@ -76,6 +79,31 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
         lines[name] = line
     table = pd.DataFrame.from_dict(lines, orient="index")
     return table if table.empty else table.sort_values("accuracy, %", ascending=False)
+
+
+def _over_episodes(runs: Sequence[HeadRun]) -> float:
+    """Half width in points of the 95 % interval over test episodes, of the mean over seeds."""
+    if all(run.correct for run in runs):
+        return intervals.over_episodes(np.mean([run.per_episode for run in runs], axis=0))[1]
+    return float(np.mean([run.novel["ci95"] for run in runs]))
+
+
+def settings(runs: Sequence[HeadRun]) -> pd.DataFrame:
+    """Both settings of every system of Table 1, by numbers of shots: accuracy in percent on validation classes with
+    seed 0, which chooses, and on novel classes, with how many seeds it is the mean of; a mark on what is chosen."""
+    lines: dict[tuple[str, str], dict[tuple[str, str], object]] = {}
+    for shot in sorted({run.shot for run in runs}):
+        best = {chosen(runs, system, shot) for system in SYSTEMS}
+        for head in TABLE1_HEADS:
+            own = sorted((r for r in runs if (r.name, r.shot) == (head.name, shot)), key=lambda r: r.seed)
+            tested = [run.accuracy for run in own if np.isfinite(run.accuracy)]
+            if own:
+                line = lines.setdefault((head.system, head.name.partition(": ")[2] or "as it is"), {})
+                line[f"{shot}-shot", "validation, %"] = own[0].validation
+                line[f"{shot}-shot", "novel, %"] = float(np.mean(tested)) if tested else np.nan
+                line[f"{shot}-shot", "seeds"] = len(own)
+                line[f"{shot}-shot", ""] = "chosen" if head.name in best else ""
+    return pd.DataFrame(lines).T.rename_axis(["system", "setting"])
 
 
 def answer_of_table1(runs: Runs, shot: int) -> str:
@@ -94,7 +122,8 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
     said += f"{count.get('worse', 0)}; not decidable: {count.get('not decidable', 0)}."
     if NONE in table.index:
         line = table.loc[NONE]
-        around = "" if np.isnan(line["±"]) else f" ± {line['±']:.1f}"
+        half = line["± over seeds"]
+        around = "" if np.isnan(half) else f" ± {half:.1f}"
         said += f" DMF minus no alignment: {line['points']:+.1f}{around} points, {line['verdict']}."
     tau, half, count_of = agreement(runs, published(shot))
     if count_of > 2:
@@ -126,18 +155,22 @@ def answer_of_table2(claims: pd.DataFrame, protocol: str) -> str:
 
 
 def answer_end_to_end(rows: Sequence[dict[str, Any]], shot: int) -> str:
-    """Which systems of Table 1, trained end to end, came out first, and how many did not start; in one line."""
+    """How far the systems of Table 1 came that were trained end to end, and how many did not start; in one line.
+
+    The interval is over the test episodes; where one seed of each is trained, none over seeds is known.
+    """
     runs = {system: found[0] for system in END_TO_END if (found := measured(rows, system, shot))}
     if not runs:
         return f"{shot}-shot, end to end: no system is measured."
     order = sorted(runs, key=lambda system: -runs[system]["novel"]["accuracy"])
+    reached = {name: intervals.shown(row["novel"]["accuracy"], row["novel"]["ci95"]) for name, row in runs.items()}
     if len(runs) == 1:
-        return f"{shot}-shot, end to end: only {order[0]} is measured, {runs[order[0]]['novel']['accuracy']:.1f} %."
-    best = ", ".join(f"{system} {runs[system]['novel']['accuracy']:.1f}" for system in order[:3])
+        return f"{shot}-shot, end to end: only {order[0]} is measured, {reached[order[0]]} %."
+    best = ", ".join(f"{system} {reached[system]}" for system in order[:3])
     late = [system for system in order if not started(runs[system])]
-    said = f"{shot}-shot, end to end: {len(runs)} systems, one training each; first {best} %."
+    said = f"{shot}-shot, end to end: {len(runs)} systems, one training each, which ranks none; {best} %."
     if OURS in runs and OURS not in order[:3]:
-        said += f" DMF is number {order.index(OURS) + 1}, {runs[OURS]['novel']['accuracy']:.1f} %."
+        said += f" DMF {reached[OURS]} %."
     return said + (f" Not started: {', '.join(late)}." if late else "")
 
 

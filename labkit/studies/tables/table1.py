@@ -61,7 +61,7 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
 
 def shown(lines: pd.DataFrame, by: str = "accuracy, %") -> pd.DataFrame:
     """The table as text: measured systems first, ordered by the number `by`, then the others as in the paper; missing
-    numbers are blank.
+    numbers are blank, and a column without any is left out.
 
     Raises:
         ValueError: there is no such number.
@@ -69,8 +69,8 @@ def shown(lines: pd.DataFrame, by: str = "accuracy, %") -> pd.DataFrame:
     if by not in lines[MEASURED]:
         raise ValueError(f"the table is sorted by one of {list(lines[MEASURED])}, got {by!r}")
     ordered = lines.sort_values((MEASURED, by), ascending=False, kind="stable")
-    text = {name: [_text(v) for v in ordered[name]] for name in ordered}
-    return pd.DataFrame(text, index=ordered.index)
+    text = pd.DataFrame({name: [_text(v) for v in ordered[name]] for name in ordered}, index=ordered.index)
+    return text.loc[:, (text != "").any()]
 
 
 def candidates(rows: Sequence[dict[str, Any]], shots: Sequence[int] = (1, 5)) -> pd.DataFrame:

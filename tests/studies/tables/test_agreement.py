@@ -57,7 +57,7 @@ def test_two_that_train_nothing_differ_only_as_far_as_their_episodes_tell() -> N
     line = compared(two("a"), {"b": two("b")}).loc["b"]
     single = 20 * (np.array(right["a"].split(), float) - np.array(right["b"].split(), float))
     assert line["points"] == pytest.approx(single.mean())
-    assert line["±"] == 0
+    assert line["± over seeds"] == 0
     assert line["± over episodes"] == pytest.approx(1.96 * single.std(ddof=1) / 8**0.5)
     assert line["verdict"] == "not decidable"
     (pair,) = every_pair({"a": two("a"), "b": two("b")})["±"]

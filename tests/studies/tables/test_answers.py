@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from labkit.evaluation import intervals
 from labkit.studies.tables import answers, table2
+from labkit.studies.tables.agreement import over_shared_episodes
 from labkit.studies.tables.heads import SYSTEMS
 from tests.studies.tables.test_cards import DMF, run
 
@@ -20,6 +23,31 @@ def test_the_answer_of_table_1_is_computed() -> None:
     assert "ahead of 1" in answers.answer_of_table1({"DMF": DMF, "CAN": low}, 1)
     assert "of 0 other systems" in answers.answer_of_table1({"DMF": DMF, "No alignment": low}, 1)
     assert answers.answer_of_table1({}, 5) == "5-shot: DMF is not measured yet."
+
+
+def test_accuracies_have_the_interval_over_episodes_beside_that_over_seeds() -> None:
+    table = answers.on_one_backbone({"DMF": DMF, "No alignment": NONE}, 1)
+    single = np.mean([r.per_episode for r in DMF], axis=0)
+    assert table.loc["DMF", "± over episodes"] == pytest.approx(1.96 * single.std(ddof=1) / len(single) ** 0.5)
+    assert table.loc["DMF", "± over seeds"] == pytest.approx(intervals.over_seeds([r.accuracy for r in DMF])[1])
+    assert table.loc["No alignment", "its ± over episodes"] == pytest.approx(over_shared_episodes(DMF, NONE))
+    bare = [replace(r, correct="", novel=r.novel | {"ci95": 0.4}) for r in NONE]
+    assert answers.on_one_backbone({"No alignment": bare}, 1).loc["No alignment", "± over episodes"] == pytest.approx(
+        0.4
+    )
+
+
+def test_both_settings_are_shown_and_which_was_chosen() -> None:
+    other = replace(DMF[0], name="DMF: as released", validation=DMF[0].validation - 1)
+    table = answers.settings([*DMF, other, *NONE])
+    assert table.index.tolist() == [
+        ("DMF", "as the paper"),
+        ("DMF", "as released"),
+        ("No alignment", "class_weight normalised"),
+    ]
+    assert table["1-shot", ""].tolist() == ["chosen", "", "chosen"]
+    assert table.loc[("DMF", "as the paper"), ("1-shot", "seeds")] == len(DMF)
+    assert table.loc[("DMF", "as released"), ("1-shot", "validation, %")] == other.validation
 
 
 def test_what_is_missing_is_named_with_its_command() -> None:
@@ -58,11 +86,20 @@ def test_claims_on_one_backbone_are_judged_by_the_rows() -> None:
 
 
 def test_end_to_end_is_answered_by_its_rows() -> None:
-    where = {"way": 5, "dataset": "toy"}
+    where = {"way": 5, "dataset": "toy", "ci95": 0.5}
     rows = [
-        {"cell": cell, "shot": 1, "seed": 0, "validation": validation, "novel": where | {"accuracy": accuracy}}
+        {
+            "cell": cell,
+            "shot": 1,
+            "seed": 0,
+            "validation": validation,
+            "novel": where | {"accuracy": accuracy, "ci95": 0.5},
+        }
         for cell, validation, accuracy in (("dmf", 60.0, 61.23), ("can, authors'", 21.0, 20.0))
     ]
     said = answers.answer_end_to_end(rows, 1)
-    assert said == "1-shot, end to end: 2 systems, one training each; first DMF 61.2, CAN 20.0 %. Not started: CAN."
+    assert said == (
+        "1-shot, end to end: 2 systems, one training each, which ranks none; DMF 61.2 ± 0.5, CAN 20.0 ± 0.5 %. "
+        "Not started: CAN."
+    )
     assert answers.answer_end_to_end([], 5) == "5-shot, end to end: no system is measured."
