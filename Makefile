@@ -43,7 +43,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' \
 		|| { echo "This Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): about 6 GB with PyTorch, some minutes, once."
+	@echo "Installing into $(VENV): about 7 GB with PyTorch, some minutes, once."
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 

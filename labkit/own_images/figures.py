@@ -23,7 +23,7 @@ def show_support(support: SupportSet, width: float = 6) -> Figure:
 
 
 def show_classified(found: Classified, columns: int = 2) -> Figure:
-    """Every picture with its probabilities as bars; the likeness of a refused picture is in its title.
+    """Every picture with its probabilities as bars, the answer's blue; in the title the answer and its likeness.
 
     Of more than `MOST_BARS` classes the most probable are shown, and of more pictures than fit the first.
     """
@@ -51,6 +51,8 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
         nearest = f", nearest {found.best[k]}" if refused else ""
         title = plotting.text(f"{found.answers[k]}{nearest} (likeness {found.likeness[k]:.2f})")
         right.set_title(title, fontsize=9, loc="left")
+        if k >= shown - columns:  # the last of its column
+            right.set_xlabel("probability", fontsize=9)
     return figure
 
 

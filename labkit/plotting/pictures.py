@@ -161,7 +161,7 @@ def picture_and_heat(pictures: Sequence[ArrayLike], maps: Sequence[ArrayLike], l
     for column, picture, values in zip(axes.T, pictures, maps, strict=True):
         show_image(column[0], picture)
         show_heat(column[1], values)
-    axes[1, 0].set_ylabel(label)
+    figure.supxlabel(f"below: {label}, from dark to bright, each map by itself", fontsize=SMALL)
     return figure
 
 

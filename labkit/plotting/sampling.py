@@ -1,7 +1,6 @@
 """Figure 3 of the paper: a query position and the nine points sampled for it in the support."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -50,14 +49,14 @@ def show_sampling(
     grid: ArrayLike,
     side: int | None = None,
 ) -> None:
-    """Figure 3 of the paper: a query position (green) and the nine points sampled for it in the support (red).
+    """Figure 3 of the paper: a query position (green) and the nine points sampled for it in the support (orange).
 
     Args:
         axes: two, for query and support.
         query, support: pictures [size, size, 3].
         position: (y, x) of the query position in pixels.
         points: (y, x) in pixels, [9, 2], numbered in the order of psi's taps; those outside the picture are drawn,
-            hollow, on its edge. Of points that lie on one another the numbers stand together.
+            hollow, on its edge.
         grid: the regular 3 x 3 grid, [9, 2], drawn as ghosts.
         side: pixels a side of what the network reads, where the pictures are shown in more.
     """
@@ -82,30 +81,26 @@ def show_points(ax: Axes, side: int, points: ArrayLike, grid: ArrayLike) -> None
     for (y0, x0), (y1, x1) in zip(ghosts, drawn, strict=True):
         ax.plot([x0, x1], [y0, y1], linewidth=0.9, **white)
     across = 72 * ax.bbox.width / ax.figure.dpi  # of the picture in points, before it is laid out
-    for group in _one_on_another(drawn, side * SMALL / across):
-        size = 12 if len(group) == 1 else 5  # of several, dots where they lie and their numbers between these
-        for k in group:
-            edge_of, face = ("white", RED) if inside[k] else (RED, "white")
-            ax.plot(*drawn[k][::-1], "o", color=face, markeredgecolor=edge_of, markersize=size, clip_on=False)
-        colour, face = ("white", RED) if inside[group].all() else (RED, "white")
-        box = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "facecolor": face, "edgecolor": colour}
-        y, x = drawn[group].mean(0)
+    letter = side * SMALL / across
+    outline = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+    for k, (at, label) in enumerate(zip(drawn, _labels(drawn, letter, side), strict=True)):
+        edge_of, face = ("white", RED) if inside[k] else (RED, "white")
+        ax.plot(*at[::-1], "o", color=face, markeredgecolor=edge_of, markersize=6, clip_on=False)
         ax.text(
-            x, y, ",".join(str(k + 1) for k in group), color=colour, ha="center", va="center_baseline",
-            fontsize=SMALL, weight="bold", bbox=box if len(group) > 1 else None, zorder=4,
+            label[1], label[0], str(k + 1), color=RED, path_effects=outline, ha="center", va="center_baseline",
+            fontsize=SMALL, weight="bold", zorder=4,
         )  # fmt: skip
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
 
 
-def _one_on_another(points: NDArray[np.float64], letter: float) -> list[list[int]]:
-    """The numbers of points, those together whose labels would cover one another; `letter` is a letter's height."""
-    groups = [[k] for k in range(len(points))]
-
-    def covered(a: list[int], b: list[int]) -> bool:
-        down, across = np.abs(points[a].mean(0) - points[b].mean(0)) / letter
-        widths = sum(0.2 + 0.4 * len(group) for group in (a, b))  # half of a label's, a digit and a comma a number
-        return bool(down < 1 and across < widths)
-
-    while pair := next(((a, b) for a, b in combinations(groups, 2) if covered(a, b)), None):
-        groups = [g for g in groups if g not in pair] + [sorted(pair[0] + pair[1])]
-    return sorted(groups)
+def _labels(points: NDArray[np.float64], letter: float, side: int) -> NDArray[np.float64]:
+    """Where the number of every point stands, (y, x): close beside it, and clear of other points and numbers."""
+    angles = np.arange(8) * np.pi / 4
+    around = 1.05 * letter * np.stack([-np.sin(angles), np.cos(angles)], 1)
+    placed: list[NDArray[np.float64]] = []
+    for k, point in enumerate(points):
+        others = np.array([p for other, p in enumerate(points) if other != k] + placed)
+        free = np.linalg.norm(others - (point + around)[:, None], axis=-1).min(1).clip(max=2 * letter)
+        beyond = np.any(np.abs(point + around - (side - 1) / 2) > side / 2, axis=1)
+        placed.append(point + around[np.argmax(free - letter * beyond)])
+    return np.array(placed)

@@ -209,7 +209,7 @@ def rows_of_figure_4(played: Mapping[str, pd.DataFrame]) -> dict[str, tuple[int,
     hit = {name: (played[name]["feature", AFTER, "hottest"] > 50).to_numpy() for name in STEPS}
     one, two = (hit[name] for name in STEPS)
     found = {}
-    for what, chosen in {"both": one & two, "2 steps only": two & ~one, "1 step only": one & ~two}.items():
+    for what, chosen in {"both hit": one & two, "only 2 steps hit": two & ~one, "only 1 step hits": one & ~two}.items():
         if not chosen.any():
             raise ValueError(f"none of {len(one)} queries is hit by {what}: play more episodes")
         episode, query = played[STEPS[0]].index[int(chosen.argmax())]

@@ -137,7 +137,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def sentences(row: Mapping[str, Any], images: ImageSet) -> str:
     """What the numbers of one network say, in words that follow from them."""
-    better = row["accuracy"] - row["accuracy before"]
     return "\n".join(
         [
             f"{row['network']} on {images.provenance.dataset}: the alignment moves {row['moved']:.1f} % of the heat to "
@@ -146,7 +145,7 @@ def sentences(row: Mapping[str, Any], images: ImageSet) -> str:
             f"{row['class share']:.0f} % of the squared change in the features differs by class "
             "(0: the same for all five; 80: nothing in common).",
             f"It changes {row['answers changed']:.1f} % of the answers; {row['accuracy']:.1f} % are right with it and "
-            f"{row['accuracy before']:.1f} % without ({better:+.1f} points on the same episodes).",
+            f"{row['accuracy before']:.1f} % without.",
         ]
     )
 

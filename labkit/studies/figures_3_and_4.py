@@ -39,7 +39,7 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
         names: one a column.
     """
     lines = len(columns[0])
-    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.5 * lines + 0.4)
+    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.6 * lines + 0.4)
     widths = [1, 1, 0.08] * len(columns)
     figure, axes = plt.subplots(lines, 3 * len(columns), figsize=size, squeeze=False, width_ratios=widths)
     for k, (pairs, name) in enumerate(zip(columns, names, strict=True)):
@@ -210,6 +210,7 @@ def inside_and_hottest(rows: Sequence[Mapping[str, Any]], kind: str = "feature")
         below.set_xlabel(f"aligned minus before: {label}, points")
         for of_what in (ax, below):
             of_what.margins(x=0.15)
+        below.locator_params(axis="x", nbins=5)
     for ax in axes[:, 0]:
         ax.set_yticks(places, [row["network"] for row in part])
     axes[0, 0].invert_yaxis()

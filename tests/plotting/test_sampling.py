@@ -22,7 +22,7 @@ def test_sampled_points_are_drawn_where_they_are_and_those_outside_hollow_on_the
         ]
         for edge in ("white", plotting.RED)
     )
-    assert [label.get_text() for label in axes[1].texts] == ["1,2,3,4,5,6,7", "8", "9"]
+    assert [label.get_text() for label in axes[1].texts] == list("123456789")
     assert min(label.get_fontsize() for label in axes[1].texts) >= 9
     assert [dot.get_xydata().tolist() for dot in full] == [[[20.0, 10.0]]] * 7
     assert {dot.get_markerfacecolor() for dot in hollow} == {"white"}
@@ -39,12 +39,21 @@ def test_pictures_are_laid_out_with_all_points_on_one_side_of_the_edge(shift: fl
     figure.canvas.draw()  # a warning if there was no room
 
 
-def test_numbers_that_would_cover_one_another_stand_together() -> None:
-    grid = np.stack(np.meshgrid([10.0, 20.0, 30.0], [10.0, 20.0, 30.0], indexing="ij"), 2).reshape(9, 2)
-    points = grid.copy()
-    points[1] = points[0] + 0.5
-    points[2] = points[0] + [0.0, 3.5]  # beside the wide label of the two, not beside either number
-    plotting.use_style()
-    _, ax = plt.subplots(figsize=(1.6, 1.6))
-    plotting.show_points(ax, 40, points, grid)
-    assert [label.get_text() for label in ax.texts] == ["1,2,3", "4", "5", "6", "7", "8", "9"]
+def test_every_number_stands_beside_its_point_and_clear_of_others() -> None:
+    generator = np.random.default_rng(0)
+    for spread in (2.0, 6.0, 20.0):
+        points = 20 + spread * generator.standard_normal((9, 2))
+        plotting.use_style()
+        _, ax = plt.subplots(figsize=(2.5, 2.5))
+        plotting.show_points(ax, 40, points, points)
+        letter = 40 * plotting.SMALL / (72 * ax.bbox.width / ax.figure.dpi)
+        where = np.array([label.get_position()[::-1] for label in ax.texts])
+        drawn = points.clip(0, 39)
+        own = np.linalg.norm(where - drawn, axis=1)
+        np.testing.assert_allclose(own, own[0])  # all as close
+        assert own[0] < 1.2 * letter
+        between = np.linalg.norm(where[:, None] - where, axis=-1)[~np.eye(9, dtype=bool)]
+        if spread > 2:  # of nine points within a letter some numbers have to touch
+            assert between.min() > 0.8 * letter
+        assert (np.abs(where - 19.5) < 20).all() or spread == 20  # inside the picture where there is room
+        plt.close()

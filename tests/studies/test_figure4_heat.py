@@ -148,11 +148,11 @@ def test_differences_are_paired_and_the_claims_are_counted() -> None:
     assert counted["only 1 step"][figure4_heat.ODE] == pytest.approx(100 * ode[only].mean(), abs=0.1)
     assert sum(row["queries, %"] for row in counted.values()) == pytest.approx(100, abs=0.05)
     chosen = figure4_heat.rows_of_figure_4(played)
-    for kind, wanted in {"both": one & two, "2 steps only": two & ~one, "1 step only": only}.items():
+    for kind, wanted in {"both hit": one & two, "only 2 steps hit": two & ~one, "only 1 step hits": only}.items():
         assert chosen[kind] == divmod(int(np.flatnonzero(wanted)[0]), 5)
     row = figure4_heat.table(list(rows.values()), "inside").loc["CAN"]
     assert row["minus ODE"] == "2.00 ± 0.00"
-    with pytest.raises(ValueError, match="2 steps only"):
+    with pytest.raises(ValueError, match="only 2 steps hit"):
         figure4_heat.rows_of_figure_4(played | {"2 steps": played["1 step"]})
 
 
