@@ -39,7 +39,7 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
         names: one a column.
     """
     lines = len(columns[0])
-    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.6 * lines + 0.4)
+    size = (9.5, 9.5 / (2.1 * len(columns)) * lines + 0.7 * lines + 0.4)
     widths = [1, 1, 0.08] * len(columns)
     figure, axes = plt.subplots(lines, 3 * len(columns), figsize=size, squeeze=False, width_ratios=widths)
     for k, (pairs, name) in enumerate(zip(columns, names, strict=True)):
