@@ -56,12 +56,10 @@ def main(given: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(given).items() if value is not None}
     figure = options.pop("figure")
     module = FIGURES[figure][0]
-    if figure not in ON_ANY_PICTURES:
-        pass
-    elif "dataset" in options:
+    if figure in ON_ANY_PICTURES and "dataset" in options:
         module = ON_ANY_PICTURES[figure]
         _refuse(options, ("kept",), "belongs to the study of glyphs: leave --dataset out")
-    else:
+    elif figure in ON_ANY_PICTURES:
         others = (
             "data_root",
             "figures",

@@ -211,7 +211,7 @@ def rows_of_figure_4(played: Mapping[str, pd.DataFrame]) -> dict[str, tuple[int,
     found = {}
     for what, chosen in {"both hit": one & two, "only 2 steps hit": two & ~one, "only 1 step hits": one & ~two}.items():
         if not chosen.any():
-            raise ValueError(f"none of {len(one)} queries is hit by {what}: play more episodes")
+            raise ValueError(f"of {len(one)} queries there is none that {what}: play more episodes")
         episode, query = played[STEPS[0]].index[int(chosen.argmax())]
         found[what] = int(episode), int(query)
     return found

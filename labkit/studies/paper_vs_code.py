@@ -1,4 +1,4 @@
-"""Paper against released code: the setting of either, and every difference between them alone, with three seeds.
+"""Paper against released code: the setting of either, each difference alone, and either without alignment.
 
 ``dmf-lab figure paper-vs-code RUNS`` trains them, in a sweep on all cores of this machine: stopped, it goes on where it
 was, and what the lab's results have is not trained again. With ``--gather`` it writes what is finished into them. With
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from labkit import plotting
 from labkit.common import places
 from labkit.evaluation import intervals
+from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.train_cells import SEEDS, train_on_one_thread
 from labkit.sweeps.kept import Row, all_rows, read_rows, write_result
 from labkit.sweeps.sweep import sweep
@@ -131,8 +132,7 @@ def add_finished(runs: Path, dataset: str = GLYPHS) -> None:
     rows = sorted(all_rows(file_of(dataset), runs, _version(dataset), ("cell", "seed")), key=lambda r: order[r["cell"]])
     base, changes = BASES[dataset]
     how = f"the setting {base}" + (f" with {json.dumps(changes)}" if changes else "")
-    own = "" if dataset == GLYPHS else f" --dataset {dataset} --data-root ROOT"
-    command = f"dmf-lab figure paper-vs-code RUNS{own}"
+    command = f"dmf-lab figure paper-vs-code RUNS {said_pictures(dataset)}"
     write_result(file_of(dataset), WHAT.format(dataset, how), command, {"runs": rows})
 
 

@@ -88,9 +88,12 @@ class Tried:
             said.append("No system is stored for this backbone and these shots: dmf-lab table 1 measures them.")
         for name in (n for n in ("DMF", "No alignment") if n in self.against.index):
             line = self.against.loc[name]
-            halves = {over: line[f"± over {over}"] for over in ("seeds", "episodes")}
-            around = ", ".join(f"± {half:.1f} over {over}" for over, half in halves.items() if half == half)
-            said.append(f"Against {name}: {line['points']:+.1f} points ({around or 'one seed'}), {line['verdict']}.")
+            around = "one seed: no interval over seeds"
+            if line["seeds"] > 1:
+                around = f"± {line['± over seeds']:.1f} over seeds"
+            if line["± over episodes"] == line["± over episodes"]:  # NaN where it is not known
+                around += f", ± {line['± over episodes']:.1f} over episodes"
+            said.append(f"Against {name}: {line['points']:+.1f} points ({around}), {line['verdict']}.")
         if len(self.against):
             count = self.against["verdict"].value_counts()
             of = ", ".join(f"{word} {count.get(word, 0)}" for word in ("better", "not decidable", "worse"))

@@ -53,9 +53,7 @@ def compared(
     for name, rows in others.items():
         mean, half, single = paired(runs, rows, on)
         if single:
-            episodes = over_shared_episodes(runs, rows) if on == "novel" else float("nan")
-            if np.isnan(episodes) and least:
-                episodes = least
+            episodes = over_shared_episodes(runs, rows) if on == "novel" else least or float("nan")
             widest = half if np.isnan(half) else np.nanmax([half, episodes])
             verdict = intervals.verdict(mean, widest)
             lines[name] = dict(zip(COLUMNS, (mean, half, episodes, len(single), verdict), strict=True))
