@@ -35,6 +35,7 @@ from labkit.sweeps.kept import write_result
 
 # The three rows of the paper's figure: the first query of the first episodes, as in Figure 3; and as many at random.
 CHOSEN = figure3_sampling.CHOSEN
+NONE = "no alignment"
 ENTRIES = {
     "moved": "heat moved by the alignment",
     "by class": "heat that lies elsewhere for another class",
@@ -118,15 +119,20 @@ def _aligning(model: Method) -> DMF | CAN:
 
 
 def columns(models: Mapping[str, Method]) -> dict[str, DMF | CAN]:
-    """The networks of the figure: as given, and "DMF" once more with Euler's one and two steps on the same weights."""
+    """The networks of the figure: as given, and "DMF" once more with Euler's one and two steps on the same weights.
+
+    Where no network without alignment is given, DMF's own weights stand for one, with the alignment left out.
+    """
     found: dict[str, DMF | CAN] = {}
     for name, model in models.items():
         if isinstance(model, DMF) and name == "DMF":
+            if NONE not in models:
+                found[NONE] = model.variant(alignment="none")
             found["1 step"], found["2 steps"] = (model.variant(alignment=f"euler({k})") for k in (1, 2))
             found["DMF (ODE)"] = model
         else:
             found[name] = _aligning(model)
-    return {name: found[name] for name in sorted(found, key=lambda name: name != "no alignment")}  # as in the paper
+    return {name: found[name] for name in sorted(found, key=lambda name: name != NONE)}  # as in the paper
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -64,6 +64,15 @@ def test_maps_and_scores_are_those_of_the_networks() -> None:
             assert torch.equal(plain, scores) == (name == "quick-none")
 
 
+def test_alone_the_network_is_shown_with_its_alignment_left_out() -> None:
+    model = load_model("quick")
+    alone = study.columns({"DMF": model})
+    assert list(alone) == ["no alignment", "1 step", "2 steps", "DMF (ODE)"]
+    assert alone["no alignment"].backbone is model.backbone  # the same weights
+    beside = study.columns({"DMF": model, "no alignment": load_model("quick-none")})
+    assert beside["no alignment"].backbone is not model.backbone
+
+
 @pytest.mark.integration
 def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
