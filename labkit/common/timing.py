@@ -16,11 +16,11 @@ from labkit.common.versions import versions
 
 def seconds(work: Callable[[], Any], device: str) -> float:
     """Of one call, the device's work included."""
-    if device == "cuda":
+    if _on_gpu(device):
         torch.cuda.synchronize()
     started = time.perf_counter()
     work()
-    if device == "cuda":
+    if _on_gpu(device):
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
@@ -44,7 +44,7 @@ def ratios(times: dict[str, list[float]], against: str = "literal") -> dict[str,
 
 def peak_bytes(work: Callable[[], Any], device: str) -> int:
     """Memory that `work` takes at its peak, beyond what was in use before: of the process, or of the GPU."""
-    if device == "cuda":
+    if _on_gpu(device):
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -62,8 +62,12 @@ def peak_bytes(work: Callable[[], Any], device: str) -> int:
 
 def about(device: str) -> dict[str, Any]:
     """Date, device, threads and versions of a measurement."""
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if _on_gpu(device) else _processor()
     return {"date": str(date.today()), "device": name, "threads": torch.get_num_threads(), "versions": versions()}
+
+
+def _on_gpu(device: str) -> bool:
+    return torch.device(device).type == "cuda"
 
 
 def _status(field: str) -> int:

@@ -43,7 +43,7 @@ def check_pixels(pixels: Any) -> NDArray[np.uint8]:
         array = array[..., None]
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:]:
         raise ValueError(f"pixels must be uint8 [n, h, w, 3], or grey [n, h, w], got {found}")
-    return np.repeat(array, 3, axis=3) if array.shape[3] == 1 else array
+    return np.repeat(array, 3, axis=3) if array.shape[3] == 1 else np.ascontiguousarray(array)
 
 
 def resized(pixels: NDArray[np.uint8], size: int | None, resampling: str) -> NDArray[np.uint8]:
@@ -84,8 +84,9 @@ def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, c
     if len(found) != count:
         raise ValueError(f"{count} images but {len(found)} labels")
     if found and all(isinstance(label, str) for label in found):
-        if names is not None and not set(found) <= set(names):
-            raise ValueError(f"labels {sorted(set(found) - set(names))[:5]} are not among the names")
+        allowed = set(names.values() if isinstance(names, Mapping) else found if names is None else names)
+        if not set(found) <= allowed:
+            raise ValueError(f"labels {sorted(set(found) - allowed)[:5]} are not among the names")
         values, distinct = numbered(found)
         return values, tuple(str(name) for name in distinct)
     if not all(isinstance(label, Integral) and not isinstance(label, bool) for label in found):

@@ -53,7 +53,8 @@ def build_once(name: str, recipe: Mapping[str, Any], build: Callable[[Path], Non
 
 def _build(folder: Path, text: str, build: Callable[[Path], None]) -> None:
     with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
+        if not (folder / SUMS).is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # somebody has deleted files in it: what is left is no cache
             remove_scratch(folder)  # of builders that were killed: a living one would hold the lock
             scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix(folder), dir=folder.parent))
             try:
@@ -63,11 +64,10 @@ def _build(folder: Path, text: str, build: Callable[[Path], None]) -> None:
                 for file in scratch.iterdir():
                     with file.open("rb") as handle:
                         os.fsync(handle.fileno())
+                scratch.chmod(0o755)  # mkdtemp gives 0o700, which would hide a shared cache
                 scratch.rename(folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-        elif not (folder / SUMS).is_file():
-            write_sums(folder)  # a cache of an older lab: whole when it was renamed, checked from now on
 
 
 def digest_of(file: Path) -> str:

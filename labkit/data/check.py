@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,15 +135,14 @@ def _known(root: Path) -> Iterator[CheckedData]:
 
 
 def _whose(root: Path, layout: Layout, paths: dict[str, list[Path]]) -> str:
-    """Which data set a layout that several have holds: by the number of classes of its splits."""
+    """Which data set a layout that several have holds: by the number of classes of all its splits that can be read."""
+    classes: dict[str, int] = {}
     for split, found in paths.items():
-        try:
-            classes = len(layout.read(root, *found).class_names)
-        except DataError:
-            continue
-        for dataset, counts in CLASS_COUNTS.items():
-            if counts[split] == classes:
-                return dataset
+        with suppress(DataError):
+            classes[split] = len(layout.read(root, *found).class_names)
+    for dataset, counts in CLASS_COUNTS.items():
+        if classes and all(counts[split] == count for split, count in classes.items()):
+            return dataset
     return "folder" if layout.name == "folders" else "miniimagenet"
 
 
@@ -184,7 +183,7 @@ def _checked(
     if dataset != "folder":
         said = [*(f"the {split} split is not there" for split in SPLITS if split not in readers), *said]
     if dataset == "cifar-fs":
-        said += _against_torchvision(files)
+        said += [f"{name} is not the file that was published, by its MD5" for name in cifar_fs.not_as_published(files)]
     rows = [each for each in prints.values() if each.rows]
     digest = digest_of_rows(rows) if rows else hashlib.sha256("".join(map(sum_of, files)).encode()).hexdigest()
     known = digest == reference()["digest"] if dataset == "miniimagenet" else None
@@ -205,20 +204,6 @@ def _against(dataset: str, split: str, found: SplitPrint) -> list[str]:
         whole = f"{IMAGE_COUNTS[dataset][split]} pictures of {expected} classes"
         said.append(f"expected {whole}, found {images} of {len(found.classes)}")
     return [*said, *(differences(split, found) if dataset == "miniimagenet" else ())]
-
-
-def _against_torchvision(files: list[Path]) -> list[str]:
-    """Which of CIFAR-100's files are not those that were published, by torchvision's MD5 sums."""
-    from torchvision.datasets import CIFAR100
-
-    published = dict([*map(tuple, (*CIFAR100.train_list, *CIFAR100.test_list))])
-    published[CIFAR100.meta["filename"]] = CIFAR100.meta["md5"]
-    said = []
-    for file in files:
-        with file.open("rb") as handle:
-            if hashlib.file_digest(handle, "md5").hexdigest() != published[file.name]:
-                said.append(f"{file.name} is not the file that was published, by its MD5")
-    return said
 
 
 @contextmanager

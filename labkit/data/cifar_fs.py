@@ -5,7 +5,9 @@ are those of Krizhevsky's CIFAR-100 for Python, as torchvision's `CIFAR100` keep
 through the lab's own list of permitted types.
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -93,11 +95,16 @@ def fetch(root: Path | str) -> None:
     """Download CIFAR-100 into `root` through torchvision, which checks the archive's MD5, unless it is there.
 
     Raises:
-        DataError: it cannot be fetched.
+        DataError: it cannot be fetched, or what is there is not what was published.
     """
     folder = expanded(root)
     folder.mkdir(parents=True, exist_ok=True)
-    if find(folder.resolve()) is not None:
+    if (found := find(folder.resolve())) is not None:
+        if others := not_as_published(found):
+            raise DataError(
+                f"{folder}: CIFAR-100 is there, but {', '.join(others)} is not as published, perhaps cut short; delete "
+                "it to have it downloaded anew, or leave download out to read it as it is"
+            )
         return
     from torchvision.datasets import CIFAR100
     from torchvision.datasets.utils import download_and_extract_archive
@@ -108,6 +115,20 @@ def fetch(root: Path | str) -> None:
         raise DataError(
             f"{folder}: CIFAR-100 cannot be fetched from {CIFAR100.url} ({error}); download and unpack it there"
         ) from error
+
+
+def not_as_published(files: Sequence[Path]) -> list[str]:
+    """Names of those of CIFAR-100's files that are not what was published, by torchvision's MD5 sums."""
+    from torchvision.datasets import CIFAR100
+
+    published = dict(map(tuple, (*CIFAR100.train_list, *CIFAR100.test_list)))
+    published[CIFAR100.meta["filename"]] = CIFAR100.meta["md5"]
+    others = []
+    for file in files:
+        with file.open("rb") as handle:
+            if hashlib.file_digest(handle, "md5").hexdigest() != published[file.name]:
+                others.append(file.name)
+    return others
 
 
 def read_split(split: str, files: list[Path]) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,8 @@ class Provenance:
         layout: which of the known layouts lay on the disk, or ``"rendered"``.
         source_size: pixels of the images before resizing, ``"84x84"`` or a range ``"60x84 .. 500x375"``.
         resampling: filter of the one resize, ``"none"`` where the source had the asked size.
-        digest: sha256 (first 16 hex digits) of the decoded pixels in order.
+        digest: sha256 (first 16 hex digits) of the decoded pixels in order: of the array, or of the file in the cache
+            that holds it. Labels are told by `ImageSet.labels_digest`.
         details: everything else that shaped the pixels, such as seed, difficulty and library versions.
     """
 
@@ -93,6 +95,13 @@ class ImageSet:
         if self.packed_masks is not None and self.packed_masks.shape != packed:
             raise ValueError(f"packed_masks must be {list(packed)}, a bit a pixel, got {list(self.packed_masks.shape)}")
 
+    @property
+    def labels_digest(self) -> str:
+        """16 hex digits that change with the labels or the names of the classes."""
+        found = hashlib.sha256(self.labels.astype("<i8").tobytes())
+        found.update("\0".join(self.class_names).encode())
+        return found.hexdigest()[:16]
+
     @classmethod
     def from_arrays(
         cls,
@@ -111,7 +120,8 @@ class ImageSet:
             images = ImageSet.from_arrays(pixels, labels, ["cat", "dog"])
 
         Args:
-            pixels: uint8 [n, h, w, 3] RGB, or grey [n, h, w]; an array or a tensor.
+            pixels: uint8 [n, h, w, 3] RGB, or grey [n, h, w]; an array or a tensor, which may be shared with the set
+                and must not be changed afterwards.
             labels: n whole numbers, or n names of classes.
             names: of the numbers, as a list or by number; None calls the classes by their numbers. Classes without an
                 image are left out.

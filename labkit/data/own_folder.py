@@ -1,6 +1,5 @@
 """Images of your own: folders or a CSV table; split by folders, by listed classes or by a seeded share."""
 
-import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,9 +90,10 @@ def load_folder(
         else:
             chosen, how = check_listed(list(images), classes, where)[split], {"classes": "listed"}
         if not chosen:
-            why = "classes= lists none" if classes else f"shares {tuple(by_share)} leave none"
-            why += f" for {split!r}"
-            raise DataError(f"{where}: the {split} split is empty, of {len(images)} classes {why}")
+            why = f"shares {tuple(by_share)} leave no class for {split!r}"
+            if classes is not None:
+                why = f"the argument classes= names no class for {split!r}"
+            raise DataError(f"{where}: the {split} split is empty; of {len(images)} classes {why}")
     mine = {name: images[name] for name in chosen}
     return load(
         folder.name or "folder",
@@ -180,7 +180,7 @@ def share_out(names: Sequence[str], shares: Sequence[float], seed: int) -> dict[
         raise ValueError(f"shares must be three numbers from 0 that add up to 1 (train, val, test), got {shares!r}")
     shuffled = np.random.default_rng(seed).permutation(len(names))
     edges = np.rint(np.cumsum(shares) * len(names)).astype(int)[:2]
-    ordered = sorted(names)
+    ordered = sorted(names, key=composed)
     parts = np.split(shuffled, edges)
     return {split: sorted(ordered[i] for i in part) for split, part in zip(SPLITS, parts, strict=True)}
 
@@ -196,17 +196,18 @@ def check_listed(names: Sequence[str], classes: Mapping[str, Sequence[str]], whe
         TypeError: no mapping of lists of names.
     """
     _check_kinds(classes, None)
-    spelled = {unicodedata.normalize("NFC", name): name for name in names}
+    spelled = {composed(name): name for name in names}
     home: dict[str, str] = {}
     chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
     for split, listed in classes.items():
         check_choice("a split in classes", split, SPLITS)
         for asked in listed:
-            name = asked if asked in names else spelled.get(unicodedata.normalize("NFC", asked))
+            name = asked if asked in names else spelled.get(composed(asked))
             if name is None:
                 raise DataError(f"{where}: class {asked!r} of the {split} split is not there; there are {_some(names)}")
             if name in home:
-                raise ValueError(f"class {name!r} is listed for {home[name]!r} and for {split!r}; one split only")
+                twice = "twice" if home[name] == split else f"for {home[name]!r} and"
+                raise ValueError(f"class {name!r} is listed {twice} for {split!r}; list it once, in one split")
             home[name] = split
             chosen[split].append(name)
     return {split: sorted(listed) for split, listed in chosen.items()}

@@ -139,8 +139,12 @@ def _looked_at(picture: Picture, decoded: bool) -> tuple[tuple[int, int], NDArra
         return (picture.shape[1], picture.shape[0]), picture.reshape(-1, 3).mean(axis=0)
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=FORMATS) as opened:
-            colour = np.asarray(opened.convert("RGB")).reshape(-1, 3).mean(axis=0) if decoded else None
-            return opened.size, colour
+            size = opened.size
+            if not decoded:
+                opened.draft("RGB", (8, 8))  # a damaged file shows in an eighth of its pixels too
+                opened.load()
+                return size, None
+            return size, np.asarray(opened.convert("RGB")).reshape(-1, 3).mean(axis=0)
     except Exception:  # decoders of broken files raise nearly anything
         return (0, 0), None
 

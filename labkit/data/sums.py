@@ -84,13 +84,19 @@ def check_sums(folder: Path) -> None:
     found = sums_of(folder, _files(folder)).encode()
     if recorded != found:
         kept = recorded.splitlines()
-        damaged = [line[66:].decode() for line in found.splitlines() if line not in kept] or [SUMS]
-        raise DataError(
-            f"{folder / damaged[0]}: damaged since it was written, {SUMS} beside it says otherwise; "
-            f"delete the folder, and it is made anew"
-        )
+        names = {line[66:] for line in kept}
+        damaged = [line[66:] for line in found.splitlines() if line not in kept]
+        missing = sorted(names - {line[66:] for line in found.splitlines()})
+        what, why = SUMS.encode(), "damaged since it was written"
+        if damaged:
+            what, why = damaged[0], why if damaged[0] in names else "does not belong into this cache"
+        elif missing:
+            what, why = missing[0], "missing from this cache"
+        raise DataError(f"{folder / what.decode()}: {why}; delete the folder, and it is made anew")
     _checked[folder] = seen
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.name != SUMS and not file.name.startswith("."))
+    return sorted(
+        file for file in folder.iterdir() if file.name != SUMS and not file.name.startswith(".") and file.is_file()
+    )

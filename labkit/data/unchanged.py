@@ -52,7 +52,10 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
             {"generation": generation} if generation else {}
         )
         made: list[Path] = []
-        record = build_once(f"{name}-files", asked, partial(_write, now, root, files, made))
+        try:
+            record = build_once(f"{name}-files", asked, partial(_write, now, root, files, made))
+        except PermissionError:  # somebody else's cache: these files have no record there, and get none
+            return
         if made and generation:
             warnings.warn(
                 printable(
@@ -68,8 +71,8 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
             pieces = pieces_of(root, files)
         if not _is_other(record, root, files, changed, pieces or {}):
             raise DataError(
-                f"{root}: {few(changed)}: not what was first read from there, though as long; restore "
-                f"the copy, or, if it was changed on purpose, delete {record}"
+                f"{root}: {few(changed)}: the content has changed since the lab first read it, though the length has "
+                f"not; restore the copy, or, if it was changed on purpose, delete {record}"
             )
 
 

@@ -31,7 +31,7 @@ class Augment:
         flip: probability of a mirror image.
         jitter: brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter.
         erase: probability of erasing a rectangle of 2 to 40 % of the area (Zhong et al., 2020).
-        fill: colour of the erased rectangle, on a scale of 0 to 1.
+        fill: colour of the erased rectangle, three numbers on a scale of 0 to 1.
     """
 
     crop: Literal["shift", "resized", "none"] = "shift"
@@ -52,6 +52,8 @@ class Augment:
             if value > 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {value:g}")
         fill = checks.several("fill", checks.plain(self.fill), "three numbers from 0 to 1", least=3)
+        if len(fill) != 3:
+            raise ValueError(f"fill must be three numbers from 0 to 1, got {len(fill)}")
         checked["fill"] = tuple(checks.finite("fill", value) for value in fill)
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -65,8 +65,9 @@ class Preprocessing:
 
     def to_unit(self, pixels: Tensor) -> Tensor:
         """uint8 [..., h, w, 3] to float [..., 3, h, w] on a scale of 0 to 1, channels last in memory; maps as is."""
-        unit = pixels.movedim(-1, -3).to(torch.float32)
-        return unit.div_(255) if self.mean else unit
+        unit = pixels.movedim(-1, -3)
+        # In place only what is a copy: floats would be the caller's own.
+        return unit.to(torch.float32, copy=True).div_(255) if self.mean else unit.to(torch.float32)
 
     def normalise(self, unit: Tensor) -> Tensor:
         """Float [..., 3, h, w] on a scale of 0 to 1 to zero mean and unit deviation by channel; maps as they are."""

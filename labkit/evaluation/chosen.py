@@ -150,7 +150,10 @@ def about(weights: Sequence[Path | str], models: Mapping[str, Method], images: I
     where = asdict(images.provenance)
     kept = ("dataset", "split", "layout", "source_size", "resampling", "digest")
     networks = {name: provenance(own, model) for own, (name, model) in zip(weights, models.items(), strict=True)}
-    return {"networks": networks, "images": {k: where[k] for k in kept} | {"size": images.size}}
+    return {
+        "networks": networks,
+        "images": {k: where[k] for k in kept} | {"labels": images.labels_digest, "size": images.size},
+    }
 
 
 def kept(file: Path, models: Mapping[str, Method], images: ImageSet) -> dict[str, Any] | None:
@@ -160,4 +163,6 @@ def kept(file: Path, models: Mapping[str, Method], images: ImageSet) -> dict[str
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     weights = {own["digest"] for own in content["networks"].values()}
     same = {digest(model) for model in models.values()} <= weights
-    return content if same and content["images"]["digest"] == images.provenance.digest else None
+    of = content["images"]
+    same &= of["digest"] == images.provenance.digest
+    return content if same and of.get("labels", images.labels_digest) == images.labels_digest else None

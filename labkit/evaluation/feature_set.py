@@ -39,10 +39,14 @@ class FeatureSet(ImageSet):
         provenance: of the pictures; its digest covers pictures and backbone.
         picture_size: side of the pictures, in pixels.
         backbone: digest of the weights that made the maps.
+        stride: distance in pixels between the centres of two neighbouring cells.
+        mirrored: whether each map is followed by that of the picture's mirror image, 2 c channels in all.
     """
 
     picture_size: int = 0
     backbone: str = ""
+    stride: float = 8
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         checks.kind("maps", self.pixels, np.ndarray, "a NumPy array")
@@ -67,37 +71,54 @@ class FeatureSet(ImageSet):
     @property
     def backbone_options(self) -> dict[str, Any]:
         """Of the backbone ``"features"`` that reads these maps."""
-        h, w, c = self.pixels.shape[1:]
-        return {"channels": c, "stride": round(self.picture_size / max(h, w)), "digest": self.backbone}
+        channels = self.pixels.shape[-1] // (2 if self.mirrored else 1)
+        options = {"channels": channels, "stride": self.stride, "digest": self.backbone}
+        return options | ({"mirrored": True} if self.mirrored else {})
 
 
 def embed_all(
-    model: Method, images: ImageSet, *, dtype: str = "float16", cache: bool = True, progress: bool = True
+    model: Method,
+    images: ImageSet,
+    *,
+    dtype: str = "float16",
+    cache: bool = True,
+    progress: bool = True,
+    mirrored: bool = False,
 ) -> FeatureSet:
     """The maps of all pictures, as `evaluate` computes them; the second time they are read from the lab's cache.
 
     Args:
         model: whose `backbone` embeds; in evaluation mode meanwhile, whatever mode it is in.
         dtype: of the maps, ``"float16"`` (rounded to 11 bits, half the disk) or ``"float32"`` (as computed).
-        cache: keep them in the cache; otherwise in memory.
+        cache: keep them in the cache; otherwise in memory. A backbone that was given as a module is never kept: nothing
+            tells it from another one.
+        mirrored: compute those of the mirror images too, for a method with `Method.shows_mirrored`.
 
     Raises:
-        ValueError: the pictures were prepared otherwise than the model's, or the model has no preprocessing.
+        ValueError: the pictures were prepared otherwise than the model's, the model has no preprocessing, or its
+            features are more than its backbone's.
         OSError: the cache cannot be written.
     """
     checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
     preprocessing_of(model).check(images)
+    if type(model).embed is not Method.embed:
+        raise ValueError(f"{type(model).__name__} embeds otherwise than its backbone does: give a model that does not")
+    cache &= model.backbone_name is not None
     backbone = backbone_digest(model)
     p = images.provenance
     about = {"backbone": backbone, "pictures": p.digest, "dtype": dtype, "code": CODE, "torch": torch.__version__}
+    about |= {"mirrored": True} if mirrored else {}
     provenance = replace(p, digest=_digest(about), details=p.details | {"features": about})
 
     def parts() -> Iterator[NDArray[Any]]:
         with tqdm(total=len(images), desc=f"embedding {p.split}", unit="image", disable=not progress) as bar:
             for start in range(0, len(images), AT_ONCE):
-                maps = embed_pictures(model, images.pixels[start : start + AT_ONCE])
+                part = images.pixels[start : start + AT_ONCE]
+                maps = embed_pictures(model, part)
+                if mirrored:
+                    maps = torch.cat([maps, embed_pictures(model, part, mirrored=True)], dim=1)
                 yield maps.movedim(1, -1).cpu().numpy().astype(dtype)
                 bar.update(len(maps))
 
@@ -111,18 +132,21 @@ def embed_all(
                     np.lib.format.write_array_header_1_0(out, header)
                 out.write(part.tobytes())
 
+    kept_by = about | {"labels": images.labels_digest}  # a part of a set, or one in another order, may have its digest
     if cache:
-        maps = np.load(build_once(f"{p.dataset}-{p.split}-features", about, build) / "maps.npy", mmap_mode="r")
+        maps = np.load(build_once(f"{p.dataset}-{p.split}-features", kept_by, build) / "maps.npy", mmap_mode="r")
     else:
         maps = np.concatenate(list(parts()))
     names = images.class_names, images.categories
-    return FeatureSet(maps, images.labels, *names, provenance, picture_size=images.size, backbone=backbone)
+    of: dict[str, Any] = {"picture_size": images.size, "backbone": backbone, "stride": model.stride}
+    return FeatureSet(maps, images.labels, *names, provenance, mirrored=mirrored, **of)
 
 
 def backbone_digest(model: Method) -> str:
     """16 hex digits that change with the backbone's kind, weights or statistics, and with its preprocessing."""
     kept = vars(preprocessing_of(model))
-    found = hashlib.sha256(json.dumps([model.backbone_name, model.backbone_options, kept], sort_keys=True).encode())
+    name = model.backbone_name or repr(model.backbone)
+    found = hashlib.sha256(json.dumps([name, model.backbone_options, kept], sort_keys=True).encode())
     for name, value in model.backbone.state_dict().items():
         if name.rpartition(".")[2] not in ("batches", "num_batches_tracked"):  # counted, and read in training alone
             found.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -60,15 +60,15 @@ def embed(
         some = torch.as_tensor(pixels[index[start : start + BATCH]])  # copied batch by batch: `pixels` may be on disk
         unit = preprocessing.to_unit(some.to(device))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
-            part = model.embed(preprocessing.normalise(unit.flip(-1) if mirrored else unit))
+            part = model.embed(preprocessing.normalise(cast(Method, model).mirror(unit) if mirrored else unit))
         if start == 0:  # filled in place: a list to be joined would take the memory twice
             features = part.new_empty(len(index), *part.shape[1:])
         features[start : start + BATCH] = part
     return features
 
 
-def embed_pictures(model: Method, pixels: NDArray[np.uint8]) -> Tensor:
-    """Feature maps [n, c, h, w] of pictures uint8 [n, size, size, 3], on the model's device.
+def embed_pictures(model: Method, pixels: NDArray[np.uint8], mirrored: bool = False) -> Tensor:
+    """Feature maps [n, c, h, w] of pictures uint8 [n, size, size, 3], or of their mirror images, on the model's device.
 
     Raises:
         ValueError: the model does not say how its images were prepared, or they have another size.
@@ -77,7 +77,8 @@ def embed_pictures(model: Method, pixels: NDArray[np.uint8]) -> Tensor:
     if pixels.shape[1:] != (kept.size, kept.size, 3):
         raise ValueError(f"the model reads [n, {kept.size}, {kept.size}, 3], got {list(pixels.shape)}")
     with eval_mode(model):
-        return embed(model, pixels, kept, next(model.parameters()).device)
+        device = next(model.parameters(), torch.zeros(())).device  # a model may have no weights at all
+        return embed(model, pixels, kept, device, mirrored=mirrored)
 
 
 def preprocessing_of(model: Method) -> Preprocessing:
@@ -92,7 +93,12 @@ def preprocessing_of(model: Method) -> Preprocessing:
 
 
 def compare(model: Method, support: Tensor, mask: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores [Q, N] and likeness [Q] of features, support [N, K, c, h, w] with mask [N, K], and query [Q, c, h, w]."""
+    """Scores [Q, N] and likeness [Q] of features, support [N, K, c, h, w] with mask [N, K], and query [Q, c, h, w].
+
+    Of a method that is shown mirror images, their features follow the others: support [N, 2K, c, h, w].
+    """
+    if len(support[0]) == 2 * len(mask[0]):
+        mask = torch.cat([mask, mask], dim=1)
     with eval_mode(model):
         scores = model.score(support[None], query[None], mask[None])[0]
         means = mean_of_shots(support[None], mask[None])[0].flatten(1)

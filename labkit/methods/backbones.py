@@ -165,18 +165,36 @@ class CachedFeatures(nn.Module):
 
     Args:
         channels: of the maps.
-        stride: of a cell, in pixels.
+        stride: distance in pixels between the centres of two neighbouring cells.
         digest: of the weights that made the maps; a method trained on them fits no others.
+        mirrored: whether every map is followed by that of the picture's mirror image, 2 c channels in all.
     """
 
-    def __init__(self, channels: int, stride: int = 8, digest: str = "") -> None:
+    def __init__(self, channels: int, stride: int = 8, digest: str = "", mirrored: bool = False) -> None:
         super().__init__()
-        self.channels = self.inputs = checks.check_int("channels", channels)
+        self.channels = checks.check_int("channels", channels)
+        self.mirrored = checks.flag("mirrored", mirrored)
+        self.inputs = self.channels * (2 if mirrored else 1)
         self.stride, self.digest = stride, digest
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, c, h, w], as they are."""
-        return maps
+        """Maps [B, c, h, w], as they are; of `mirrored` ones the pictures' own."""
+        return maps[:, : self.channels]
+
+    def mirror(self, maps: Tensor) -> Tensor:
+        """Maps [..., 2 c, h, w] of the pictures' mirror images: the two halves have changed places.
+
+        A map that is turned round would not do: a backbone answers a mirror image with other features.
+
+        Raises:
+            ValueError: the maps are of the pictures alone.
+        """
+        if not self.mirrored:
+            raise ValueError(
+                "this method is shown mirror images too, and these maps are of the pictures alone: compute them with "
+                "embed_all(..., mirrored=True)"
+            )
+        return torch.cat([maps[..., self.channels :, :, :], maps[..., : self.channels, :, :]], dim=-3)
 
 
 class WideBlock(nn.Module):

@@ -216,6 +216,12 @@ class Method(nn.Module):
         """
         return False
 
+    def mirror(self, images: Tensor) -> Tensor:
+        """Images [..., 3, H, W] with left and right exchanged; of maps computed before, those of the mirror images."""
+        turn = getattr(self.backbone, "mirror", None)
+        mirrored: Tensor = images.flip(-1) if turn is None else turn(images)
+        return mirrored
+
     def forward(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         """Scores [E, Q, N] of normalised images, support [E, N, K, 3, H, W] and query [E, Q, 3, H, W].
 
@@ -235,7 +241,7 @@ class Method(nn.Module):
         inputs = getattr(self.backbone, "inputs", 3)  # 3 channels, or as many as the cached maps have
         checks.images(support, query, None if self.backbone_name is None else inputs)
         if self.shows_mirrored(support.shape[2]):
-            support = torch.cat([support, support.flip(-1)], dim=2)
+            support = torch.cat([support, self.mirror(support)], dim=2)
         n, k = support.shape[1:3]
         features = self.embed(torch.cat([support.flatten(1, 2), query], dim=1))
         of_support, of_query = features.split([n * k, query.shape[1]], dim=1)

@@ -17,6 +17,7 @@ from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method, read_out
 
 RIDGE = 1e-10  # of the trace: equal pictures span nothing, and must not divide by nothing
+TIE, NOTHING = 1e-15, 1e-12  # of the trace: what parts eigenvalues that are 0, and what counts as 0
 
 # Of the form for ResNet-12: 80 epochs of 1000 steps, 15 shots whatever the test has. The rate is 0.1, from epoch 12 on
 # 0.0025, from 30 0.00032, from 45 0.00014 and from 57 0.000052.
@@ -78,11 +79,19 @@ class DSN(Method):
         present = vectors.new_ones(vectors.shape[:3]) if support_mask is None else support_mask.to(vectors)
         counts = present.sum(-1)  # [E, N]
         if self.form == "resnet12":
-            columns = (vectors * present.unsqueeze(-1)).transpose(-1, -2)
-            directions, _, _ = torch.linalg.svd(columns, full_matrices=False)
-            kept = torch.arange(directions.shape[-1], device=counts.device) < (counts - 1).clamp(min=1).unsqueeze(-1)
+            rows = (vectors * present.unsqueeze(-1)).double()  # the released code takes singular vectors of these
+            gram = rows @ rows.transpose(-1, -2)  # [E, N, K, K]
+            size = gram.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) + torch.finfo(gram.dtype).tiny
+            number = torch.arange(gram.shape[-1], device=gram.device)
+            # Equal shots, and missing ones, give the eigenvalue 0, more than one of which has no gradient: they are
+            # told apart, and what they would span is left out.
+            values, vectors_of = torch.linalg.eigh(gram + torch.diag_embed(TIE * size * (number + 1)))
+            values, vectors_of = values.flip(-1), vectors_of.flip(-1)
+            kept = (number < (counts - 1).clamp(min=1).unsqueeze(-1)) & (values > NOTHING * size)
+            lengths = torch.where(kept, values, torch.ones_like(values)).sqrt()
+            directions = rows.transpose(-1, -2) @ vectors_of * (kept / lengths).unsqueeze(-2)
             width = max(support.shape[2] - 1, 1)
-            return torch.zeros_like(vectors[:, :, 0]), (directions * kept.unsqueeze(-2))[..., :width]
+            return torch.zeros_like(vectors[:, :, 0]), directions.to(vectors.dtype)[..., :width]
         exact = vectors.double()  # a Gram matrix has the square of the condition
         mean = (exact * present.unsqueeze(-1)).sum(2) / counts.unsqueeze(-1)
         spread = (exact - mean.unsqueeze(2)) * present.unsqueeze(-1)

@@ -36,7 +36,10 @@ if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     from labkit.explorer.precompute import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
-PHOTOGRAPHS, SIGNS = "mini", "quick"  # the shipped models that were trained on photographs, and on printed characters
+PHOTOGRAPHS, SIGNS = (
+    "mini-full",
+    "quick",
+)  # the shipped models that were trained on photographs, and on printed characters
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
@@ -126,7 +129,7 @@ class SupportSet:
         files: names of each class's pictures.
         pictures: as the network saw them, uint8 [N, K, size, size, 3]; black where a class has fewer than K.
         mask: bool [N, K], the pictures that exist.
-        features: [N, K, c, h, w].
+        features: [N, K, c, h, w]; [N, 2K, c, h, w] with those of mirror images, where the method is shown them.
         fit: how pictures were made square; queries are treated alike.
         calibration: None where nobody fitted one.
         skipped: files that could not be read, with the reason.
@@ -232,6 +235,10 @@ def enrol(
     features = embedded.new_zeros(*mask.shape, *embedded.shape[1:])
     there = torch.from_numpy(mask).to(embedded.device)
     features[there] = embedded
+    if model.shows_mirrored(mask.shape[1]):
+        of_mirrored = torch.zeros_like(features)
+        of_mirrored[there] = embed_pictures(model, padded[mask], mirrored=True)
+        features = torch.cat([features, of_mirrored], dim=1)
     calibration = calibration or shipped_calibration(model)
     if calibration is None:
         warnings.warn(

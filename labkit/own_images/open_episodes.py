@@ -12,7 +12,7 @@ from torch import Tensor
 
 from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation.features import compare
+from labkit.evaluation.features import compare, embed_pictures
 from labkit.evaluation.play import Features, on_features
 from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
@@ -38,9 +38,12 @@ def play(
     most = int(shots.max())
     mask = (torch.arange(most) < shots[:, None]).to(features.device)
     sampler = EpisodeSampler(images, way + 1, most, QUERY, seed)
+    of_mirrored = None
+    if model.shows_mirrored(most):
+        of_mirrored = Features(embed_pictures(model, images.pixels, mirrored=True))
     scores, alike, labels = [], [], []
     for i in range(episodes):
-        episode = on_features([sampler.indices(i)], Features(features))
+        episode = on_features([sampler.indices(i)], Features(features), mirrored=of_mirrored)
         found = compare(model, episode.support[0, :way], mask, episode.query[0])
         scores.append(found[0].double().cpu().numpy())
         alike.append(found[1].double().cpu().numpy())

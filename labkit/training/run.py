@@ -51,7 +51,8 @@ class Run:
         self.step, self.best, self.kept = 0, 0.0, "There is no checkpoint yet."
         self.totals = torch.zeros(4, device=device)
         self.logbook = Logbook(folder, log)
-        self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed, "digest": base.provenance.digest})
+        pictures = {"digest": base.provenance.digest, "labels": base.labels_digest}
+        self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed} | pictures)
         self.enter()
 
     def enter(self) -> None:
@@ -138,13 +139,16 @@ class Run:
         """Go back to the last checkpoint, if there is one; metrics written after it are dropped.
 
         Raises:
-            ValueError: the folder holds another experiment or seed.
+            ValueError: the folder holds another experiment or seed, or one on other pictures or labels.
         """
         file = self.folder / "last.pt"
         if file.exists():
             state = load_state(file)
-            if json.loads(state["identity"]) != json.loads(self.identity):
-                raise ValueError(f"{self.folder} holds another experiment or seed: choose another folder or delete it")
+            before, own = json.loads(state["identity"]), json.loads(self.identity)
+            if before != {name: own[name] for name in own if name in before}:  # an older lab kept nothing of labels
+                pictures = {**before, "digest": "", "labels": ""} == {**own, "digest": "", "labels": ""}
+                what = "a training on other pictures or labels" if pictures else "another experiment or seed"
+                raise ValueError(f"{self.folder} holds {what}: choose another folder or delete it")
             self.model.load_state_dict(state["model"])
             self.step, self.best, self.logbook.lines = state["step"], state["best"], json.loads(state["metrics"])
             self.enter()

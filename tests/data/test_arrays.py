@@ -28,6 +28,11 @@ def test_arrays() -> None:
     other = ImageSet.from_arrays(PIXELS[::-1], [7, 7, 3, 3, 9, 9])
     assert other.class_names == ("3", "7", "9")
     assert other.provenance.digest != images.provenance.digest
+    assert len(EpisodeSampler(other, 3, 1, 1, seed=0)[0].support) == 3  # torch takes no negative strides
+    assert other.labels_digest != images.labels_digest  # of names
+    assert ImageSet.from_arrays(PIXELS, [7, 3, 7, 3, 9, 9]).labels_digest != other.labels_digest  # of labels
+    named = ImageSet.from_arrays(PIXELS, ["dog", "cat"] * 3, {0: "cat", 1: "dog", 2: "owl"})
+    assert named.class_names == ("cat", "dog")
 
 
 def test_arrays_of_other_kinds() -> None:

@@ -80,17 +80,35 @@ def test_a_process_looks_at_the_checksums_once(monkeypatch: pytest.MonkeyPatch) 
     assert looked == 2
     (folder / "content").write_text("wrong")
     for _ in range(2):
-        with pytest.raises(DataError, match=r"content: damaged since it was written, .*delete the folder"):
+        with pytest.raises(DataError, match=r"content: damaged since it was written; delete the folder"):
             build_once("name", {}, refuse)
     (folder / "more").write_text("")
     with pytest.raises(DataError):
         build_once("name", {}, refuse)
 
 
-def test_a_cache_of_an_older_lab_gets_its_checksums_when_it_is_first_opened() -> None:
+@pytest.mark.parametrize("left", [[], ["content", "recipe.json"]])
+def test_a_cache_that_somebody_deleted_files_of_is_made_anew(left: list[str]) -> None:
     folder = build_once("name", {}, write)
-    written = (folder / sums.SUMS).read_text()
-    (folder / sums.SUMS).unlink()
-    assert build_once("name", {}, refuse) == folder
-    assert (folder / sums.SUMS).read_text() == written
+    for file in folder.iterdir():
+        if file.name in left:
+            file.write_text("damaged")
+        else:
+            file.unlink()
+    assert build_once("name", {}, write) == folder
+    assert (folder / "content").read_text() == "whole"
     assert sorted(file.name for file in folder.iterdir()) == [sums.SUMS, "content", "recipe.json"]
+
+
+def test_what_is_missing_or_foreign_is_called_so_and_others_may_read(cache: Path) -> None:
+    folder = build_once("name", {}, write)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    (folder / "@eaDir").mkdir()
+    assert build_once("name", {}, refuse) == folder
+    (folder / "Thumbs.db").write_text("x")
+    with pytest.raises(DataError, match=r"Thumbs.db: does not belong into this cache; delete the folder"):
+        build_once("name", {}, refuse)
+    (folder / "Thumbs.db").unlink()
+    (folder / "content").unlink()
+    with pytest.raises(DataError, match=r"content: missing from this cache; delete the folder"):
+        build_once("name", {}, refuse)

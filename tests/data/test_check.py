@@ -142,6 +142,21 @@ def test_what_cannot_be_read_is_said(root: Path, small: Path) -> None:
     assert "1 pictures cannot be opened" in str(found)
 
 
+def test_a_picture_that_is_cut_short_cannot_be_opened(tmp_path: Path) -> None:
+    own = write_folders(tmp_path / "own", by_class(some_pixels(6, 40)))
+    file = next(path for path in sorted(own.rglob("*")) if path.is_file())
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert not the(own).is_whole
+    assert "1 pictures cannot be opened" in str(the(own))
+
+
+def test_a_data_set_is_known_by_all_of_its_splits(root: Path, small: Path, tmp_path: Path) -> None:
+    for split, classes in zip(SPLITS, (3, 2, 3), strict=True):  # as FC100 shares its class counts with others
+        names = WNIDS[:classes]
+        write_folders(tmp_path / "other" / split, {name: list(some_pixels(2, 20)) for name in names})
+    assert {each.dataset for each in check_data(tmp_path / "other")} == {"folder"}
+
+
 def test_the_command(small: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-data", str(small)]) == 0
     assert "the copy that the lab's numbers come from" in capsys.readouterr().out

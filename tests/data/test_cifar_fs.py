@@ -12,7 +12,7 @@ from torchvision.datasets import CIFAR100
 
 from labkit.__main__ import main
 from labkit.common.errors import DataError
-from labkit.data import load_images
+from labkit.data import cifar_fs, load_images
 from labkit.data.cifar_fs import CLASSES, load_cifar_fs
 from tests.helpers.cifar_files import CIFAR_NAMES, write_cifar
 from tests.helpers.real_files import python2_pickle, some_pixels
@@ -61,6 +61,7 @@ def test_nothing_is_fetched_unless_asked(root: Path, monkeypatch: pytest.MonkeyP
         write_cifar(folder)
 
     monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", fetch)
+    monkeypatch.setattr(cifar_fs, "not_as_published", lambda _: [])
     with pytest.raises(DataError, match=r"expected cifar-100-python/ with train, test, meta .* pass download=True"):
         load_images("cifar-fs", "val", root=root)
     assert asked == []
@@ -69,6 +70,14 @@ def test_nothing_is_fetched_unless_asked(root: Path, monkeypatch: pytest.MonkeyP
     assert asked == [(CIFAR100.url, CIFAR100.filename, CIFAR100.tgz_md5)]
     assert main(["check-data", str(root / "new"), "--download", "cifar-fs"]) == 0
     assert len(asked) == 2
+
+
+def test_what_was_cut_short_is_named_and_not_taken_for_a_download(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar(root)
+    monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", None)  # nothing is overwritten
+    with pytest.raises(DataError, match="train, test, meta is not as published, perhaps cut short; delete it to have"):
+        load_images("cifar-fs", "val", root=root, download=True)
+    assert len(load_images("cifar-fs", "val", root=root, progress=False)) == 48
 
 
 def test_a_download_that_fails_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.common.errors import DataError
+from labkit.common.names import composed
 from labkit.data import load_images
 from labkit.data.check import check_data
 from labkit.data.imageset import ImageSet
@@ -50,11 +51,13 @@ def test_listed_classes(ten: Path) -> None:
     classes = {"train": NAMES[5:2:-1], "test": NAMES[:2]}
     assert load(ten, "train", classes=classes).class_names == tuple(NAMES[3:6])
     assert load(ten, "test", classes=classes).class_names == tuple(NAMES[:2])
-    with pytest.raises(DataError, match="the val split is empty, of 10 classes classes= lists none for 'val'"):
+    with pytest.raises(
+        DataError, match="the val split is empty; of 10 classes the argument classes= names no class for 'val'"
+    ):
         load(ten, "val", classes=classes)
     with pytest.raises(DataError, match="class 'cat' of the train split is not there; there are class a, class b"):
         load(ten, classes={"train": ["cat"]})
-    with pytest.raises(ValueError, match="class 'class a' is listed for 'train' and for 'test'; one split only"):
+    with pytest.raises(ValueError, match="class 'class a' is listed for 'train' and for 'test'; list it once"):
         load(ten, classes={"train": NAMES[:2], "test": NAMES[:1]})
     with pytest.raises(ValueError, match="a split in classes must be one of 'train', 'val', 'test', got 'novel'"):
         load(ten, classes={"novel": NAMES[:2]})
@@ -79,7 +82,9 @@ def test_bad_shares(ten: Path, shares: Any) -> None:
 
 
 def test_a_share_that_leaves_nothing(ten: Path) -> None:
-    with pytest.raises(DataError, match=r"the val split is empty, of 10 classes shares \(1.0, 0.0, 0.0\) leave none"):
+    with pytest.raises(
+        DataError, match=r"the val split is empty; of 10 classes shares \(1.0, 0.0, 0.0\) leave no class"
+    ):
         load(ten, "val", shares=(1.0, 0.0, 0.0))
 
 
@@ -100,6 +105,15 @@ def test_sharing_out_loses_no_class_and_knows_no_order(
     shuffled = list(names)
     order.shuffle(shuffled)
     assert share_out(shuffled, shares, seed) == splits
+
+
+def test_sharing_out_knows_no_spelling() -> None:
+    names = ["bee", "cat", "dog", "école", "élan", "fox", "gnu", "hen", "ibis", "yak"]
+    of_a_mac = [unicodedata.normalize("NFD", name) for name in names]
+    splits, others = (share_out(each, (0.64, 0.16, 0.2), 0) for each in (names, of_a_mac))
+    assert {split: sorted(map(composed, part)) for split, part in others.items()} == {
+        split: sorted(part) for split, part in splits.items()
+    }
 
 
 def test_what_is_no_image_is_left_alone(root: Path) -> None:

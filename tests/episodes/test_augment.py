@@ -66,6 +66,16 @@ def test_jitter_differs_by_image_and_stays_in_range(unit: torch.Tensor) -> None:
     assert levels.max() <= 0.7 + 1e-6
 
 
+def test_jitter_changes_contrast_and_saturation_too(unit: torch.Tensor) -> None:
+    red, grey = torch.tensor([0.6, 0.4, 0.4]), torch.tensor([0.5, 0.5, 0.5])
+    picture = torch.where(torch.arange(21)[None, :, None] < 10, red[:, None, None], grey[:, None, None])
+    out = augmented(picture.expand(40, 3, 21, 21), jitter=0.4)
+    contrast = out[:, :, 0, 0].mean(1) / out[:, :, -1, 0].mean(1)  # of brightness alone it would stay as it was
+    assert contrast.std() > 0.005
+    colour = (out[:, 0, 0, 0] - out[:, 1, 0, 0]) / (out.mean(1).amax((1, 2)) - out.mean(1).amin((1, 2)))
+    assert colour.std() / colour.mean() > 0.1  # of brightness and contrast alone it would
+
+
 def test_erasing_paints_one_rectangle_of_the_fill(unit: torch.Tensor) -> None:
     out = augmented(unit, erase=1.0, fill=(2.0, 2.0, 2.0))
     for image in out:
@@ -83,6 +93,9 @@ def test_resized_crop_shows_a_part_of_the_image_enlarged() -> None:
     assert (span > 0).all()
     assert (span < 1).all()
     assert span.std() > 0.1
+    down = augmented(ramp.transpose(2, 3).contiguous(), crop="resized")
+    other = down[:, 0, -2, 42] - down[:, 0, 1, 42]
+    assert (other / span).log().std() > 0.05  # its sides are of another proportion
 
 
 def test_another_seed_is_another_draw_and_images_of_an_episode_differ(unit: torch.Tensor) -> None:

@@ -69,6 +69,11 @@ def test_an_episode_is_the_same_in_another_process_and_differs_by_seed() -> None
     assert here != [a.tolist() for a in EpisodeSampler(IMAGES, 5, 1, 3, seed=12).indices(123456)]
 
 
+def test_the_draws_of_a_seed_have_not_changed() -> None:
+    drawn = [a.tolist() for a in EpisodeSampler(IMAGES, 3, 1, 1, seed=11).indices(5)]
+    assert drawn == [[1, 0, 3], [[13], [1], [36]], [7, 41, 17], [1, 2, 0]]
+
+
 def test_every_class_is_drawn_equally_often() -> None:
     sampler = EpisodeSampler(IMAGES, 2, 1, 1, seed=0)
     drawn = np.bincount(np.concatenate([sampler.indices(i)[0] for i in range(3500)]), minlength=7)

@@ -53,6 +53,14 @@ def test_the_same_episodes_are_drawn_and_answered_the_same() -> None:
     np.testing.assert_array_equal(on_pictures.per_episode, on_maps.per_episode)
 
 
+def test_a_part_of_a_set_that_kept_its_digest_gets_maps_of_its_own() -> None:
+    net, part = model(), np.arange(len(IMAGES))[::2]
+    embed_all(net, IMAGES, progress=False)
+    half = replace(IMAGES, pixels=IMAGES.pixels[part], labels=IMAGES.labels[part], packed_masks=None)
+    maps = embed_all(net, half, dtype="float32", progress=False)
+    assert len(maps.pixels) == len(half)
+
+
 def test_half_precision_halves_the_disk_and_hardly_moves_a_map() -> None:
     full, half = (embed_all(model(), IMAGES, dtype=d, progress=False) for d in ("float32", "float16"))
     assert 2 * half.pixels.nbytes == full.pixels.nbytes

@@ -1,5 +1,8 @@
 """DSN against its authors' numbers, in both forms, and its mirror images."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,10 @@ from torch import Tensor
 from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
+from labkit.evaluation.feature_set import FeatureSet, embed_all
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.dsn import DSN
+from labkit.own_images.classify import classify
 from tests.helpers.features import Features
 from tests.helpers.rival_golden import GRADIENTS, SCORES, check, golden
 from tests.helpers.toys import toy_images
@@ -89,6 +94,66 @@ def test_evaluation_on_features_embeds_the_mirror_images_too() -> None:
 def evaluated_support(images: ImageSet) -> np.ndarray:
     """The pictures that the first episode of that evaluation shows."""
     return EpisodeSampler(images, 3, 1, 2, 1).indices(0)[1][:, 0]
+
+
+def test_on_maps_computed_before_it_sees_the_features_of_mirror_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    images = toy_images(per_class=6)
+    torch.manual_seed(0)
+    model = DSN("conv4", backbone_options={"width": 4}).eval()
+    model.preprocessing = Preprocessing.of(images)
+
+    def head_on(maps: FeatureSet) -> DSN:
+        head = DSN("features", backbone_options=maps.backbone_options).eval()
+        head.preprocessing = Preprocessing.of(maps)
+        return head
+
+    maps = embed_all(model, images, dtype="float32", progress=False, mirrored=True)
+    of_pictures = evaluate(model, images, 3, 1, 2, episodes=30)
+    np.testing.assert_array_equal(
+        evaluate(head_on(maps), maps, 3, 1, 2, episodes=30).per_episode, of_pictures.per_episode
+    )
+    shown, read = (EpisodeSampler(i, 3, 1, 2, seed=1)[0] for i in (images, maps))
+    with torch.no_grad():  # and in training, where pictures and not features are given
+        torch.testing.assert_close(
+            head_on(maps)(read.support[None], read.query[None]), model(shown.support[None], shown.query[None])
+        )
+    alone = embed_all(model, images, dtype="float32", progress=False)
+    with pytest.raises(ValueError, match=r"shown mirror images too, .* embed_all\(\.\.\., mirrored=True\)"):
+        evaluate(head_on(alone), alone, 3, 1, 2, episodes=2)
+    assert evaluate(head_on(alone), alone, 3, 2, 2, episodes=2).accuracy  # of two shots none is shown
+
+
+def test_one_picture_of_ones_own_is_shown_with_its_mirror_image() -> None:
+    images = toy_images(per_class=6)
+    torch.manual_seed(0)
+    model = DSN("conv4", backbone_options={"width": 4}).eval()
+    model.preprocessing = Preprocessing.of(images)
+    first = {name: images.pixels[images.labels == i][:1] for i, name in enumerate(images.class_names[:3])}
+    asked = images.pixels[images.labels < 3][1::6]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no calibration, by intent
+        found = classify(model, {name: list(own) for name, own in first.items()}, list(asked))
+    unit = [
+        model.preprocessing.to_unit(torch.from_numpy(part)) for part in (np.concatenate(list(first.values())), asked)
+    ]
+    support, query = (model.preprocessing.normalise(each) for each in unit)
+    with torch.no_grad():
+        scores = model(support[None, :, None], query[None])[0]
+    np.testing.assert_allclose(found.scores, scores.numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["conv4", "resnet12"])
+def test_equal_shots_give_finite_gradients(form: str) -> None:
+    torch.manual_seed(0)
+    model = DSN("conv4", backbone_options={"width": 8}, form=form).train()
+    support, query = torch.randn(1, 3, 3, 3, 24, 24), torch.randn(1, 4, 3, 24, 24)
+    support[:, 0, 1] = support[:, 0, 0]
+    labels = torch.tensor([[0, 1, 2, 0]])
+    model.loss(support, query, labels, labels).total.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_equal_pictures_span_nothing_and_break_nothing() -> None:

@@ -225,7 +225,7 @@ def render(
         pixels uint8 [size, size, 3], and the object's mask bool [size, size]: where it covers half a pixel or more (of
         a stroke that nowhere does, half of what it covers at best).
     """
-    key = seed << 64 | cls_row.codepoint << 32 | index
+    key = int(seed) << 64 | cls_row.codepoint << 32 | int(index)  # of NumPy's integers `seed << 64` would be 0
     u = np.random.Generator(np.random.Philox(key=key)).random(OBJECT + BACKGROUND + CLUTTER * difficulty.clutter)
     numbers = u.tolist()
 

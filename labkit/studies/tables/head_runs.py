@@ -100,16 +100,23 @@ class HeadRun:
         return cls(**row | {"validation": float("nan") if row["validation"] is None else row["validation"]})
 
 
-def maps_of(backbone: str | Path, dataset: str, data_root: Path | str | None = None, progress: bool = False) -> Maps:
+def maps_of(
+    backbone: str | Path,
+    dataset: str,
+    data_root: Path | str | None = None,
+    progress: bool = False,
+    mirrored: bool = False,
+) -> Maps:
     """The maps of all three splits, from the lab's cache where they were computed before.
 
     Args:
         backbone: a model's file or the name of a shipped one; only its backbone is used.
         dataset, data_root: of `labkit.load_images`; the size is the backbone's own, of glyphs 200 pictures a class.
+        mirrored: of `embed_all`.
     """
     model = load_model(backbone)
     splits = (images_of(model, dataset, split, data_root) for split in ("train", "val", "test"))
-    return Maps(*(embed_all(model, images, progress=progress) for images in splits))
+    return Maps(*(embed_all(model, images, progress=progress, mirrored=mirrored) for images in splits))
 
 
 def images_of(backbone: Method, dataset: str, split: str, data_root: Path | str | None = None) -> ImageSet:

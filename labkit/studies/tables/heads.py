@@ -48,6 +48,10 @@ class Head:
     trained: bool = True
     pooled: bool = False
 
+    def mirrored(self, shot: int) -> bool:
+        """Whether the method needs the maps of mirror images too, as its `shows_mirrored` says of so many shots."""
+        return self.method == "dsn" and shot == 1
+
     def phases(self, steps: int = STEPS) -> tuple[Phase, ...]:
         """`steps` steps of Adam altogether, on pictures first where there are such."""
         adam = Phase(steps, "head", optimiser="adam", learning_rate=self.rate, weight_decay=0.0)
@@ -172,4 +176,4 @@ def pooled_once_more(maps: FeatureSet) -> FeatureSet:
     parts = np.array_split(maps.pixels, max(1, len(maps) // 1000))  # a last odd row or column is pooled alone
     pooled = [F.max_pool2d(torch.tensor(part).movedim(-1, 1).float(), 2, ceil_mode=True) for part in parts]
     out = torch.cat(pooled).movedim(1, -1).contiguous().numpy().astype(maps.pixels.dtype)
-    return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled")
+    return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled", stride=2 * maps.stride)

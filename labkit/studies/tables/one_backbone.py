@@ -46,7 +46,7 @@ def run_head(
 ) -> dict[str, Any]:
     """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest."""
     given, head = dict(parameters), HEADS[parameters["name"]]
-    maps = maps_of(backbone, given["dataset"], data_root)
+    maps = maps_of(backbone, given["dataset"], data_root, mirrored=head.mirrored(given["shot"]))
     if maps.base.backbone != given["backbone"]:
         raise ValueError(f"the backbone {backbone} is {maps.base.backbone}, and {given['backbone']} was asked for")
     if head.pooled:

@@ -56,6 +56,9 @@ def test_images_lie_in_order_of_class_and_index():
 def test_integers_of_numpy_are_integers():
     images = load(np.int64(2), size=np.int32(24), seed=np.uint8(0))
     assert images.provenance == load(2).provenance
+    row = classes_of("glyphs-mini", "val")[0]
+    plain, numpys = render(row, 3, size=24, seed=2)[0], render(row, np.int64(3), size=24, seed=np.int64(2))[0]
+    np.testing.assert_array_equal(plain, numpys)
 
 
 def test_a_system_without_posix_fallocate_renders_the_same(monkeypatch, own_cache):
