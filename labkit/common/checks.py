@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -104,6 +105,30 @@ def literals(owner: type, values: Mapping[str, Any]) -> None:
     for name, hint in get_type_hints(owner).items():
         if name in values and get_origin(hint) is Literal and values[name] not in get_args(hint):
             raise ValueError(f"{name} must be one of {get_args(hint)}, got {values[name]!r}")
+
+
+SHARES = ("drop", "drop_attention", "momentum", "activity")  # options of these names are from 0 to 1
+
+
+def annotated(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` by name, each of the kind with which `owner` annotates its attribute; whole numbers are at least 0.
+
+    Other annotations than a `Literal`, ``bool``, ``int``, ``float``, and these or None, are left alone.
+    """
+    literals(owner, values)
+    found = dict(values)
+    for name, hint in get_type_hints(owner).items():
+        if name not in values or (values[name] is None and type(None) in get_args(hint)):
+            continue
+        kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+        if bool in kinds:
+            found[name] = flag(name, values[name])
+        elif float in kinds:
+            share = name in SHARES
+            found[name] = finite(name, values[name], **({"least": 0, "below": 1 + 1e-9} if share else {}))
+        elif int in kinds:
+            found[name] = check_int(name, values[name], least=0)
+    return found
 
 
 def images(support: Tensor, query: Tensor, channels: int | None) -> None:

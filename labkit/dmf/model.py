@@ -259,7 +259,10 @@ class DMF(Method):
         """Run `forward` and keep everything; see `Trace`. Images as `forward` takes them."""
         with_shots, x_q = self.embed_together(support, query)
         checks.mask(support_mask, support)
-        x_supp = mean_of_shots(with_shots, support_mask)
+        with torch.autocast(x_q.device.type, enabled=False):
+            return self._trace(mean_of_shots(with_shots, support_mask), x_q)
+
+    def _trace(self, x_supp: Tensor, x_q: Tensor) -> Trace:
         offsets = self.offsets(x_supp, x_q)
         points = self.starts(x_supp, x_q) + offsets
         filters = self.filters(x_supp, x_q)

@@ -47,13 +47,14 @@ def images_for(model: Method, dataset: str, data_root: Path | str | None = None,
 def load_by_kind(weights: Sequence[Path | str]) -> dict[str, Method]:
     """Networks by what they do: "no alignment", "DMF", "DMF without dynamic sampling", or the name of the method.
 
-    Two that do the same are told apart by the names of their files.
+    Those that do the same are told apart by the names of their files, their folders, and numbers.
     """
     found: dict[str, Method] = {}
-    for own in weights:
+    for number, own in enumerate(weights, 1):
         model = load_model(own)
-        kind = kind_of(model)
-        found[kind if kind not in found else f"{kind} ({Path(own).stem})"] = model
+        kind, file = kind_of(model), Path(own)
+        names = (kind, f"{kind} ({file.stem})", f"{kind} ({file.parent.name}/{file.stem})", f"{kind} ({number})")
+        found[next(name for name in names if name not in found)] = model
     return found
 
 
@@ -157,7 +158,7 @@ def about(weights: Sequence[Path | str], models: Mapping[str, Method], images: I
 
 
 def kept(file: Path, models: Mapping[str, Method], images: ImageSet) -> dict[str, Any] | None:
-    """A result that `about` was recorded in, if it is of exactly these weights and pictures; else None."""
+    """A result that `about` was recorded in, if these networks are among its own, and the pictures are the same."""
     if not file.is_file():
         return None
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -43,7 +43,9 @@ def over_classes(
     seen = np.bincount(classes.ravel(), minlength=count)
     rng = np.random.default_rng((seed, 2))
     weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    low, high = np.percentile(100 * (weights @ share) / np.maximum(weights @ seen, 1), [2.5, 97.5])
+    right, asked = weights @ share, weights @ seen
+    drawn = asked > 0  # a draw without any class that was seen says nothing
+    low, high = np.percentile(100 * right[drawn] / asked[drawn], [2.5, 97.5])
     return float(low), float(high)
 
 

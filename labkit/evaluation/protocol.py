@@ -85,7 +85,8 @@ def evaluate(
         strict: refuse images prepared otherwise than the model's own.
 
     Raises:
-        ValueError: fewer than 2 episodes, images prepared otherwise, or more asked of a class than it has.
+        ValueError: fewer than 2 episodes, images prepared otherwise, maps of another backbone than the head was trained
+            on, or more asked of a class than it has.
         TypeError: a model without `embed` and `score`, or images that are no `ImageSet`.
         FloatingPointError: scores that are not numbers, of which the largest would be the first class by chance.
     """
@@ -101,7 +102,11 @@ def evaluate(
     preprocessing: Preprocessing | None = getattr(model, "preprocessing", None)
     if preprocessing is not None and strict:
         preprocessing.check(images)
-    device = next(model.parameters(), torch.zeros(())).device  # a head may have no weights at all
+    wanted, found = getattr(getattr(model, "backbone", None), "digest", ""), getattr(images, "backbone", "")
+    if wanted and found and wanted != found and strict:
+        raise ValueError(f"the head was trained on maps of the backbone {wanted}, these are of {found}")
+    first = next(model.parameters(), torch.zeros(()))  # a head may have no weights at all
+    device = first.device
     chunk = chunk or (16 if device.type == "cuda" else 1)
     sampler = EpisodeSampler(images, way, shot, query, seed, preprocessing=preprocessing)
     way, shot, query, seed = sampler.way, sampler.shot, sampler.query, sampler.seed
@@ -141,7 +146,7 @@ def evaluate(
         "source_size": images.provenance.source_size,
         "resampling": images.provenance.resampling,
         "digest": images.provenance.digest,
-        "precision": "bfloat16" if bfloat16 else "float32",
+        "precision": "bfloat16" if bfloat16 else str(first.dtype).removeprefix("torch."),
     }
     return Result(
         accuracy=accuracy,

@@ -61,8 +61,8 @@ class Method(nn.Module):
         options_before: of options that came after the first files were written, what those files meant (`from_recipe`).
 
     Raises:
-        TypeError: an option that the method does not have.
-        ValueError: an option annotated with a `Literal` that is none of its words.
+        TypeError: an option that the method does not have, or one of another kind than it is annotated with.
+        ValueError: an option annotated with a `Literal` that is none of its words, or a number below 0 where none is.
     """
 
     auxiliary_name: ClassVar[str] = ""
@@ -86,8 +86,7 @@ class Method(nn.Module):
         self._stride: float | None = None
         self.preprocessing: Preprocessing | None = None
         self.check_options(options)
-        self.options: dict[str, Any] = self.option_defaults() | checks.plain(options)
-        checks.literals(type(self), self.options)
+        self.options: dict[str, Any] = checks.annotated(type(self), self.option_defaults() | checks.plain(options))
         for name, value in self.options.items():
             setattr(self, name, value)
         self.build()

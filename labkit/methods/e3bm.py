@@ -54,6 +54,7 @@ class E3BM(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
+    auxiliary_name = "global classification"
     steps: int = 100
     rate: float = 0.1
     combination: Literal["last", "equal"] = "last"
@@ -112,7 +113,7 @@ class E3BM(Method):
         wrong = (chances - F.one_hot(labels, n)) * share.unsqueeze(-1)
         of_direction = self.temperature * wrong.transpose(1, 2) @ x
         along = (of_direction * direction).sum(-1, keepdim=True) * direction  # what only makes a weight longer
-        slope: Tensor = (of_direction - along) / weights.norm(dim=-1, keepdim=True)
+        slope: Tensor = (of_direction - along) / weights.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         return slope
 
 

@@ -97,8 +97,7 @@ class FEAT(Method):
             auxiliary = self._contrast(of_support, of_query, labels) if self.contrast else torch.zeros_like(few_shot)
             total = few_shot + self.contrast * auxiliary
             if self.global_weight and self.global_classifier is not None:
-                auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)
-                total = total + self.global_weight * auxiliary
+                total = total + self.global_weight * pooled_global_loss(self.global_classifier, of_query, base_labels)
             return Losses(total, few_shot, auxiliary, scores)
 
     def _contrast(self, of_support: Tensor, of_query: Tensor, labels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ The golden numbers are of wyharveychen/CloserLookFewShot, a re-implementation in
 as well (100 by an option), where the authors take 10.
 """
 
+import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -39,7 +40,8 @@ class MAML(Method):
 
     Args:
         backbone, classes, backbone_options: see `Method`; it has no global classifier, so `classes` is ignored. The
-            backbone's layers of batch normalisation are exchanged, its dropout is removed.
+            backbone's layers of batch normalisation are exchanged, its dropout is removed; a backbone that is given as
+            a module is copied first.
         way: N, the one number of classes that it can tell apart; which output a class gets is arbitrary.
         steps, test_steps: of gradient descent on the support, in training and in test.
         inner_rate: alpha, the learning rate of those steps.
@@ -67,6 +69,8 @@ class MAML(Method):
     cells: int = 25
 
     def build(self) -> None:
+        if self.backbone_name is None:
+            self.backbone = copy.deepcopy(self.backbone)  # it may be another model's too
         _prepare(self.backbone)
         self.head = nn.Linear(self.channels * (self.cells if self.read == "map" else 1), self.way)
 
@@ -137,16 +141,23 @@ class MAML(Method):
 
 
 class SupportNorm(nn.Module):
-    """Batch normalisation by the mean and variance of the first `support` images of a batch, for all of them."""
+    """Batch normalisation by the mean and variance of the first `support` images of a batch, for all of them.
 
-    def __init__(self, channels: int) -> None:
+    It takes the place of `before`, with its weight and bias.
+    """
+
+    support: int | None
+
+    def __init__(self, before: nn.BatchNorm2d) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.support: int | None = None
+        ones, zeros = torch.ones(before.num_features), torch.zeros(before.num_features)
+        self.weight = nn.Parameter(ones if before.weight is None else before.weight.detach().clone())
+        self.bias = nn.Parameter(zeros if before.bias is None else before.bias.detach().clone())
+        self.eps, self.support = before.eps, None
 
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(x[: self.support], (0, 2, 3), correction=0, keepdim=True)
-        scale = self.weight[:, None, None] * (variance + 1e-5).rsqrt()
+        scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
         return (x - mean) * scale + self.bias[:, None, None]
 
 
@@ -154,8 +165,8 @@ def _prepare(module: nn.Module) -> None:
     """Exchange batch normalisation for `SupportNorm` and take dropout out, at any depth."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, SupportNorm(child.num_features))
-        elif isinstance(child, Noise):
+            setattr(module, name, SupportNorm(child))
+        elif isinstance(child, Noise | nn.Dropout | nn.Dropout2d):
             setattr(module, name, nn.Identity())
         else:
             _prepare(child)

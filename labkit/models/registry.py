@@ -68,5 +68,12 @@ METHODS: dict[str, type[Method]] = {
 
 
 def name_of(model: Method) -> str:
-    """The name in `METHODS` of a model's method."""
-    return next(name for name, kind in METHODS.items() if type(model) is kind)
+    """The name in `METHODS` of a model's method.
+
+    Raises:
+        TypeError: it has none, so that no file could say what it is.
+    """
+    found = next((name for name, kind in METHODS.items() if type(model) is kind), None)
+    if found is None:
+        raise TypeError(f"{type(model).__name__} is not in labkit.models.registry.METHODS: add a line for it there")
+    return found

@@ -48,6 +48,10 @@ def test_networks_are_called_by_what_they_do(tmp_path: Path) -> None:
     assert list(chosen.load_by_kind([*names, tmp_path / "mine.safetensors"])) == [
         "DMF", "no alignment", "DMF without dynamic sampling", "DMF from the best match", "CAN", "DMF (mine)",
     ]  # fmt: skip
+    for run in ("a", "b"):
+        save_model(load_model("quick"), tmp_path / run / "best.safetensors", {})
+    runs = [tmp_path / run / "best.safetensors" for run in ("a", "b", "b")]
+    assert list(chosen.load_by_kind(["quick", *runs])) == ["DMF", "DMF (best)", "DMF (b/best)", "DMF (4)"]
 
 
 def test_an_untrained_twin_is_the_same_every_time_and_leaves_the_generator_alone() -> None:

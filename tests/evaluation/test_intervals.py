@@ -31,6 +31,18 @@ def test_over_classes_is_wider_than_over_episodes_when_classes_differ() -> None:
     assert 65 < high < 80
 
 
+def test_over_classes_is_a_95_percent_interval() -> None:
+    accuracy = np.random.default_rng(0).normal(0.6, 0.05, 200)  # of each class, all seen alike often
+    correct, classes = np.tile(accuracy.reshape(50, 4), (20, 1)), np.tile(np.arange(200).reshape(50, 4), (20, 1))
+    low, high = intervals.over_classes(correct, classes, 200, seed=0, draws=20_000)
+    half = 100 * 1.96 * accuracy.std() / 200**0.5  # of a mean of so many independent draws
+    assert (low, high) == pytest.approx((100 * accuracy.mean() - half, 100 * accuracy.mean() + half), abs=0.05 * half)
+
+
+def test_over_classes_leaves_out_draws_of_classes_that_nobody_saw() -> None:
+    assert intervals.over_classes(np.ones((2, 2)), np.array([[0, 1], [1, 0]]), 64, 0) == (100, 100)
+
+
 @pytest.mark.parametrize(
     ("mean", "half", "said"),
     [(2, 1, "better"), (-2, 1, "worse"), (1, 2, "not decidable"), (1, float("nan"), "not decidable")],

@@ -9,6 +9,7 @@ from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation import protocol
+from labkit.evaluation.feature_set import embed_all
 from labkit.evaluation.protocol import evaluate
 from tests.helpers.toys import toy_images
 
@@ -95,6 +96,34 @@ def test_refuses_images_prepared_otherwise() -> None:
     with pytest.raises(ValueError, match=r"trained on 84 px.*24 px"):
         evaluate(model, IMAGES, episodes=2, query=3)
     evaluate(model, IMAGES, episodes=2, query=3, strict=False)
+
+
+def test_mixed_precision_rounds_the_features_and_is_recorded() -> None:
+    asked = []
+
+    class Seen(DMF):
+        def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+            asked.append(query)
+            return super().score(support, query, support_mask)
+
+    model = Seen("conv4", groups=4, backbone_options={"width": 8}, classes=6, alignment="closed").eval()
+    model.preprocessing = Preprocessing.of(IMAGES)
+    results = [evaluate(model, IMAGES, 3, 1, 2, 2, bfloat16=flag) for flag in (False, True)]
+    assert [result.settings["precision"] for result in results] == ["float32", "bfloat16"]
+    full, rounded = asked[0].float(), asked[len(asked) // 2].float()
+    assert not torch.equal(full, rounded)
+    torch.testing.assert_close(full, rounded, atol=0.1, rtol=0.1)
+    assert evaluate(model.double(), IMAGES, 3, 1, 2, 2).settings["precision"] == "float64"
+
+
+def test_a_head_reads_no_maps_of_another_backbone() -> None:
+    backbone = tiny()
+    backbone.preprocessing = Preprocessing.of(IMAGES)
+    maps = embed_all(backbone, IMAGES, cache=False, progress=False)
+    head = DMF("features", groups=4, backbone_options=maps.backbone_options | {"digest": "another"}, classes=6).eval()
+    head.preprocessing = Preprocessing.of(maps)
+    with pytest.raises(ValueError, match="the head was trained on maps of the backbone another, these are of"):
+        evaluate(head, maps, 3, 1, 2, 2)
 
 
 def test_one_episode_has_no_interval() -> None:

@@ -163,6 +163,33 @@ def test_single_base_images_are_classified(model: Method) -> None:
     assert not torch.equal(smoothed.total, model.classification_loss(images, labels).total)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "error", "said"),
+    [
+        ("tadam", {"conditioned": "no"}, TypeError, "conditioned must be True or False, got 'no'"),
+        ("feat", {"drop": 2.0}, ValueError, "drop must be a finite number at least 0 and below 1, got 2.0"),
+        ("maml", {"steps": -3}, ValueError, "steps must be at least 0, got -3"),
+        ("protonet", {"scale": "2"}, TypeError, "scale must be a number, got '2'"),
+        ("matchingnet", {"steps": 1.5}, TypeError, "steps must be a whole number, got 1.5"),
+    ],
+)
+def test_options_of_another_kind_are_refused(
+    name: str, options: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        METHODS[name]("conv4", **options)
+
+
+def test_whole_numbers_pass_for_numbers_and_a_method_of_ones_own_is_not_saved(tmp_path: Path) -> None:
+    assert METHODS["tadam"]("conv4", start=0).start == 0.0
+
+    class Mine(METHODS["protonet"]):  # type: ignore[misc]
+        pass
+
+    with pytest.raises(TypeError, match=r"Mine is not in labkit.models.registry.METHODS: add a line"):
+        save_model(Mine("conv4"), tmp_path / "x.safetensors")
+
+
 def test_it_comes_back_from_its_file(model: Method, tmp_path: Path) -> None:
     model.preprocessing = Preprocessing(SIZE, "none")
     save_model(model, tmp_path / "x.safetensors")

@@ -64,6 +64,16 @@ def test_by_the_support_s_statistics_no_query_sees_another() -> None:
         assert not torch.allclose(model.score(support, query)[:, :1], model.score(support, query[:, :1]))
 
 
+def test_a_module_that_is_given_stays_as_it_is_and_what_it_learned_is_kept() -> None:
+    given = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5), nn.MaxPool2d(8))
+    given[1].weight.data.fill_(3.0)
+    model = MAML(given, cells=9)
+    assert isinstance(given[1], nn.BatchNorm2d)
+    assert isinstance(given[2], nn.Dropout)
+    assert model.backbone[1].weight.tolist() == [3.0] * 8
+    assert isinstance(model.backbone[2], nn.Identity)
+
+
 def test_maps_of_another_size_are_refused() -> None:
     support, query = (x[..., :6, :6] for x in episode())
     with pytest.raises(ValueError, match="maps of 9 cells, and was given 4"):
