@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from labkit.common.checks import check_int
 from labkit.common.devices import available
 from labkit.studies.gpu import estimate
 from labkit.studies.gpu.run import run
@@ -19,27 +20,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", type=Path, help="where miniImageNet lies")
     parser.add_argument("--seconds", type=float, default=540, help="of this call, loading included")
     parser.add_argument("--out", type=Path, help="a folder; what is finished there is not done again")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument(
+        "--device", default="cuda", choices=("cuda", "cpu"), help="the first GPU that is visible, or none"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     parser.add_argument("--works", nargs="+", choices=list(works()), metavar="NAME", help="trainings, instead of all")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes and pictures made on the spot: a rehearsal")
-    parser.add_argument("--estimate", action="store_true", help="print the estimate of the minutes, and do nothing")
+    parser.add_argument("--estimate", action="store_true", help="only print how many minutes mini-1shot should take")
 
 
 def main(given: argparse.Namespace) -> int:
-    """Do what is not done yet; 1 if nothing was asked for that can be done."""
+    """Do what is not done yet; 2 if it is not said with which pictures or where to."""
     if given.estimate:
         print("\n".join(estimate.lines(works()["mini-1shot"])))
         return 0
     if given.out is None or (given.data_root is None and not given.tiny):
         print("--out and --data-root are needed (or --tiny, or --estimate)", file=sys.stderr)
         return 2
-    device = available(given.device)
+    check_int("seed", given.seed, least=0)
     run(
         given.data_root,
         given.out,
         given.seconds,
-        device.type,
+        available(given.device).type,
         small=given.tiny,
         command=sys.argv,
         seed=given.seed,

@@ -21,7 +21,7 @@ from labkit.common.timing import about
 from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.evaluation.protocol import evaluate
-from labkit.models.checkpoints import load_model
+from labkit.models.checkpoints import load_model, read_header
 from labkit.studies.gpu.estimate import BANDWIDTH, REACHED, parts_of_a_step
 from labkit.studies.gpu.parts import save_parts
 from labkit.studies.gpu.works import PUBLISHED
@@ -124,6 +124,11 @@ def _step(e: Experiment, base: ImageSet, device: str, compiler: str | None, coun
     return of_all / e.steps
 
 
+def is_of_last_phase(step: int, e: Experiment) -> bool:
+    """Whether weights of this step are of the last phase: those of an earlier one have an untrained head."""
+    return step > sum(phase.steps for phase in e.plan[:-1])
+
+
 def flagship(
     name: str,
     e: Experiment,
@@ -155,9 +160,15 @@ def flagship(
     if plan.exists():
         schedule: Schedule | None = Schedule(**json.loads(plan.read_text()))
     else:
-        schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count, compiler)
+        try:
+            schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count, compiler)
+        except Exception as error:  # of a compiler there are many kinds
+            if compiler is None or isinstance(error, torch.OutOfMemoryError):
+                raise
+            print(f"{name}: not compiled, since {type(error).__name__}: {f'{error}':.300}", flush=True)
+            schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count, None)
         if schedule is None:
-            print(f"{name}: the time left does not suffice; another call begins it", flush=True)
+            print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)
             return None
         write_json(plan, asdict(schedule))
     assert schedule is not None
@@ -167,13 +178,15 @@ def flagship(
     spent = folder / f"{name}.seconds.json"
     before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
     started = written = time.perf_counter()
+    asked = False
 
     def watch(step: int, _: dict[str, Any]) -> None:
-        nonlocal written
+        nonlocal written, asked
         if time.perf_counter() - written > NOTED_EVERY:  # so that a killed call's minutes count too
             written = time.perf_counter()
             write_json(spent, {"seconds": before + written - started})
-        if time.monotonic() > stop_at and step < schedule.steps:
+        if time.monotonic() > stop_at and step < schedule.steps and not asked:
+            asked = True  # a second interrupt in the same step would not wait until it is saved
             signal.raise_signal(signal.SIGINT)  # the loop ends the step, saves, and says where it stopped
 
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores interrupts
@@ -194,7 +207,7 @@ def flagship(
             raise
         print(f"{name}: {interrupt}", flush=True)
         so_far = folder / name / "best.safetensors"
-        if so_far.exists():
+        if so_far.exists() and is_of_last_phase(read_header(so_far)["about"]["step"], schedule.applied_to(e)):
             model = load_model(so_far, device)
             save_parts(model, so_far, folder, f"{name}.unfinished")
             result = evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
@@ -214,8 +227,7 @@ def flagship(
     model = load_model(source, device)
     save_parts(model, source, folder, name)
     result = evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
-    rate = sum(part.flops for part in parts_of_a_step(e)) / schedule.step
-    published = PUBLISHED.get(name) if novel.provenance.dataset == "miniimagenet" else None
+    published = PUBLISHED.get(name.partition("-seed")[0]) if novel.provenance.dataset == "miniimagenet" else None
     content = {
         "experiment": schedule.applied_to(e).to_json(),
         "seed": seed,
@@ -224,13 +236,15 @@ def flagship(
         "novel": result.summary(),
         "published": published,
         "validation": trained.validation,
-        "operations_a_second": rate,
-        "share_of_an_h100_s_measured_rate": round(rate / REACHED, 4),
-        "rates": {"operations": REACHED, "bytes": BANDWIDTH},
         "curve": trained.metrics,
         "made": about(device),
     }
     write_json(folder / f"{name}.json", content)
+    if e.method == "dmf":  # of DMF alone the operations are counted; what was trained is written already
+        rate = sum(part.flops for part in parts_of_a_step(e)) / schedule.step
+        content |= {"operations_a_second": rate, "share_of_an_h100_s_measured_rate": round(rate / REACHED, 4)}
+        content["rates"] = {"operations": REACHED, "bytes": BANDWIDTH}
+        write_json(folder / f"{name}.json", content)
     for unfinished in folder.glob(f"{glob.escape(name)}.unfinished.*"):
         unfinished.unlink()
     beside = f" (published: {published[0]} ± {published[1]})" if published else ""

@@ -3,6 +3,7 @@
 import json
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ from labkit.common.devices import memory_explained
 from labkit.common.files import write_json
 from labkit.common.timing import about, alternate
 from labkit.data import load_images
+from labkit.data.folders import real_root
 from labkit.data.imageset import ImageSet
 from labkit.studies.gpu import estimate
 from labkit.studies.gpu.checks import run_checks
@@ -26,8 +28,8 @@ from labkit.studies.speed.setting import Setting
 from labkit.training.settings import Experiment
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
-# Those that need no shipped model. Two wait until this call has done a training: one compiler alone took 84 s on an
-# H200, and what the training has compiled is not compiled again.
+# Those that need no shipped model. `profile` and `compilers` are measured once this call has finished a training, since
+# compiling took 84 s on an H200, and what the training has compiled is not compiled again.
 SPEED_PARTS = ("product", "head", "step", "test", "memory", "largest", "growth")
 COMPILED_PARTS = ("profile", "compilers")
 WITHOUT_PICTURES = ("head", "growth", "memory", "largest")
@@ -59,10 +61,18 @@ def run(
         names: of `works` to train; all, in their order, unless told otherwise.
 
     Returns:
-        what is finished, by the name of its training.
+        what is finished, by the name of its training. One that fails is written down (``NAME.error.json``), and the
+        next one begins.
+
+    Raises:
+        ValueError: the folder was begun on another device or as a rehearsal.
+        DataError: there are no pictures at `root`.
     """
     end = time.monotonic() + seconds
     folder.mkdir(parents=True, exist_ok=True)
+    _bind(folder, {"device": device, "tiny": small})
+    if not small:
+        real_root(root or "")  # said now, and not after the checks
     settings = {name: tiny(name, e) if small else e for name, e in works().items()}
     first: Experiment = next(iter(settings.values()))
     write_json(folder / "made.json", {"command": list(command), "seconds": seconds, **about(device)})
@@ -90,9 +100,15 @@ def run(
         trained = not file.exists() and (small or end - time.monotonic() > LEAST_SECONDS)
         if trained:
             options: dict[str, Any] = {"episodes": 8, "count": 25} if small else {"episodes": EPISODES}
-            with memory_explained("batch or query of labkit.studies.gpu.works"):
-                training = f"{name}{suffix}", settings[name], pictures, folder, device, end
-                flagship(*training, seed=seed, compiler=compiler, **options)
+            training = f"{name}{suffix}", settings[name], pictures, folder, device, end
+            try:
+                with memory_explained("batch or query of labkit.studies.gpu.works"):
+                    flagship(*training, seed=seed, compiler=compiler, **options)
+            except (Exception, SystemExit) as error:  # what fails must not cost the trainings that come after it
+                failed_as = {"error": f"{type(error).__name__}: {f'{error}':.2000}", "trace": traceback.format_exc()}
+                write_json(folder / f"{name}{suffix}.error.json", failed_as | {"made": about(device)})
+                print(f"{name} failed: {failed_as['error']}", flush=True)
+                continue
         if not file.exists():
             break
         finished[name] = _read(file)
@@ -144,6 +160,15 @@ def product(setting: Setting) -> dict[str, Any]:
     a = torch.randn(side, side, device=setting.device, dtype=torch.bfloat16)
     times = alternate({"product": lambda: a @ a}, 10, setting.device)["product"]
     return {"side": side, "seconds": times, "operations_a_second": 2 * side**3 / max(1e-9, statistics.median(times))}
+
+
+def _bind(folder: Path, this: dict[str, Any]) -> None:
+    """A folder belongs to a kind of device, and to the real thing or to a rehearsal: neither is taken for the other."""
+    file = folder / "belongs.json"
+    before = _read(file) or this
+    if before != this:
+        raise ValueError(f"{folder} was begun with {before}, and this call has {this}: choose another folder")
+    write_json(file, this)
 
 
 def _pictures(root: Path | str | None, size: int, small: bool) -> tuple[ImageSet, ...]:

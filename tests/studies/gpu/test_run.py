@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from labkit.__main__ import main
+from labkit.common.errors import DataError
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.registry import METHODS
 from labkit.models.small import small_model
@@ -18,6 +19,7 @@ from labkit.studies.gpu import flagship as module
 from labkit.studies.gpu import parts, run
 from labkit.studies.gpu.flagship import VALIDATIONS, Schedule, fitting, flagship
 from labkit.studies.gpu.works import tiny, tiny_pictures, works
+from labkit.training.checkpoints import load_state
 from labkit.training.loop import build_model
 from labkit.training.step import trial
 
@@ -117,6 +119,63 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     assert whole is not None
     assert result["curve"] == whole["curve"]
     assert result["novel"] == whole["novel"]
+
+
+@pytest.mark.integration
+def test_the_deadline_interrupts_once_and_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation that falls on a line of metrics writes two lines in one step."""
+    fixed = Schedule(200, 200, 0.01, 0.0, 0.0)
+    monkeypatch.setattr(module, "measure", lambda *_: fixed)
+    for _ in range(2):
+        flagship("cut", replace(TINY, steps=200), PICTURES, tmp_path, "cpu", time.monotonic() - 1, episodes=8, count=25)
+    saved = load_state(tmp_path / "cut" / "last.pt")
+    assert saved["step"] == 50
+
+
+@pytest.mark.integration
+def test_what_fails_is_written_down_and_the_next_training_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = run.flagship
+
+    def broken(name: str, *given: Any, **options: Any) -> Any:
+        if name == "mini-1shot":
+            raise ModuleNotFoundError("no module named 'x'")
+        return real(name, *given, **options)
+
+    for limit in ("CHECK_SECONDS", "SPEED_SECONDS"):
+        monkeypatch.setattr(run, limit, -1.0)
+    monkeypatch.setattr(run, "flagship", broken)
+    done = run.run(None, tmp_path, 600.0, "cpu", small=True, names=["mini-1shot", "mini-1shot-maml"])
+    assert list(done) == ["mini-1shot-maml"]
+    assert "no module named 'x'" in read(tmp_path / "mini-1shot.error.json")["error"]
+    assert "mini-1shot failed: ModuleNotFoundError" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"was begun with .*'tiny': True.*, and this call has .*'tiny': False"):
+        run.run(tmp_path, tmp_path, 600.0, "cpu")
+    with pytest.raises(DataError, match="expected a folder with the data set in it"):
+        run.run(tmp_path / "nowhere", tmp_path / "new", 600.0, "cpu")
+
+
+def test_where_the_compiler_fails_it_is_trained_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def measure(*given: Any) -> Schedule | None:
+        asked.append(given[-1])
+        if given[-1] is not None:
+            raise RuntimeError("no working C++ compiler")
+        return None
+
+    monkeypatch.setattr(module, "measure", measure)
+    assert flagship("x", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60, compiler="inductor") is None
+    assert asked == ["inductor", None]
+
+
+def test_weights_of_an_earlier_phase_are_no_result() -> None:
+    e = tiny("mini-1shot-feat", works()["mini-1shot-feat"])
+    first = e.plan[0].steps
+    for step, said in ((first, False), (first + 1, True)):
+        assert module.is_of_last_phase(step, e) is said
+    assert module.is_of_last_phase(1, TINY)
 
 
 def test_a_training_that_diverges_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
