@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from labkit.common.errors import printable
+from labkit.common.errors import FailedRunsError, printable
 from labkit.common.files import expanded
 
 # Module of `labkit.commands`, and what it does in one line. Each has `arguments(parser)` and `main(parsed) -> int`;
@@ -54,7 +54,12 @@ def main(given: Sequence[str] | None = None) -> int:
             setattr(parsed, option, expanded(value))
     try:
         code: int = command.main(parsed)
-    except (ValueError, TypeError, OSError) as error:  # what the library raises for input that cannot be
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        FailedRunsError,
+    ) as error:  # what the library raises for input that cannot be
         if loud:
             raise
         print(f"dmf-lab {name}: {printable(str(error))} (--traceback shows where)", file=sys.stderr)

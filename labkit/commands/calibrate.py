@@ -21,6 +21,7 @@ from scipy.special import softmax
 from labkit.common.files import write_json
 from labkit.common.versions import versions
 from labkit.data import load_images
+from labkit.evaluation.chosen import names_of
 from labkit.evaluation.features import embed_pictures
 from labkit.models.checkpoints import load_model, read_header
 from labkit.own_images.calibration import REFUSALS, RESULTS, SHOTS, UNSEEN, WAYS, Calibration, calibrate, fingerprint
@@ -48,7 +49,17 @@ def main(asked: argparse.Namespace) -> int:
         "date": f"{date.today():%Y-%m-%d}",
         "versions": versions(),
     }
-    models = {Path(name).stem: report(name, asked.episodes, asked.seed, asked.data_root) | made for name in asked.names}
+    for name in asked.names:  # said now, and not when the ones before it are fitted
+        about_of(name)
+    for name, file in zip(names_of(asked.names), asked.names, strict=True):
+        before = keep(asked, before, made, name, report(file, asked.episodes, asked.seed, asked.data_root) | made)
+    return 0
+
+
+def keep(
+    asked: argparse.Namespace, before: dict[str, Any], made: dict[str, Any], name: str, of: dict[str, Any]
+) -> dict[str, Any]:
+    """Write a model's part into the record, and print it; the record."""
     found = {
         "what": "Temperature and likeness thresholds of shipped models, fitted on validation classes (`fits`), and "
         "what they do on novel classes, on which nothing is fitted (`novel`). An episode has `way` classes, 5 queries "
@@ -58,13 +69,12 @@ def main(asked: argparse.Namespace) -> int:
         **(made | {"episodes": asked.episodes, "seed": asked.seed} if not before else {}),
         **{name: value for name, value in before.items() if name not in ("what", "models", "refusals")},
         "refusals": REFUSALS,
-        "models": before.get("models", {}) | models,
+        "models": before.get("models", {}) | {name: of},
     }
     write_json(asked.out, found)
-    for name, of in models.items():
-        print(f"\n{name}: by default a share {of['refuse']} of the pictures that belong may be refused")
-        print(shown(of).to_string())
-    return 0
+    print(f"\n{name}: by default a share {of['refuse']} of the pictures that belong may be refused")
+    print(shown(of).to_string())
+    return found
 
 
 def shown(of: dict[str, Any]) -> pd.DataFrame:
@@ -80,18 +90,27 @@ def shown(of: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index").round(1)
 
 
+def about_of(name: str) -> dict[str, Any]:
+    """The experiment that a model's file tells of.
+
+    Raises:
+        ValueError: it does not say which pictures it was trained on.
+    """
+    about: dict[str, Any] | None = read_header(name)["about"].get("experiment")
+    if about is None:
+        raise ValueError(
+            f"{name} does not say which data set it was trained on: it must come from a training of labkit"
+        )
+    return about
+
+
 def report(name: str, episodes: int, seed: int, data_root: Path | None = None) -> dict[str, Any]:
     """Fit a model on validation classes and measure it on novel ones, in JSON types.
 
     Raises:
         ValueError: it does not say which pictures it was trained on.
     """
-    model = load_model(name)
-    about = read_header(name)["about"].get("experiment")
-    if about is None:
-        raise ValueError(
-            f"{name} does not say which data set it was trained on: it must come from a training of labkit"
-        )
+    about, model = about_of(name), load_model(name)
     options = {"size": about["size"], "root": data_root, "progress": False}
     options |= {"per_class": about["per_class"]} if about["per_class"] else {}
     images = {split: load_images(about["dataset"], split, **options) for split in ("val", "test")}

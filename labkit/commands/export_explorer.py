@@ -36,7 +36,8 @@ def main(given: argparse.Namespace) -> int:
     from labkit.explorer.widget import Explorer
 
     where = chosen.dataset_of(given.dataset, given.data_root)
-    models: dict[str, Any] = {Path(name).stem: load_model(name) for name in chosen.weights_of(given.weights, where)}
+    weights = chosen.weights_of(given.weights, where)
+    models: dict[str, Any] = {name: load_model(w) for name, w in zip(chosen.names_of(weights), weights, strict=True)}
     first = next(iter(models.values()))
     images = chosen.images_for(first, where, given.data_root)
     episodes = range(max(1, given.search))

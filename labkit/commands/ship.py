@@ -8,6 +8,7 @@ precision may move it.
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,12 @@ def promote(
     if measured:
         story["result"] = {k: measured[k] for k in ("accuracies", "validation")}
     model, file = load_model(folder / "best.safetensors"), weights / f"{name}.safetensors"
-    save_model(model, file, story, half=True)
     options = {"per_class": e["per_class"]} if e.get("per_class") else {}
     novel = load_images(e["dataset"], "test", size=e["size"], root=data_root, progress=False, **options)
-    shipped = load_model(file)
+    with tempfile.TemporaryDirectory() as scratch:  # what is shipped already stays until all is measured
+        rounded = Path(scratch) / file.name
+        save_model(model, rounded, story, half=True)
+        shipped = load_model(rounded)
     results = {k: evaluate(shipped, novel, e["way"], k, e["test_query"], episodes) for k in sorted({*SHOTS, e["shot"]})}
     story["shipped"] = results[e["shot"]].summary()
     story["shipped_by_shot"] = {str(k): r.summary() for k, r in results.items()}

@@ -59,8 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
-    if given.show or given.cards or given.released:
-        raise ValueError("--show, --cards and --released belong to --protocol one-backbone")
+    if given.show or given.cards or given.released or given.backbone is not None:
+        raise ValueError("--show, --cards, --released and --backbone belong to --protocol one-backbone")
     if given.gather:
         train_cells.gather(given.folder, given.dataset)
         return 0

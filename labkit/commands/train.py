@@ -10,10 +10,11 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from labkit.common.devices import memory_explained
+from labkit.common.devices import available, memory_explained
 from labkit.data import load_images
 from labkit.studies.training_cost import announce
 from labkit.training.loop import train
@@ -28,11 +29,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--devices", type=int, help="of this machine; as many as torchrun was told, or 1")
     parser.add_argument("--nodes", type=int, help="machines; as many as torchrun was told, or 1")
-    parser.add_argument("--changes", type=json.loads, default={}, help='fields to change, as JSON: {"steps": 2400}')
+    parser.add_argument("--changes", type=changes, default={}, help='fields to change, as JSON: {"steps": 2400}')
+
+
+def changes(text: str) -> dict[str, Any]:
+    """An option's text as fields of an experiment.
+
+    Raises:
+        ArgumentTypeError: it is no JSON object.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"no JSON ({error}); write it like '{{\"steps\": 2400}}'") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"must be fields by name, like '{{\"steps\": 2400}}', got {text}")
+    return found
 
 
 def main(a: argparse.Namespace) -> int:
     """Train, and print the best validation accuracy."""
+    available(a.device)
     e = experiment(a.preset, **a.changes)
     source = {"size": e.size, "root": a.data_root} | ({"per_class": e.per_class} if e.per_class else {})
     base, validation = (load_images(e.dataset, split, **source) for split in ("train", "val"))

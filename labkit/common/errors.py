@@ -1,4 +1,4 @@
-"""The one exception of the readers, and what messages have in common."""
+"""The exceptions of the readers and of sweeps, and what messages have in common."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,10 @@ class DataError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+class FailedRunsError(RuntimeError):
+    """Some runs of a sweep failed; all others are finished and kept."""
 
 
 def printable(text: str) -> str:

@@ -58,6 +58,18 @@ def load_by_kind(weights: Sequence[Path | str]) -> dict[str, Method]:
     return found
 
 
+def names_of(weights: Sequence[Path | str]) -> list[str]:
+    """A name for each network: of its file, of its folder and file where another has that, or numbered.
+
+    Every training leaves a ``best.safetensors``.
+    """
+    found: list[str] = []
+    for number, own in enumerate(map(Path, weights), 1):
+        names = (own.stem, f"{own.parent.name}/{own.stem}", f"{own.stem} {number}")
+        found.append(next(name for name in names if name not in found))
+    return found
+
+
 def opened(
     weights: Sequence[Path | str] | None, dataset: str, data_root: Path | str | None = None
 ) -> tuple[list[Any], dict[str, Method], ImageSet]:

@@ -30,7 +30,7 @@ from labkit.studies.tables.cells import BASE_GROUPS
 from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
 from labkit.studies.tables.heads import OF_DMF, STEPS, Head
 from labkit.sweeps.kept import write_rows
-from labkit.sweeps.sweep import sweep
+from labkit.sweeps.sweep import refuse_failed, sweep
 
 VERSION = 1  # of what an idea means: raised by hand
 FILE = "ideas.jsonl"
@@ -70,7 +70,8 @@ def run_idea(
     command = f"dmf-lab ideas FOLDER --backbone {Path(backbone).stem} {said_pictures(given['dataset'])} --shots {shot}"
     command += f" --seeds {given['seed']} --ideas {name!r}" + (" --novel" if stage == NOVEL else "")
     of = HeadRun(system=name, command=command, **given)
-    own = folder.parent / "trained" / f"{name}-{shot}-{given['seed']}-{steps}"
+    own = folder.parent / "trained" / "-".join(str(given[k]) for k in ("dataset", "backbone", "name", "shot", "seed"))
+    own = own.with_name(f"{own.name}-{steps}")
     own.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"groups": BASE_GROUPS[shot]}
     how: dict[str, Any] = {"look": stage == NOVEL, "episodes": episodes}
@@ -137,14 +138,16 @@ def fill(
     run = partial(run_idea, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
     fixed = {"dataset": dataset, "backbone": maps.base.backbone, "stage": NOVEL if novel else VALIDATION}
     version = f"{VERSION}, {steps} steps, {episodes} episodes"
-    shots = list(shots)
+    shots, failed = list(shots), []
+    of: dict[str, Any] = {"dataset": dataset, "backbone": maps.base.backbone}
     for shot in shots:
         asked = list(names or NAMES)
         if novel and names is None:
-            asked = [*BASELINES, chosen(rows(folder, backbone=maps.base.backbone, steps=steps), shot)]
+            asked = [*BASELINES, chosen(rows(folder, **of, steps=steps), shot)]
         grid = [fixed | {"name": name, "shot": shot, "seed": seed} for seed in seeds for name in asked]
-        sweep(run, grid, folder=folder, version=version, **how)
-    return table(rows(folder, backbone=maps.base.backbone, stage=fixed["stage"]), fixed["stage"])
+        failed += sweep(run, grid, folder=folder, version=version, **how).failed
+    refuse_failed(failed)
+    return table(rows(folder, **of, stage=fixed["stage"]), fixed["stage"])
 
 
 def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[dict[str, Any]]:

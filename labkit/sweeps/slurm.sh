@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Ray cluster over the nodes of a Slurm job, and on the first of them a command that finds it in $RAY_ADDRESS.
 #
-#     script=$(python -c 'import labkit; print(labkit.__path__[0] + "/slurm.sh")')
+#     script=$(python -c 'import labkit; print(labkit.__path__[0] + "/sweeps/slurm.sh")')
 #     sbatch --nodes 8 --gpus-per-node 4 --cpus-per-task 32 --time 24:00:00 "$script" \
 #         dmf-lab table 1 /shared/runs/tables --engine ray
 #

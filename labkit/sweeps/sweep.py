@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from labkit.common import checks
+from labkit.common.errors import FailedRunsError
 from labkit.sweeps.engines import ENGINES, GUARD
 from labkit.sweeps.forecast import forecast
 from labkit.sweeps.task import Record, Run, Task, as_json, read_record
@@ -206,6 +207,17 @@ def _check_run(run: Any) -> None:
         raise RuntimeError(f"this sweep is called while a process of a sweep starts. {GUARD}")
 
 
+def refuse_failed(failed: Sequence[Record]) -> None:
+    """Raises:
+    FailedRunsError: there are failed runs; names the first and its error.
+    """
+    if failed:
+        first = failed[0]
+        raise FailedRunsError(
+            f"{len(failed)} runs failed, and all others are kept; the first is {first['parameters']}: {first['error']}"
+        )
+
+
 def key_of(parameters: Mapping[str, Any], version: str | int) -> str:
     """Sixteen hexadecimal digits that name a run; the order of the parameters does not matter."""
     text = json.dumps({"version": version, "parameters": parameters}, sort_keys=True)
@@ -213,18 +225,18 @@ def key_of(parameters: Mapping[str, Any], version: str | int) -> str:
 
 
 def commit_of(code: Path) -> str | None:
-    """The commit of the checkout that holds a folder, with a ``+`` if its Python files were changed since."""
+    """The commit of the checkout that holds a folder, with a ``+`` if any of its Python files was changed since."""
     head = _git(code, "rev-parse", "--short=12", "HEAD")
     if head is None:
         return None
-    return head + ("+" if _git(code, "status", "--porcelain", "--", "*.py") else "")
+    return head + ("+" if _git(code, "status", "--porcelain", "--", ":(top)*.py") else "")
 
 
 def changed_since(commit: str | None, code: Path) -> bool:
-    """Whether the Python files of a folder may differ from those at a commit; False outside a checkout."""
+    """Whether the Python files of a folder's checkout may differ from those at a commit; False outside one."""
     if commit is None or commit_of(code) is None:
         return False
-    return commit.endswith("+") or _git(code, "diff", "--quiet", commit, "--", "*.py") is None
+    return commit.endswith("+") or _git(code, "diff", "--quiet", commit, "--", ":(top)*.py") is None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -30,7 +30,7 @@ from labkit.training.distributed import entered_first, joined, launch, leads, un
 from labkit.training.logbook import Log
 from labkit.training.run import GROUP, Run
 from labkit.training.settings import Experiment
-from labkit.training.step import Step
+from labkit.training.step import Step, check_phases
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.pt")
 
@@ -129,7 +129,8 @@ def train(
             raise ValueError("several machines are started by torchrun: see `python -m labkit train --help`")
         options = {"seed": seed, "device": device.type, "devices": devices, "compiler": compiler}
         run = Run(experiment, model, base, seed, device, folder, log)
-        run.resume()
+        with exclusive(folder, FILES):  # not while another process trains there
+            run.resume()
         known = len(run.logbook.lines)
         launch(_work, (experiment, base, validation, folder, options | {"until": until, "progress": progress}), devices)
         run.resume()
@@ -141,7 +142,8 @@ def train(
             with entered_first(partial(exclusive, folder, FILES)):
                 _loop(run, base, validation, compiler, until, progress)
     file = folder / "best.safetensors"
-    best = load_model(file, run.device) if file.exists() else run.model.eval()
+    # A phase that was not validated yet has no best weights: those in the file are of the phase before.
+    best = load_model(file, run.device) if file.exists() and run.best > 0 else run.model.eval()
     return Trained(best, run.best, run.logbook.lines, folder, time.perf_counter() - started)
 
 
@@ -156,7 +158,8 @@ def _loop(
     experiment, device = run.experiment, run.device
     run.resume()
     wait()  # for the last to have read what the first is about to write
-    EpisodeSampler(validation, experiment.way, experiment.shot, experiment.test_query)  # refuses now, not hours later
+    check_phases(run.model, experiment, base)  # refuses now, not hours later
+    EpisodeSampler(validation, experiment.way, experiment.shot, experiment.test_query)
     last = experiment.steps if until is None else min(until, experiment.steps)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),

@@ -4,7 +4,7 @@ Pre-training on random base pictures and then meta-training on episodes, as FEAT
 
     phases=(
         Phase(9000, "pre-training", batch="pictures", size=128, selection="nearest mean"),
-        Phase(2000, "meta-training", optimiser="adam", learning_rate=1e-4, rates={"attention": 10.0}),
+        Phase(2000, "meta-training", optimiser="adam", learning_rate=1e-4, rates={"to_query": 10.0}),
     )
 
 A phase begins with the weights that the one before ended with, and with an optimiser of its own.

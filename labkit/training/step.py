@@ -22,7 +22,7 @@ from labkit.methods.base import Losses, Method
 from labkit.methods.noise import set_keys
 from labkit.training.distributed import replicated
 from labkit.training.feeds import EpisodeFeed, Feed, PictureFeed
-from labkit.training.optimisers import clip, set_rate
+from labkit.training.optimisers import clip, parameter_groups, set_rate
 from labkit.training.phases import rate_at
 from labkit.training.run import GROUP, Run
 from labkit.training.settings import Experiment
@@ -39,9 +39,6 @@ class Step:
         compiler: backend of torch.compile for the forward and backward pass, ``"reduce-overhead"`` for inductor with
             CUDA graphs, or None; ``"auto"`` is ``"inductor"`` on a GPU, and None on a CPU, where compiling gains
             nothing.
-
-    Raises:
-        ValueError: the method's loss takes no label smoothing, and the phase wants some.
     """
 
     def __init__(self, run: Run, base: ImageSet, compiler: str | None = "auto") -> None:
@@ -50,8 +47,6 @@ class Step:
         self.run, self.feed = run, _feed(run, base, augment)
         loss = getattr(run.model, self.feed.loss)
         if phase.label_smoothing:
-            if "label_smoothing" not in inspect.signature(loss).parameters:
-                raise ValueError(f"{type(run.model).__name__}.{self.feed.loss} takes no label_smoothing")
             loss = partial(loss, label_smoothing=phase.label_smoothing)
         self.objective = replicated(_Objective(run.model, loss), run.device)
         if compiler == "auto":
@@ -87,6 +82,23 @@ class Step:
         run.step += 1
         hits = (losses.scores.argmax(-1) == batch.labels).float().mean()
         return torch.stack([losses.total, losses.few_shot, losses.auxiliary, 100 * hits]).detach()
+
+
+def check_phases(model: Method, e: Experiment, base: ImageSet) -> None:
+    """Refuse what a later phase could not do, before the first one begins.
+
+    Raises:
+        ValueError: a phase wants label smoothing of a loss that takes none, other rates for parameters that are not
+            there, or more of the base classes than they have.
+    """
+    for phase in e.plan:
+        kind = PictureFeed if phase.batch == "pictures" else EpisodeFeed
+        if phase.label_smoothing and "label_smoothing" not in inspect.signature(getattr(model, kind.loss)).parameters:
+            raise ValueError(f"{type(model).__name__}.{kind.loss} takes no label_smoothing")
+        if phase.rates:
+            parameter_groups(model, phase.rates)
+        if kind is EpisodeFeed:
+            EpisodeSampler(base, phase.way or e.way, phase.shot or e.shot, phase.query or e.query)
 
 
 def _feed(run: Run, base: ImageSet, augment: Any) -> Feed:

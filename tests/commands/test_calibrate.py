@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import labkit
@@ -59,6 +60,33 @@ def test_a_model_is_fitted_measured_and_found_again(
     found = calibration.shipped_calibration(labkit.load_model("quick"))
     assert found is not None
     assert found.refuse == own["refuse"] == calibration.chosen_refusal(found.fits)
+
+
+def test_every_model_is_kept_as_it_is_fitted_under_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = labkit.models.checkpoints.read_header("quick")["about"]
+    files = [tmp_path / run / "best.safetensors" for run in ("a", "b")]
+    for file in files:
+        labkit.save_model(labkit.load_model("quick"), file, about)
+    out, fitted = tmp_path / "record.json", []
+
+    def report(name: str, *_: Any) -> dict[str, Any]:
+        fitted.append(name)
+        if len(fitted) == 3:
+            raise OSError("no room left")
+        return {"refuse": 0.1, "novel": [], "of": name}
+
+    monkeypatch.setattr(calibrate, "report", report)
+    monkeypatch.setattr(calibrate, "shown", lambda _: pd.DataFrame())
+    with pytest.raises(FileNotFoundError):
+        main(["calibrate", "quick", "no-such", "--out", str(out), "--traceback"])
+    assert fitted == []  # said before anything is fitted
+    assert main(["calibrate", *map(str, files), "quick", "--out", str(out)]) == 1
+    assert {name: of["of"] for name, of in json.loads(out.read_text())["models"].items()} == {
+        "best": str(files[0]),
+        "b/best": str(files[1]),
+    }
 
 
 def test_a_model_that_names_no_data_set_gets_a_sentence(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`dmf-lab ship` measures the rounded weights that it writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from labkit.models.checkpoints import load_model, read_header
 from labkit.training.loop import train
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toys import toy_images
+
+
+@pytest.mark.integration
+def test_what_is_shipped_already_stays_where_the_pictures_are_missing(tmp_path: Path) -> None:
+    train(replace(TINY, dataset="miniimagenet"), BASE, VALIDATION, tmp_path / "run", progress=False)
+    before = tmp_path / "mine.safetensors"
+    before.write_bytes(b"what was there")
+    with pytest.raises(ValueError, match="miniimagenet needs the folder"):
+        ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path)
+    assert before.read_bytes() == b"what was there"
 
 
 @pytest.mark.integration

@@ -180,4 +180,10 @@ def test_results_of_changed_code_are_flagged(tmp_path: Path) -> None:
     assert changed_since(first, code)
     assert commit_of(code) == f"{commit_of(tmp_path)}"
     assert str(commit_of(code)).endswith("+")
+    git("checkout", "--", ".")
+    (tmp_path / "method.py").write_text("y = 1\n")  # the swept function calls it, from another folder
+    git("add", ".")
+    assert changed_since(first, code)
+    git("commit", "-m", "three")
+    assert changed_since(first, code)
     assert changed_since("0123456789ab", code)  # a commit that is not here

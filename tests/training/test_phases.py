@@ -202,6 +202,28 @@ def test_a_method_without_a_classifier_cannot_be_pre_trained(tmp_path: Path) -> 
         train(setting, BASE, VALIDATION, tmp_path, progress=False)
 
 
+def test_what_a_later_phase_cannot_do_is_said_before_the_first_one(tmp_path: Path) -> None:
+    feat = replace(BOTH, method="feat", choices={"pretrain": True})
+    for change, said in (
+        ({"rates": {"attention": 10.0}}, "rates names 'attention', and no parameter's name begins so"),
+        ({"way": 64}, "only 6 classes"),
+        ({"label_smoothing": 0.1}, "FEAT.loss takes no label_smoothing"),
+    ):
+        e = replace(feat, phases=(PRE, replace(META, **change)))
+        with pytest.raises(ValueError, match=said):
+            train(e, BASE, VALIDATION, tmp_path, progress=False)
+    assert not (tmp_path / "last.pt").exists()
+    assert train(
+        replace(feat, phases=(PRE, replace(META, rates={"to_query": 10.0}))), BASE, VALIDATION, tmp_path
+    ).metrics
+
+
+def test_stopped_before_its_phase_was_validated_a_training_gives_its_last_weights(tmp_path: Path) -> None:
+    stopped = train(BOTH, BASE, VALIDATION, tmp_path, until=9, progress=False)  # the second phase validates at 11
+    assert stopped.validation == 0
+    assert digest(stopped.model.state_dict()) == digest(weights(tmp_path))
+
+
 def test_lines_are_told_as_they_are_written(tmp_path: Path) -> None:
     told: list[tuple[int, dict[str, Any]]] = []
     trained = train(TINY, BASE, VALIDATION, tmp_path, log=lambda step, line: told.append((step, line)), progress=False)

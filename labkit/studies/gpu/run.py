@@ -165,10 +165,10 @@ def product(setting: Setting) -> dict[str, Any]:
 def _bind(folder: Path, this: dict[str, Any]) -> None:
     """A folder belongs to a kind of device, and to the real thing or to a rehearsal: neither is taken for the other."""
     file = folder / "belongs.json"
-    before = _read(file) or this
-    if before != this:
+    if not file.exists():
+        write_json(file, this)
+    if (before := _read(file)) != this:
         raise ValueError(f"{folder} was begun with {before}, and this call has {this}: choose another folder")
-    write_json(file, this)
 
 
 def _pictures(root: Path | str | None, size: int, small: bool) -> tuple[ImageSet, ...]:

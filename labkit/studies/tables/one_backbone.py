@@ -27,7 +27,7 @@ from labkit.studies.tables.heads import (
 )
 from labkit.studies.tables.heads import pooled_once_more as pooled
 from labkit.sweeps.kept import all_rows, write_rows
-from labkit.sweeps.sweep import sweep
+from labkit.sweeps.sweep import refuse_failed, sweep
 
 VERSION = 1  # of what a head means: raised by hand, so that a refactoring throws no finished training away
 RESULTS = places.RESULTS / "one_backbone.jsonl"
@@ -136,6 +136,7 @@ def fill(
 
     Raises:
         ValueError: a table, a system or a cell that is not there; `released` of Table 1, which has both.
+        FailedRunsError: at the end, if some runs failed.
     """
     shots, seeds = asked_of(table, shots, seeds)
     if released and table == 1:
@@ -143,12 +144,13 @@ def fill(
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))  # once, for all processes
     digest, root = maps.base.backbone, None if data_root is None else str(data_root)
     run = partial(run_head, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
+    failed: list[dict[str, Any]] = []
     version = VERSION if (steps, episodes) == (STEPS, EPISODES) else f"{VERSION}, {steps} steps, {episodes} episodes"
 
     def do(names: Iterable[str], shot: int, which: Iterable[int]) -> None:
         fixed = {"dataset": dataset, "backbone": digest, "shot": shot}
         grid = [fixed | {"name": name, "seed": seed} for seed in which for name in names]
-        sweep(run, grid, engine, folder=folder, version=version, **how)
+        failed.extend(sweep(run, grid, engine, folder=folder, version=version, **how).failed)
 
     def finished() -> list[HeadRun]:
         return results(folder, version, dataset=dataset, backbone=digest)
@@ -162,6 +164,7 @@ def fill(
         do([head.name for head in TABLE1_HEADS if head.system in asked], shot, [0])
         names = [name for system in asked if (name := chosen(finished(), system, shot))]
         do(names, shot, seeds)
+    refuse_failed(failed)
     return finished()
 
 

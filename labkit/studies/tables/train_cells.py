@@ -35,7 +35,7 @@ from labkit.studies.tables.cells import (
     trained_as,
 )
 from labkit.sweeps.kept import Row, all_rows, write_rows
-from labkit.sweeps.sweep import sweep
+from labkit.sweeps.sweep import refuse_failed, sweep
 from labkit.training.loop import Trained, train
 from labkit.training.settings import Experiment
 
@@ -238,6 +238,7 @@ def fill(
     root = None if data_root is None else str(data_root)
     run = partial(run_cell, dataset=dataset, data_root=root)
     how |= {"folder": folder, "version": version_of(dataset)}
+    failed: list[dict[str, Any]] = []
     for shot in shots:
         asked = cells_of_table2(shot) if cells is None else [trained_as(cell, shot) for cell in cells]
         if table == 1 and own_training:
@@ -245,11 +246,12 @@ def fill(
         elif table == 1:
             if settings_of is None:
                 settings = [cell for cell in TABLE1 if cell.factor in wanted]
-                sweep(run, grid(settings, (shot,), (0,)), engine, **how)
+                failed += sweep(run, grid(settings, (shot,), (0,)), engine, **how).failed
             found = {system: chosen(results(folder, dataset), system, settings_of or shot) for system in wanted}
             missing = [system for system, cell in found.items() if cell is None]
             if settings_of and missing:
                 raise ValueError(f"no setting of {missing} is trained at {settings_of} shots: train these first")
             asked = [cell for cell in found.values() if cell]  # a system whose every setting diverged has none
-        sweep(run, grid(asked, (shot,), seeds), engine, **how)
+        failed += sweep(run, grid(asked, (shot,), seeds), engine, **how).failed
+    refuse_failed(failed)
     return results(folder, dataset)

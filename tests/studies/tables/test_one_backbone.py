@@ -13,6 +13,7 @@ from labkit.commands import table
 from labkit.studies.tables import one_backbone
 from labkit.studies.tables.head_runs import HeadRun, Maps, maps_of
 from labkit.studies.tables.heads import HEADS, SYSTEMS, TABLE1_HEADS
+from labkit.sweeps.sweep import Sweep
 from tests.helpers.toy_maps import toy_maps
 
 MAPS = toy_maps()
@@ -95,7 +96,7 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def sweep(run: Any, grid: list[dict[str, Any]], engine: str, *, folder: Path, version: Any, **_: Any) -> None:
+    def sweep(run: Any, grid: list[dict[str, Any]], engine: str, *, folder: Path, version: Any, **_: Any) -> Sweep:
         for p in grid:
             if p not in asked:
                 asked.append(p)
@@ -105,6 +106,7 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
                 row = HeadRun(system=system, validation=50.0 + second, novel=novel, **p).to_json()
                 record = {"version": version, "made": "", "key": str(len(asked)), "commit": "c", "result": row}
                 (folder / f"{len(asked)}.json").write_text(json.dumps(record))
+        return Sweep([], [], [])
 
     monkeypatch.setattr(one_backbone, "sweep", sweep)
     folder = tmp_path / "sweep"
@@ -124,12 +126,21 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
         one_backbone.fill(folder, 2, "b", systems=["nothing"], progress=False)
 
 
-def test_table_2_is_trained_as_released_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_2_is_trained_as_released_where_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(one_backbone, "sweep", lambda _, grid, *__, **___: asked.extend(grid))
+
+    def sweep(_: Any, grid: list[dict[str, Any]], *__: Any, **___: Any) -> Sweep:
+        asked.extend(grid)
+        return Sweep([], [{"parameters": p, "error": "no room"} for p in grid if p["seed"] == 3], [])
+
+    monkeypatch.setattr(one_backbone, "sweep", sweep)
     common = [str(tmp_path), "--protocol", "one-backbone", "--backbone", "b", "--dataset", "toy", "--shots", "1"]
     assert main(["table", "2", *common, "--seeds", "2", "--released", "--systems", "dmf", "align 1"]) == 0
     assert [(p["name"], p["seed"]) for p in asked] == [("DMF: as released", 2), ("align 1, as released", 2)]
+    assert main(["table", "2", *common, "--seeds", "3", "--systems", "dmf"]) == 1  # a run failed
+    assert "1 runs failed, and all others are kept; the first is" in capsys.readouterr().err
     with pytest.raises(ValueError, match="released is of Table 2"):
         one_backbone.fill(tmp_path, 1, "b", released=True, progress=False)
 

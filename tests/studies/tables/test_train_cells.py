@@ -14,6 +14,7 @@ from labkit.data.imageset import ImageSet
 from labkit.data.real import load_real
 from labkit.studies.tables import train_cells
 from labkit.studies.tables.cells import BASE, BASES, CELLS, SYSTEMS, TABLE1, row_of_table2
+from labkit.sweeps.sweep import Sweep
 from labkit.training.settings import QUICK
 from tests.helpers.tiny import TINY
 from tests.helpers.toys import toy_images
@@ -107,7 +108,7 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, **how: Any) -> None:
+    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, **how: Any) -> Sweep:
         for p in runs:
             if p not in asked:
                 asked.append(p)
@@ -120,6 +121,7 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
                 }
                 row = p | {"validation": 50.0 + ("common" in p["cell"])}
                 (folder / f"{len(asked)}.json").write_text(json.dumps(record | {"result": row}))
+        return Sweep([], [], [])
 
     monkeypatch.setattr(train_cells, "sweep", sweep)
     monkeypatch.setattr(train_cells, "RESULTS", tmp_path / "lab.jsonl")
