@@ -109,7 +109,6 @@ def embed_all(
     backbone = backbone_digest(model)
     p = images.provenance
     about = {"backbone": backbone, "pictures": p.digest, "dtype": dtype, "code": CODE, "torch": torch.__version__}
-    about |= {"mirrored": True} if mirrored else {}
     provenance = replace(p, digest=_digest(about), details=p.details | {"features": about})
 
     def parts() -> Iterator[NDArray[Any]]:
@@ -132,7 +131,8 @@ def embed_all(
                     np.lib.format.write_array_header_1_0(out, header)
                 out.write(part.tobytes())
 
-    kept_by = about | {"labels": images.labels_digest}  # a part of a set, or one in another order, may have its digest
+    # A part of a set, or one in another order, may have its digest; with mirror images too it is the same pictures'.
+    kept_by = about | {"labels": images.labels_digest} | ({"mirrored": True} if mirrored else {})
     if cache:
         maps = np.load(build_once(f"{p.dataset}-{p.split}-features", kept_by, build) / "maps.npy", mmap_mode="r")
     else:
