@@ -250,7 +250,7 @@ def enrol(
 
 
 def default_weights(photographs: bool = True) -> str:
-    """The shipped model for pictures: ``"mini"`` for photographs, ``"quick"`` for drawn signs."""
+    """The shipped model for pictures: ``"mini-full"`` for photographs, ``"quick"`` for drawn signs."""
     return PHOTOGRAPHS if photographs else SIGNS
 
 

@@ -1,6 +1,8 @@
 // The widget of notebook 12. Pictures are dropped, or chosen, on one of two places; Python answers. What is shown comes
 // from Python as text and pictures and is never read as HTML.
 
+const PATIENCE = 20000; // ms
+const READING = "Reading …";
 const FOLLOWED = ["classes", "answers", "message", "network"];
 
 function element(tag, attributes = {}, ...children) {
@@ -34,6 +36,15 @@ async function dropped(transfer) {
   return found;
 }
 
+// A kernel that is gone answers nothing, and one that is busy answers late.
+function reading(model) {
+  model.set("message", READING);
+  setTimeout(() => {
+    if (model.get("message") === READING)
+      model.set("message", "No answer from Python yet: it is still busy, or the kernel is not running.");
+  }, PATIENCE);
+}
+
 async function send(model, zone, files) {
   const most = model.get("most_bytes");
   const total = files.reduce((sum, [, file]) => sum + file.size, 0);
@@ -43,7 +54,7 @@ async function send(model, zone, files) {
     return;
   }
   const contents = await Promise.all(files.map(async ([, file]) => new DataView(await file.arrayBuffer())));
-  model.set("message", "Reading …");
+  reading(model);
   model.send({ kind: "add", zone, names: files.map(([name]) => name) }, undefined, contents);
 }
 
@@ -126,7 +137,7 @@ function ofClass(model, known) {
 function ofAnswer(found) {
   const share = `${Math.round(100 * found.share)} %`;
   const said = found.refused
-    ? [element("b", {}, found.answer), element("span", {}, `nearest: ${found.best}, ${share} of what is`)]
+    ? [element("b", {}, found.answer), element("span", {}, `most like: ${found.best} (${share}, if it belongs to a class)`)]
     : [element("b", {}, found.answer), element("span", {}, share)];
   const bar = element("meter", { min: 0, max: 1, value: found.share, "aria-label": `${found.best} ${share}` });
   const picture = element("img", { src: found.picture, alt: found.file });
@@ -138,7 +149,7 @@ function ofAnswer(found) {
 function networks(model) {
   const choice = element("select", {
     onchange: () => {
-      model.set("message", "Reading …");
+      reading(model);
       model.send({ kind: "choose", network: choice.value });
     },
     onkeydown: (event) => event.stopPropagation(),

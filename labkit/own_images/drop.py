@@ -6,6 +6,7 @@ read, kept and classified in the kernel and go nowhere else.
 
 import base64
 import io
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +16,15 @@ import anywidget
 import traitlets
 from PIL import Image
 
+from labkit.common import checks
+from labkit.common.errors import printable
 from labkit.common.names import read_alike, shown
 from labkit.data.decode import read_rgb
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.own_images.classify import NONE, Classified, SupportSet, enrol
 from labkit.own_images.figures import answers_picture
-from labkit.own_images.pictures import Fit, by_name
+from labkit.own_images.pictures import Fit, by_name, class_folders, visible
 
 HERE = Path(__file__).parent
 THUMBNAIL, MOST_PICTURES = 184, 6  # pixels of a side; pictures of a class that are shown
@@ -34,12 +37,13 @@ class YourImages(anywidget.AnyWidget):
 
     Args:
         model: that classifies.
-        classes: pictures by class to begin with, as bytes; the first drop on the classes takes their place.
+        classes: pictures by class to begin with, as bytes.
         query: pictures to begin with.
         refuse, fit: of `SupportSet.classify` and `enrol`.
         network: the name of `model`.
         networks: names of models, with a label for each; a person may choose among them.
         of_own: the one of `networks` that answers once the examples have gone, unless a person has chosen.
+        examples: whether the pictures to begin with are examples, whose place the first drop on the classes takes.
     """
 
     _esm = HERE / "drop.js"
@@ -61,13 +65,14 @@ class YourImages(anywidget.AnyWidget):
         network: str = "",
         networks: Mapping[str, str] | None = None,
         of_own: str = "",
+        examples: bool = False,
     ) -> None:
         known = [{"name": name, "label": label} for name, label in (networks or {}).items()]
         super().__init__(network=network, networks=known)
         self.model, self.refuse, self.fit, self.of_own = model, refuse, fit, of_own
         self.support: dict[str, Files] = {name: dict(files) for name, files in classes.items()}
         self.query = dict(query)
-        self.examples = True  # whether the classes are those it began with
+        self.examples = examples
         self.enrolled: SupportSet | None = None
         self.found: Classified | None = None
         self.update(enrol_again=True)
@@ -87,7 +92,7 @@ class YourImages(anywidget.AnyWidget):
         """Pictures by name, dropped on ``"classes"`` or ``"query"``.
 
         On the classes a picture in a folder is of the class of the folder's name; others are sorted by `by_name`. The
-        first drop there takes the place of the classes the widget began with.
+        first drop there takes the place of examples.
         """
         if zone == "query":
             self.query = dict(files)
@@ -101,7 +106,7 @@ class YourImages(anywidget.AnyWidget):
         for name, of_class in sorted_into_classes(files).items():
             own = self.support.setdefault(name, {})
             for file, content in of_class.items():
-                own[file if file not in own else f"{len(own) + 1} {file}"] = content
+                own[_free(file, own)] = content
         self.update(enrol_again=True)
 
     def rename(self, old: str, new: str) -> None:
@@ -119,7 +124,8 @@ class YourImages(anywidget.AnyWidget):
         joined: dict[str, Files] = {}
         for name, files in self.support.items():
             own = joined.setdefault(new if name == old else name, {})
-            own |= {file if file not in own else f"{len(own) + 1} {file}": content for file, content in files.items()}
+            for file, content in files.items():
+                own[_free(file, own)] = content
         self.support = joined
         self.update(enrol_again=True)
 
@@ -153,7 +159,7 @@ class YourImages(anywidget.AnyWidget):
                     self.enrolled = None
                     self.enrolled = enrol(self.model, self.support, self.fit)
                 if self.enrolled is None:
-                    raise ValueError("the classes are not complete yet")
+                    raise ValueError("fewer than two classes have a picture that can be read, so nothing is classified")
                 self.found = self.enrolled.classify(self.query, self.refuse) if self.query else None
         except (ValueError, FloatingPointError) as error:
             self.found = None
@@ -164,6 +170,8 @@ class YourImages(anywidget.AnyWidget):
             said.append("These are examples: drop pictures of your own.")
         elif self.enrolled and not self.query:
             said.append("Now drop the pictures to be classified.")
+        if self.found and not self.found.calibrated:
+            said.append("This network is not calibrated: its percentages may be far off, and it refuses nothing.")
         self.classes = [
             {"name": name, "count": len(files), "pictures": thumbnails(list(files.values())[:MOST_PICTURES])}
             for name, files in self.support.items()
@@ -206,7 +214,7 @@ class YourImages(anywidget.AnyWidget):
                 self.remove(str(content["name"]))
             elif content.get("kind") == "choose":
                 self.choose(str(content["network"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             self.message = f"{type(error).__name__}: {error}"
         self.send_state("message")
 
@@ -217,11 +225,20 @@ def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:
     for path, content in files.items():
         folder, _, file = path.rpartition("/")
         if folder and not file.startswith("."):
-            classes.setdefault(folder.rpartition("/")[2], {})[file] = content
+            own = classes.setdefault(folder.rpartition("/")[2], {})
+            own[_free(file, own)] = content
     loose = {path: content for path, content in files.items() if "/" not in path}
-    for name, own in by_name(loose).items():
-        classes.setdefault(name, {}).update(own)
+    for name, of_class in by_name(loose).items():
+        own = classes.setdefault(name, {})
+        for file, content in of_class.items():
+            own[_free(file, own)] = content
     return classes
+
+
+def _free(file: str, taken: Files) -> str:
+    """The name of a file, or that with a number in front, where another file has it: both are kept."""
+    numbered = (f"{n} {file}" for n in itertools.count(2))
+    return next(name for name in itertools.chain([file], numbered) if name not in taken)
 
 
 def thumbnails(contents: Sequence[bytes]) -> list[str]:
@@ -240,10 +257,21 @@ def thumbnails(contents: Sequence[bytes]) -> list[str]:
 
 
 def files_of(folder: Path | str) -> dict[str, bytes]:
-    """Names and contents of the files in a folder."""
-    return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file() and p.name[0] != "."}
+    """Names and contents of the files in a folder.
+
+    Raises:
+        ValueError: no such folder.
+    """
+    where = checks.path("query", folder)
+    if not where.is_dir():
+        raise ValueError(f"{where} is no folder; expected one with pictures in it")
+    return {printable(p.name): p.read_bytes() for p in visible(where) if p.is_file()}
 
 
 def classes_of(folder: Path | str) -> dict[str, Files]:
-    """Files by class, of a folder with a subfolder a class."""
-    return {p.name: files_of(p) for p in sorted(Path(folder).iterdir()) if p.is_dir() and p.name[0] != "."}
+    """Files by class, of a folder with a subfolder a class.
+
+    Raises:
+        ValueError: no such folder.
+    """
+    return {name: files_of(p) for name, p in class_folders(folder).items()}

@@ -77,7 +77,7 @@ def by_name(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
     return classes
 
 
-def class_folders(root: Path | str) -> dict[str, Pictures]:
+def class_folders(root: Path | str) -> dict[str, Path]:
     """The subfolders of a folder by name; files beside them are no class and are left alone.
 
     Raises:
@@ -86,7 +86,7 @@ def class_folders(root: Path | str) -> dict[str, Pictures]:
     folder = checks.path("support", root)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected one with a subfolder of pictures for each class")
-    return {printable(p.name): p for p in _visible(folder) if p.is_dir()}
+    return {printable(p.name): p for p in visible(folder) if p.is_dir()}
 
 
 def by_text(what: str, named: Mapping[Any, Any]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
     if isinstance(pictures, Mapping):
         return list(by_text(f"pictures of {what!r}", pictures).items())
     if isinstance(pictures, str | Path) and checks.path(what, pictures).is_dir():
-        pictures = _visible(checks.path(what, pictures))
+        pictures = visible(checks.path(what, pictures))
     if not isinstance(pictures, Image.Image):
         checks.kind(what, pictures, Iterable, "a picture or several: paths, bytes, Pillow images or arrays")
     several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image) else list(pictures)
@@ -121,7 +121,7 @@ def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
     return list(zip(map(printable, names), several, strict=True))
 
 
-def _visible(folder: Path | str) -> list[Path]:
+def visible(folder: Path | str) -> list[Path]:
     """What lies in a folder, but for hidden files and the litter that archives and file managers leave."""
     there = Path(folder).iterdir()
     return sorted(p for p in there if not p.name.startswith(".") and not is_litter(p.name))

@@ -62,7 +62,7 @@ def begin(
     networks = {of_own: f"{of_own}, trained on photographs", SIGNS: f"{SIGNS}, trained on printed characters"}
     if weights is not None:  # who names a network has chosen
         networks, of_own = {name: name} | networks, ""
-    return YourImages(model, classes, pictures, refuse, fit, name, networks, of_own)
+    return YourImages(model, classes, pictures, refuse, fit, name, networks, of_own, examples=support is None)
 
 
 def task_of(images: ImageSet, seed: int = 0) -> tuple[dict[str, Files], Files]:

@@ -1,5 +1,6 @@
 """The widget of notebook 12, without a browser: what is dropped becomes classes and answers; names can be changed."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def model() -> Any:
 
 @pytest.fixture
 def widget(model: Any) -> YourImages:
-    return YourImages(model, SUPPORT, QUERY, refuse=0.5)
+    return YourImages(model, SUPPORT, QUERY, refuse=0.5, examples=True)
 
 
 def names(widget: YourImages) -> list[str]:
@@ -99,3 +100,34 @@ def test_what_the_browser_sends_is_read_and_nonsense_becomes_a_message(widget: Y
 def test_a_picture_in_a_folder_is_of_the_folders_class(tmp_path: Path) -> None:
     found = sorted_into_classes({"mine/cat/1.png": b"1", "mine/cat/.hidden": b"", "dog 2.png": b"2", "cat 9.png": b"9"})
     assert found == {"cat": {"1.png": b"1", "cat 9.png": b"9"}, "dog": {"dog 2.png": b"2"}}
+    alike = sorted_into_classes({"train/cat/1.jpg": b"1", "test/cat/1.jpg": b"2", "more/cat/1.jpg": b"3"})
+    assert alike == {"cat": {"1.jpg": b"1", "2 1.jpg": b"2", "3 1.jpg": b"3"}}, "no picture is lost"
+
+
+def test_own_folders_are_no_examples_and_are_read_as_classify_reads_them(tmp_path: Path, model: Any) -> None:
+    for name, picture in (("star", STAR), ("fish", FISH)):
+        (tmp_path / "s" / name).mkdir(parents=True)
+        (tmp_path / "s" / name / "1.png").write_bytes(picture)
+    (tmp_path / "s" / "__MACOSX").mkdir()
+    (tmp_path / "q").mkdir()
+    Path(os.fsdecode(bytes(tmp_path / "q") + b"/caf\xe9.png")).write_bytes(STAR)
+    widget = YourImages(model, classes_of(tmp_path / "s"), files_of(tmp_path / "q"))
+    assert [found["best"] for found in widget.answers] == ["star"]
+    assert "examples" not in widget.message
+    widget.add("classes", {"arrow 1.png": next(iter(SUPPORT["arrow"].values()))})
+    assert names(widget) == ["fish", "star", "arrow"]
+    assert len(widget.answers) == 1
+    with pytest.raises(ValueError, match="is no folder; expected one with pictures in it"):
+        files_of(tmp_path / "nowhere")
+
+
+def test_an_error_of_the_disk_becomes_a_message_and_percentages_without_calibration_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = labkit.load_model("quick")
+    for parameter in network.parameters():
+        parameter.data.mul_(1.01)  # another network than the one that was calibrated
+    widget = YourImages(network, SUPPORT, QUERY, networks={"gone": "a file that was deleted"})
+    assert "This network is not calibrated: its percentages may be far off" in widget.message
+    widget._asked(None, {"kind": "choose", "network": "gone"}, [])
+    assert "FileNotFoundError" in widget.message or "gone" in widget.message

@@ -62,7 +62,7 @@ def test_files_are_dropped_names_are_changed_and_answers_follow(page: Page) -> N
     expect(page.locator(".own-answer")).to_contain_text("house")
     expect(page.locator(".own-message")).to_contain_text("Skipped notes.txt")
     answered_by = page.get_by_label("Answered by")
-    expect(answered_by).to_have_value("mini")  # pictures of one's own are taken for photographs
+    expect(answered_by).to_have_value("mini-full")  # pictures of one's own are taken for photographs
     answered_by.select_option("quick")
     expect(page.locator(".own-message")).to_contain_text("Skipped notes.txt")
     expect(page.locator(".own-answer")).to_contain_text("house")
