@@ -185,7 +185,7 @@ export function look(store, s) {
       return Array.from(all[c], (v, k) => v - all.reduce((a, map) => a + map[k], 0) / N);
     });
   // One scale for all classes and times of a query, moved points left aside.
-  const limits = store.once(`limits ${t0} ${m0} ${q}`, () => {
+  const limits = store.once(`limits ${of}`, () => {
     const found = { low: Infinity, high: -Infinity, centred: 1e-9 };
     for (const t of [0, 1]) {
       const all = classes.map((c) => scoreMap(c, t, true));
@@ -208,7 +208,7 @@ export function look(store, s) {
       return grown * shares(n).dots[g * hw + k];
     });
   const addedLimit = () =>
-    store.once(`added ${of} ${n}`, () => {
+    store.once(`added ${of} ${n} ${asked}`, () => {
       let most = 1e-9;
       for (let g = 0; g < b.groups; g++) most = Math.max(most, ...added(g, 1).map(Math.abs));
       return most;

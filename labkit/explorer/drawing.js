@@ -313,7 +313,7 @@ function drawScores(store, view, s, w) {
     const y = 3 + c * tall;
     const notes = c === best ? (c === truth ? "right" : "answer") : c === truth ? "true class" : "";
     const after = notes ? ` (${notes})` : "";
-    const space = right - left - 4;
+    const space = (compact ? room : right - left) - 4; // in low rows the score stands beside the name
     const bold = c === best;
     const title = fitted(name, space - textLength(after, bold), bold) + after;
     const change = percent(standing[c] - bare[c]);

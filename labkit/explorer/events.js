@@ -34,8 +34,23 @@ export function restored(text, model) {
     const kind = typeof model.get(name);
     const read = { number: Number, boolean: (v) => v === "true", string: String, object: JSON.parse }[kind](value);
     if (kind === "number" && !Number.isFinite(read)) throw new Error(`${name} must be a number, got ${value}`);
+    if (kind === "number" && name !== "time" && !(Number.isInteger(read) && read >= 0))
+      throw new Error(`${name} must be a whole number from 0, got ${value}`);
     changes[name] = name === "time" ? clamp(read, 0, 1) : read;
   }
+  const { tasks, checkpoints, modes, blocks } = model.get("header");
+  const there = (name, count) => {
+    const value = changes[name] ?? Math.min(model.get(name), count - 1);
+    if (value >= count) throw new Error(`${name} must be from 0 to ${count - 1}, got ${value}`);
+    return value;
+  };
+  const task = there("task", tasks.length);
+  const block = blocks[task][there("checkpoint", checkpoints.length)];
+  there("mode", modes.length);
+  there("query", tasks[task].queries);
+  there("picture", tasks[task].shots[there("support_class", tasks[task].names.length)]);
+  there("row", block.h);
+  there("column", block.w);
   return changes;
 }
 
@@ -191,7 +206,8 @@ function noted(element, name, value) {
 function told(caption, text) {
   if (caption.told === text) return;
   caption.told = text;
-  const [before, after] = text.split(MARGIN);
+  const at = text.indexOf(MARGIN); // a class may be called so, too
+  const [before, after] = at < 0 ? [text] : [text.slice(0, at), text.slice(at + MARGIN.length)];
   const margin = caption.querySelector(".dmf-word");
   if (after === undefined) caption.textContent = text;
   else if (margin) [margin.previousSibling.data, margin.nextSibling.data] = [before, after];
@@ -287,6 +303,7 @@ export function render({ model, el }) {
     told(ui.timeText, `t = ${fixed(s.time)}`);
     noted(ui.lock, "aria-pressed", s.locked);
     ui.everywhere.checked = s.everywhere;
+    ui.grid.disabled = s.everywhere; // one position's way back is not that of the others
     ui.plain.checked = s.plain;
     ui.plain.disabled = N === 1;
     if (document.activeElement !== ui.view) ui.view.value = written(model);

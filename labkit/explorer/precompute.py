@@ -43,6 +43,10 @@ class Task:
         query: uint8 [Q, size, size, 3].
         shots: how many of the K pictures each class has, N numbers.
         labels: true class of each query, Q numbers, or None where nobody knows.
+
+    Raises:
+        ValueError: numbers of classes, shots or labels that do not fit the pictures.
+        TypeError: shots or labels that are no whole numbers.
     """
 
     title: str
@@ -58,6 +62,17 @@ class Task:
             if value is not None:
                 object.__setattr__(self, name, tuple(checks.plain(v) for v in checks.several(name, value, "a series")))
         object.__setattr__(self, "names", tuple(map(str, self.names)))
+        n, most = len(self.names), self.support.shape[1] if self.support.ndim == 5 else 0
+        if self.support.shape[:1] != (n,) or not most:
+            raise ValueError(f"support must be [N, K, size, size, 3] of {n} classes, got {list(self.support.shape)}")
+        if len(self.shots) != n:
+            raise ValueError(f"shots must say how many pictures each of {n} classes has, got {len(self.shots)} numbers")
+        for shot in self.shots:
+            checks.check_int("a number of shots", shot, most=most)
+        if self.labels is not None and len(self.labels) != len(self.query):
+            raise ValueError(f"labels must be of {len(self.query)} queries, got {len(self.labels)}")
+        for label in self.labels or ():
+            checks.check_int("a label", label, least=0, most=n - 1)
 
 
 def tasks_of(

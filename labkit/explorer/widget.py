@@ -101,22 +101,40 @@ class Explorer(anywidget.AnyWidget):
         """Look at a view again: a text that `view` or the widget gave, or some of its traits by name.
 
         Raises:
-            ValueError: a name that no view has, or a value of another kind.
+            ValueError: a name that no view has, a value of another kind, or one that is not there in this explorer.
         """
         checks.kind("view", view, (str, Mapping), "a text that view() gave, or traits by name")
         if isinstance(view, str):
             given = dict(parse_qsl(view.lstrip("#?"), strict_parsing=True))
-            changes: dict[str, Any] = {k: v if k == "overlay" else json.loads(v) for k, v in given.items()}
+            changes: dict[str, Any] = {k: v if k == "overlay" else _read(k, v) for k, v in given.items()}
         else:
             changes = dict(view)
         if unknown := sorted(set(changes) - set(VIEW)):
             raise ValueError(f"a view has no {', '.join(unknown)}; it has {', '.join(VIEW)}")
         try:
+            if "time" in changes:
+                changes["time"] = checks.finite("time", changes["time"], least=0, below=1 + 1e-9)
+            self._check_there(changes)
             with self.hold_trait_notifications(), self.hold_sync():
                 for name, value in ({"moves": {}} | changes).items():
-                    setattr(self, name, float(value) if name == "time" else value)
-        except traitlets.TraitError as error:
+                    setattr(self, name, value)
+        except (traitlets.TraitError, TypeError, ValueError) as error:
             raise ValueError(f"this is no view: {error}") from None
+
+    def _check_there(self, changes: Mapping[str, Any]) -> None:
+        """A text copied from another explorer may name an episode or a position that this one has not."""
+
+        def number(name: str, count: int) -> int:
+            return checks.check_int(name, changes.get(name, min(getattr(self, name), count - 1)), 0, count - 1)
+
+        which = number("task", len(self.tasks))
+        task = self.tasks[which]
+        h, w = self.features[which, number("checkpoint", len(self.models))].x_q.shape[-2:]
+        number("mode", len(MODES))
+        number("query", len(task.query))
+        number("picture", task.shots[number("support_class", len(task.names))])
+        number("row", h)
+        number("column", w)
 
     def as_page(self, title: str = "The meta-filter at work") -> str:
         """This widget with its present view as one HTML page; see `labkit.explorer.page.page`."""
@@ -208,6 +226,13 @@ class Explorer(anywidget.AnyWidget):
         if not isinstance(value, int) or not 0 <= value < size:
             raise ValueError(f"{name} must be a whole number from 0 to {size - 1}, got {value!r}")
         return value
+
+
+def _read(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise ValueError(f"this is no view: {name} cannot be {text!r}") from None
 
 
 class Panel(ipywidgets.VBox):  # type: ignore[misc]  # has no types

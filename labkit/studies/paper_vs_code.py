@@ -168,20 +168,23 @@ def verdicts(table: pd.DataFrame, name: str = "novel") -> list[str]:
     return ["" if mean == 0 else intervals.verdict(mean, half) for mean, half in differences]
 
 
-def figure(table: pd.DataFrame) -> Figure:
-    """Differences to the baseline with their 95 % t-intervals over seeds, on validation and on novel classes."""
+def figure(table: pd.DataFrame, baseline: str = "the paper's setting") -> Figure:
+    """Differences to the baseline with their 95 % t-intervals over seeds, on validation and on novel classes.
+
+    A difference of a single seed has no bar.
+    """
     cells = [cell for cell in table.index if table.loc[cell, "novel difference"] != 0]
     drawn, ax = plt.subplots(figsize=(7, 0.45 * len(cells) + 1.2))
     for shift, name, colour in ((-0.14, "novel", plotting.BLUE), (0.14, "validation", plotting.ORANGE)):
         part = table.loc[cells]
         places = [row + shift for row in range(len(cells))]
-        halves = part[f"{name} half width"].astype(float).fillna(0)
+        halves = part[f"{name} half width"].astype(float)
         ax.errorbar(
             part[f"{name} difference"], places, xerr=halves, fmt="o", color=colour, capsize=3, label=f"{name} classes"
         )
     ax.axvline(0, color=plotting.BLACK, linewidth=0.8)
     ax.set_yticks(range(len(cells)), cells)
-    ax.set(xlabel="accuracy minus the paper's setting, points (bars: 95 % t-interval over seeds)")
+    ax.set(xlabel=f"accuracy minus {baseline}, points (bars: 95 % t-interval over seeds)")
     ax.invert_yaxis()
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return drawn

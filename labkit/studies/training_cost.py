@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.common import places
 from labkit.methods.backbones import BACKBONES
+from labkit.studies.tables.cells import image_passes
 from labkit.sweeps.forecast import duration
 from labkit.training.settings import Experiment, experiment
 
@@ -38,8 +39,4 @@ def operations(e: Experiment) -> float:
         network, images = BACKBONES[e.backbone](**e.backbone_options), torch.empty(2, 3, e.size, e.size)
     with FlopCounterMode(display=False) as counter:
         network(images).sum().backward()
-    pictures = 0
-    for phase in e.plan:
-        episode = (phase.way or e.way) * ((phase.shot or e.shot) + (phase.query or e.query))
-        pictures += phase.steps * phase.size * (episode if phase.batch == "episodes" else 1)
-    return float(pictures * counter.get_total_flops() / 2)
+    return float(image_passes(e) * counter.get_total_flops() / 2)

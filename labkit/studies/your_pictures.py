@@ -69,9 +69,9 @@ def pictures(model: Method, images: ImageSet, episodes: Sequence[int] = (0, 1, 2
         for ax, name in ((row[2], "own"), (row[3], "other")):
             shown = ax.imshow(line[name], cmap=plotting.HEAT, vmin=low, vmax=high)
             ax.set(xticks=[], yticks=[], title={"own": "scores of its class", "other": "best other class"}[name])
-            ax.set_xlabel(f"mean {line[name].mean():.2f}")
+            ax.set_xlabel(f"score {line['means'][name]:.2f}")
         figure.colorbar(shown, ax=row[3], shrink=0.8)
-        right = line["own"].mean() > line["other"].mean()
+        right = line["means"]["own"] > line["means"]["other"]
         row[1].set_xlabel(f"classified {'right' if right else 'wrong'}")
         row[0].set_ylabel(f"episode {line['number']}", labelpad=16)  # beside points that lie on the edge
     if any(line is not None and line["points"] is not None for line in lines):
@@ -87,7 +87,10 @@ def _line(model: Method, images: ImageSet, sampler: EpisodeSampler, number: int)
         return None
     own = int(episode.query_labels[0])
     of_query = maps[0, 0].float().cpu()
-    other = max((n for n in range(len(of_query)) if n != own), key=lambda n: float(of_query[n].mean()))
+    means = of_query.mean((-2, -1)).tolist()
+    if isinstance(model, DMF) and model.choices.border:
+        of_query = of_query[:, 1:-1, 1:-1]  # cells of the picture; the border of zeros counts in the mean alone
+    other = max((n for n in range(len(of_query)) if n != own), key=lambda n: float(means[n]))
     i, j = divmod(int(of_query[own].argmax()), of_query.shape[-1])
     points = grid = None
     position = ((i + 0.5) * model.stride - 0.5, (j + 0.5) * model.stride - 0.5)
@@ -100,6 +103,7 @@ def _line(model: Method, images: ImageSet, sampler: EpisodeSampler, number: int)
         "query": sharp(images, int(episode.query_index[0])),
         "own": of_query[own].numpy(),
         "other": of_query[other].numpy(),
+        "means": {"own": means[own], "other": means[other]},
         "position": position,
         "points": points,
         "grid": grid,

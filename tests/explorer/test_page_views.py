@@ -155,7 +155,7 @@ def test_a_view_can_be_shared_and_restored(browser: Browser, exported: Path, exp
 
 def test_a_text_that_is_no_view_is_refused_with_words(page: Page) -> None:
     more(page)
-    for text in ("depth=3", "row=many"):
+    for text in ("depth=3", "row=many", "row=1.5", "task=99", "query=2.5", "column=77"):
         page.locator("input[name=view]").fill(text)
         page.locator("input[name=view]").press("Enter")
         expect(page.locator(".dmf-said")).to_contain_text("This is no view")

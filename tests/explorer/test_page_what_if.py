@@ -59,6 +59,7 @@ def test_what_if_for_all_positions_changes_the_whole_map(page: Page, explorer: E
     press(page, "ArrowDown")
     np.testing.assert_allclose(scores(page)[right], expected, rtol=1e-5)
     expect(page.locator(".dmf-whatif")).to_contain_text("all positions")
+    expect(page.locator("button[name=grid]")).to_be_disabled()  # one position's way back is not that of the others
     page.locator("button[name=away]").click()
     assert bars(page, "filter") == [0.5] * 16  # psi reads zeros, and sigma(0) is one half
     page.locator("button[name=reset]").click()

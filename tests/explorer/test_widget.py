@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import xml.dom.minidom
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,43 @@ def test_a_view_is_a_text_that_can_be_restored(task: Task) -> None:
     assert explore({"x": network()}, tasks=[task], view=text).children[-1].row == 2
 
 
-@pytest.mark.parametrize("view", ["depth=1", "row=many", "row=1.5", "row", {"time": "soon"}, {"header": {}}])
-def test_a_text_that_is_no_view_is_refused(view: str | dict[str, object], task: Task) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # from three places
-        Explorer({"x": network()}, [task]).restore(view)
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("depth=1", "a view has no depth; it has task"),
+        ("row=many", "row cannot be 'many'"),
+        ("row=1.5", "row must be a whole number, got 1.5"),
+        ("row", "bad query field"),
+        ({"time": "soon"}, "time must be a number"),
+        ({"time": None}, "time must be a number"),
+        ({"header": {}}, "a view has no header"),
+        ("row=99", "row must be from 0 to"),  # of another explorer
+        ("task=4", "task must be from 0 to 0, got 4"),
+        ("query=-1", "query must be from 0 to"),
+    ],
+)
+def test_a_text_that_is_no_view_is_refused(view: str | dict[str, object], said: str, task: Task) -> None:
+    explorer = Explorer({"x": network()}, [task])
+    before = explorer.view()
+    with pytest.raises(ValueError, match=said):
+        explorer.restore(view)
+    assert explorer.view() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"shots": (1,)}, r"shots must say how many pictures each of \d classes has, got 1 numbers"),
+        ({"shots": (9, 9, 9)}, "a number of shots must be from 1 to"),
+        ({"labels": (0,)}, r"labels must be of \d+ queries, got 1"),
+        ({"names": ("a",)}, r"support must be \[N, K, size, size, 3\] of 1 classes"),
+    ],
+)
+def test_a_task_whose_numbers_do_not_fit_is_refused(changes: dict[str, Any], said: str, task: Task) -> None:
+    if "shots" in changes and len(changes["shots"]) > 1:
+        changes = {"shots": (9,) * len(task.names)}
+    with pytest.raises(ValueError, match=said):
+        replace(task, **changes)
 
 
 def test_the_widget_is_a_few_hundred_kilobytes(task: Task) -> None:

@@ -112,8 +112,7 @@ def kendall(first: Mapping[str, float], second: Mapping[str, float]) -> float:
 def agreement(runs: Mapping[str, Sequence[HeadRun]], wanted: Mapping[str, float]) -> tuple[float, float, int]:
     """Kendall's tau between measured and published ranks: mean over seeds, half width of its t-interval, systems.
 
-    The tau of a seed is taken over the systems that have a run of every seed that counts: of the seeds that the first
-    of them has. Half the width is NaN for one seed.
+    The seeds are those of which every system has a run; half the width is NaN where that is one seed.
 
     Args:
         runs: of every system, as `labkit.studies.tables.one_backbone.by_system` gives.
