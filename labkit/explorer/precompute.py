@@ -21,87 +21,14 @@ from torch.nn import functional as F
 
 from labkit import plotting
 from labkit.common import checks
-from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import TAPS, likeness, to_pixels
-from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import embed_pictures
+from labkit.explorer.tasks import Task
 from labkit.methods.base import mean_of_shots
 
 MODES = ("trained", "untrained", "zero")  # of the offsets; all else is the trained network's
 FAR = -1e6  # feature cells: a point so far outside reads zeros, and so is none
-
-
-@dataclass(frozen=True)
-class Task:
-    """Pictures to look at: a support set and queries.
-
-    Attributes:
-        title: shown where tasks are chosen.
-        names: of the N classes.
-        support: uint8 [N, K, size, size, 3].
-        query: uint8 [Q, size, size, 3].
-        shots: how many of the K pictures each class has, N numbers.
-        labels: true class of each query, Q numbers, or None where nobody knows.
-
-    Raises:
-        ValueError: numbers of classes, shots or labels that do not fit the pictures.
-        TypeError: shots or labels that are no whole numbers.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    support: NDArray[np.uint8]
-    query: NDArray[np.uint8]
-    shots: tuple[int, ...]
-    labels: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("names", "shots", "labels"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, tuple(checks.plain(v) for v in checks.several(name, value, "a series")))
-        object.__setattr__(self, "names", tuple(map(str, self.names)))
-        n, most = len(self.names), self.support.shape[1] if self.support.ndim == 5 else 0
-        if self.support.shape[:1] != (n,) or not most:
-            raise ValueError(f"support must be [N, K, size, size, 3] of {n} classes, got {list(self.support.shape)}")
-        if len(self.shots) != n:
-            raise ValueError(f"shots must say how many pictures each of {n} classes has, got {len(self.shots)} numbers")
-        for shot in self.shots:
-            checks.check_int("a number of shots", shot, most=most)
-        if self.labels is not None and len(self.labels) != len(self.query):
-            raise ValueError(f"labels must be of {len(self.query)} queries, got {len(self.labels)}")
-        for label in self.labels or ():
-            checks.check_int("a label", label, least=0, most=n - 1)
-
-
-def tasks_of(
-    images: ImageSet,
-    episodes: Sequence[int],
-    way: int = 5,
-    shots: Sequence[int] = (1,),
-    query: int = 1,
-    seed: int = 0,
-) -> list[Task]:
-    """Episodes of an `ImageSet`, once for every number of shots; `query` pictures a class, in the order of classes."""
-    tasks = []
-    way, query = checks.check_int("way", way), checks.check_int("query", query)
-    for number in checks.several("episodes", episodes, "a list of whole numbers"):
-        for shot in checks.several("shots", shots, "a list of whole numbers"):
-            shot = checks.check_int("a number of shots", shot)
-            classes, support, queries, labels = EpisodeSampler(images, way, shot, query, seed).indices(number)
-            order = np.argsort(labels, kind="stable")
-            tasks.append(
-                Task(
-                    f"episode {number}, {way}-way {shot}-shot",
-                    tuple(plotting.readable(images.class_names[c]) for c in classes),
-                    images.pixels[support],
-                    images.pixels[queries[order]],
-                    (shot,) * way,
-                    tuple(int(v) for v in labels[order]),
-                )
-            )
-    return tasks
 
 
 @dataclass(frozen=True)
@@ -128,7 +55,7 @@ def check(models: Mapping[str, DMF], tasks: Sequence[Task]) -> None:
         if model.preprocessing is None:
             raise ValueError(f"{name!r} does not say how its images were prepared: load or train it, or set it")
         for task in tasks:
-            checks.kind("tasks", task, Task, "a list of labkit.explorer.precompute.Task")
+            checks.kind("tasks", task, Task, "a list of labkit.explorer.tasks.Task")
             if task.query.shape[1] != model.preprocessing.size:
                 raise ValueError(
                     f"{name!r} was trained on {model.preprocessing.size} px images, and the pictures of "

@@ -12,7 +12,8 @@ from torch import Tensor
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
-from labkit.explorer.precompute import MODES, Features, Task, embed, points_of, score, tasks_of
+from labkit.explorer.precompute import MODES, Features, embed, points_of, score
+from labkit.explorer.tasks import Task, tasks_of
 
 ORDER = ("sure", "helped", "harmed", "hopeless", "far", "another class")
 RAREST = ("harmed", "helped", "hopeless", "far", "another class", "sure")  # whose tasks are kept if not all can be

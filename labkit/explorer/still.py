@@ -18,7 +18,8 @@ from matplotlib.patches import Rectangle
 from labkit import plotting
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import to_pixels
-from labkit.explorer.precompute import MODES, Features, Task, points_of
+from labkit.explorer.precompute import MODES, Features, points_of
+from labkit.explorer.tasks import Task
 
 SAID = "A still picture of the explorer. For the live one, run the cells of this notebook in JupyterLab."
 LIVE = "dmf-after-still"  # the class of a widget whose previous outputs are hidden, see explorer.css

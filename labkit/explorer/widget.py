@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 import anywidget
 import ipywidgets
@@ -28,15 +27,11 @@ from labkit.common.files import write_atomically
 from labkit.common.versions import versions
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.explorer import page, presets, still
-from labkit.explorer.precompute import FAR, MODES, Task, check, points_of, precompute, tasks_of
+from labkit.explorer import page, presets, still, views
+from labkit.explorer.precompute import FAR, MODES, check, points_of, precompute
+from labkit.explorer.tasks import Task, tasks_of
 
 EXPORT_BYTES = 20 * 2**20
-# The traits that say what is looked at.
-VIEW = (
-    *("task", "checkpoint", "mode", "query", "support_class", "picture", "row", "column"),
-    *("time", "overlay", "locked", "plain", "everywhere", "moves"),
-)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -73,7 +68,7 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, models: Mapping[str, DMF], tasks: Sequence[Task], folder: Path | str = "../runs") -> None:
         checks.kind("models", models, Mapping, "DMF networks by the names they are shown under, {'mine': model}")
-        tasks = checks.several("tasks", tasks, "a list of labkit.explorer.precompute.Task", least=0)
+        tasks = checks.several("tasks", tasks, "a list of labkit.explorer.tasks.Task", least=0)
         check(models, tasks)
         self.models = {str(checks.plain(name)): model for name, model in models.items()}
         self.tasks, self.folder = tasks, checks.path("folder", folder, "the path of a folder")
@@ -93,9 +88,7 @@ class Explorer(anywidget.AnyWidget):
 
     def view(self) -> str:
         """What is looked at, as a text that `restore` takes, and the widget's field "This view as text"."""
-        plain = {name: getattr(self, name) for name in VIEW}
-        texts = {k: json.dumps(v) if isinstance(v, bool | dict) else v for k, v in plain.items()}
-        return urlencode({k: v for k, v in texts.items() if v != "{}"})
+        return views.written({name: getattr(self, name) for name in views.VIEW})
 
     def restore(self, view: str | Mapping[str, Any]) -> None:
         """Look at a view again: a text that `view` or the widget gave, or some of its traits by name.
@@ -103,42 +96,18 @@ class Explorer(anywidget.AnyWidget):
         Raises:
             ValueError: a name that no view has, a value of another kind, or one that is not there in this explorer.
         """
-        checks.kind("view", view, (str, Mapping), "a text that view() gave, or traits by name")
-        if isinstance(view, str):
-            given = dict(parse_qsl(view.lstrip("#?"), strict_parsing=True))
-            changes: dict[str, Any] = {k: v if k == "overlay" else _read(k, v) for k, v in given.items()}
-        else:
-            changes = dict(view)
-        if unknown := sorted(set(changes) - set(VIEW)):
-            raise ValueError(f"a view has no {', '.join(unknown)}; it has {', '.join(VIEW)}")
+        changes = views.read(view)
         try:
-            if "time" in changes:
-                changes["time"] = checks.finite("time", changes["time"], least=0, below=1 + 1e-9)
-            self._check_there(changes)
+            views.check_there({name: getattr(self, name) for name in views.VIEW}, changes, self.header)
             with self.hold_trait_notifications(), self.hold_sync():
                 for name, value in ({"moves": {}} | changes).items():
                     setattr(self, name, value)
         except (traitlets.TraitError, TypeError, ValueError) as error:
             raise ValueError(f"this is no view: {error}") from None
 
-    def _check_there(self, changes: Mapping[str, Any]) -> None:
-        """A text copied from another explorer may name an episode or a position that this one has not."""
-
-        def number(name: str, count: int) -> int:
-            return checks.check_int(name, changes.get(name, min(getattr(self, name), count - 1)), 0, count - 1)
-
-        which = number("task", len(self.tasks))
-        task = self.tasks[which]
-        h, w = self.features[which, number("checkpoint", len(self.models))].x_q.shape[-2:]
-        number("mode", len(MODES))
-        number("query", len(task.query))
-        number("picture", task.shots[number("support_class", len(task.names))])
-        number("row", h)
-        number("column", w)
-
     def as_page(self, title: str = "The meta-filter at work") -> str:
         """This widget with its present view as one HTML page; see `labkit.explorer.page.page`."""
-        return page.page(self.header, self.buffer, {name: getattr(self, name) for name in VIEW}, title)
+        return page.page(self.header, self.buffer, {name: getattr(self, name) for name in views.VIEW}, title)
 
     def what_if(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The filter and the scores if one position looked elsewhere.
@@ -226,13 +195,6 @@ class Explorer(anywidget.AnyWidget):
         if not isinstance(value, int) or not 0 <= value < size:
             raise ValueError(f"{name} must be a whole number from 0 to {size - 1}, got {value!r}")
         return value
-
-
-def _read(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise ValueError(f"this is no view: {name} cannot be {text!r}") from None
 
 
 class Panel(ipywidgets.VBox):  # type: ignore[misc]  # has no types

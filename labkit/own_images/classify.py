@@ -33,13 +33,11 @@ from labkit.own_images.pictures import Fit, Pictures, by_text, class_folders, re
 if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     import pandas as pd
 
-    from labkit.explorer.precompute import Task  # and this needs the notebooks' packages
+    from labkit.explorer.tasks import Task  # and this needs the notebooks' packages
 
 NONE = "none of these"
-PHOTOGRAPHS, SIGNS = (
-    "mini-full",
-    "quick",
-)  # the shipped models that were trained on photographs, and on printed characters
+PHOTOGRAPHS = "mini-full"  # the shipped model that was trained on photographs, at the paper's width
+SIGNS = "quick"  # and that of printed characters
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
@@ -113,7 +111,7 @@ class Classified:
 
     def task(self, title: str = "your pictures") -> Task:
         """The same pictures for `labkit.explorer.widget.explore`, which shows why."""
-        from labkit.explorer.precompute import Task
+        from labkit.explorer.tasks import Task
 
         s = self.support
         return Task(title, s.names, s.pictures, self.pictures, s.shots)

@@ -136,9 +136,8 @@ function ofClass(model, known) {
 
 function ofAnswer(found) {
   const share = `${Math.round(100 * found.share)} %`;
-  const said = found.refused
-    ? [element("b", {}, found.answer), element("span", {}, `most like: ${found.best} (${share}, if it belongs to a class)`)]
-    : [element("b", {}, found.answer), element("span", {}, share)];
+  const nearest = `most like: ${found.best} (${share}, if it belongs to a class)`;
+  const said = [element("b", {}, found.answer), element("span", {}, found.refused ? nearest : share)];
   const bar = element("meter", { min: 0, max: 1, value: found.share, "aria-label": `${found.best} ${share}` });
   const picture = element("img", { src: found.picture, alt: found.file });
   const what = element("div", {}, ...said, bar, element("small", { title: found.file }, found.file));

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import labkit
-from labkit.explorer.precompute import tasks_of
+from labkit.explorer.tasks import tasks_of
 from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_page import opened
 

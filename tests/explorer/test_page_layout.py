@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.explorer.precompute import Task
+from labkit.explorer.tasks import Task
 from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_page import (
     LAYOUT,

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import labkit
-from labkit.explorer.precompute import embed, points_of, score, tasks_of
+from labkit.explorer.precompute import embed, points_of, score
 from labkit.explorer.presets import Found, find, margins, search, strongest, views_of
+from labkit.explorer.tasks import tasks_of
 
 
 @pytest.fixture(scope="module")

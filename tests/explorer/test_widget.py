@@ -23,7 +23,8 @@ from labkit.dmf.model import DMF
 from labkit.dmf.sampling import sample
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.explorer import widget
-from labkit.explorer.precompute import MODES, Task, points_of
+from labkit.explorer.precompute import MODES, points_of
+from labkit.explorer.tasks import Task
 from labkit.explorer.widget import Explorer, explore
 from labkit.methods.can import CAN
 from labkit.models.checkpoints import load_model
@@ -214,9 +215,9 @@ def test_a_text_that_is_no_view_is_refused(view: str | dict[str, object], said: 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"shots": (1,)}, r"shots must say how many pictures each of \d classes has, got 1 numbers"),
-        ({"shots": (9, 9, 9)}, "a number of shots must be from 1 to"),
-        ({"labels": (0,)}, r"labels must be of \d+ queries, got 1"),
+        ({"shots": (1,)}, r"shots must be \d numbers, got 1"),
+        ({"shots": (9, 9, 9)}, "each of shots must be from 1 to"),
+        ({"labels": (0,)}, r"labels must be \d+ numbers, got 1"),
         ({"names": ("a",)}, r"support must be \[N, K, size, size, 3\] of 1 classes"),
     ],
 )

@@ -166,7 +166,8 @@ def own_pictures_agree(device: str) -> dict[str, float]:
 
 def explorer_agrees(device: str) -> dict[str, float]:
     """What the explorer draws, computed by a model on the device."""
-    from labkit.explorer.precompute import effects, precompute, tasks_of
+    from labkit.explorer.precompute import effects, precompute
+    from labkit.explorer.tasks import tasks_of
 
     tasks = tasks_of(tiny_pictures("test"), [0], way=N)
     model = small_model("dmf")

@@ -1,0 +1,65 @@
+"""A view of the explorer as a text that can be shared, and back; `restored` in events.js reads the same."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from labkit.common import checks
+
+# The traits that say what is looked at.
+VIEW = (
+    *("task", "checkpoint", "mode", "query", "support_class", "picture", "row", "column"),
+    *("time", "overlay", "locked", "plain", "everywhere", "moves"),
+)
+
+
+def written(values: Mapping[str, Any]) -> str:
+    """The values of `VIEW` as a text."""
+    texts = {k: json.dumps(v) if isinstance(v, bool | dict) else v for k, v in values.items()}
+    return urlencode({k: v for k, v in texts.items() if v != "{}"})
+
+
+def read(view: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Some values of `VIEW`, from a text or by name.
+
+    Raises:
+        ValueError: a name that no view has, or a text that is no value.
+        TypeError: neither a text nor a mapping.
+    """
+    checks.kind("view", view, (str, Mapping), "a text that view() gave, or traits by name")
+    changes: dict[str, Any] = {}
+    for name, value in parse_qsl(view.lstrip("#?"), strict_parsing=True) if isinstance(view, str) else view.items():
+        try:
+            changes[name] = json.loads(value) if isinstance(view, str) and name != "overlay" else value
+        except json.JSONDecodeError:
+            raise ValueError(f"this is no view: {name} cannot be {value!r}") from None
+    if unknown := sorted(set(changes) - set(VIEW)):
+        raise ValueError(f"a view has no {', '.join(unknown)}; it has {', '.join(VIEW)}")
+    return changes
+
+
+def check_there(now: Mapping[str, Any], changes: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """A text copied from another explorer may name an episode or a position that this one has not.
+
+    Args:
+        now: the present values of `VIEW`; those that `changes` does not name are moved into range by the browser.
+        header: of the explorer.
+
+    Raises:
+        ValueError: a number that is not there.
+        TypeError: what should be a number is none.
+    """
+    checks.finite("time", changes.get("time", 1.0), least=0, below=1 + 1e-9)
+
+    def number(name: str, count: int) -> int:
+        return checks.check_int(name, changes.get(name, min(now[name], count - 1)), 0, count - 1)
+
+    which = number("task", len(header["tasks"]))
+    task = header["tasks"][which]
+    block = header["blocks"][which][number("checkpoint", len(header["checkpoints"]))]
+    number("mode", len(header["modes"]))
+    number("query", task["queries"])
+    number("picture", task["shots"][number("support_class", len(task["names"]))])
+    number("row", block["h"])
+    number("column", block["w"])
