@@ -57,7 +57,8 @@ def main(a: argparse.Namespace) -> int:
     nodes = a.nodes or int(os.environ.get("WORLD_SIZE", devices)) // devices
     if int(os.environ.get("RANK", 0)) == 0:
         announce(e, torch.device(a.device).type, devices * nodes)
-    with memory_explained('batch, query or size, or take bfloat16: --changes \'{"batch": 2, "bfloat16": true}\''):
+    what = "the size of its phases" if e.phases else "batch, query or size"
+    with memory_explained(f"{what}, or take bfloat16: --changes '{{\"bfloat16\": true}}'"):
         trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)
     print(f"best validation accuracy {trained.validation:.2f} %, in {trained.folder}")
     return 0

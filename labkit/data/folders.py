@@ -168,6 +168,7 @@ def csv_images(root: Path, table: Path, folder: Path) -> dict[str, list[Path]]:
         more = ", ..." if len(missing) > 5 else ""
         raise DataError(
             f"{table}: {len(missing)} of its {len(lines)} images are not in {folder}: {', '.join(missing[:5])}{more}"
+            + ("; write paths with / in place of \\" if any("\\" in name for name in missing) else "")
         )
     told_apart(table, classes)
     return dict(sorted(classes.items()))

@@ -53,7 +53,7 @@ class LeftOut:
         self.pictures: list[str] = []
 
     def warn(self, root: Path) -> None:
-        """Say it, once a process for the same files.
+        """Say it.
 
         Warns:
             UserWarning: something was left out.

@@ -13,13 +13,18 @@ from labkit.own_images.classify import NONE, Classified, SupportSet
 from labkit.own_images.open_episodes import calibration_error
 
 MOST_BARS = 12  # classes beside a picture
+MOST_SHOTS = 8  # pictures of a class that are shown
+LONGEST, BELOW = 22, 15  # letters of a name that are shown; below a picture
 
 
 def show_support(support: SupportSet, width: float = 6) -> Figure:
-    """The classes' pictures as the network sees them, a row a class."""
+    """The classes' pictures as the network sees them, a row a class; of more than `MOST_SHOTS` the first."""
     checks.kind("support", support, SupportSet, "a labkit.SupportSet, as labkit.enrol gives")
-    rows = [list(pictures[:n]) for pictures, n in zip(support.pictures, support.shots, strict=True)]
-    return plotting.image_grid(rows, support.names, width)
+    rows, names = [], []
+    for pictures, n, name in zip(support.pictures, support.shots, support.names, strict=True):
+        rows.append(list(pictures[: min(n, MOST_SHOTS)]))
+        names.append(_short(name) + (f"\nand {n - MOST_SHOTS} more" if n > MOST_SHOTS else ""))
+    return plotting.image_grid(rows, names, width)
 
 
 def show_classified(found: Classified, columns: int = 2) -> Figure:
@@ -29,7 +34,7 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
     """
     checks.kind("found", found, Classified, "a labkit.Classified, as labkit.classify gives")
     bars = min(len(found.support.names), MOST_BARS)
-    high = max(1.1, 0.22 * bars + 0.5)
+    high = max(1.1, 0.22 * bars + 0.65)
     shown = min(len(found.files), columns * int(plotting.MOST_INCHES / high))
     rows = -(-shown // columns)
     figure = plt.figure(figsize=(4.5 * columns, high * rows), layout="constrained")  # in whatever style
@@ -40,20 +45,27 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
         ax.axis("off")
     for (left, right), k in zip(axes.reshape(-1, 2), range(shown), strict=False):
         plotting.show_image(left, found.pictures[k])
-        left.set_xlabel(plotting.text(found.files[k]), fontsize=9)
+        left.set_xlabel(plotting.text(_short(found.files[k], BELOW)), fontsize=9)
         best = np.sort(found.probabilities[k].argsort(kind="stable")[::-1][:bars])
         refused, highest = found.answers[k] == NONE, found.probabilities[k].max()
         shades = ["0.7" if refused or p < highest else plotting.BLUE for p in found.probabilities[k][best]]
-        right.barh([plotting.text(found.support.names[b]) for b in best], found.probabilities[k][best], color=shades)
-        right.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+        right.barh(
+            [plotting.text(_short(found.support.names[b])) for b in best], found.probabilities[k][best], color=shades
+        )
+        right.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
         right.tick_params(labelsize=9)
         right.invert_yaxis()
-        nearest = f", nearest {found.best[k]}" if refused else ""
-        title = plotting.text(f"{found.answers[k]}{nearest} (likeness {found.likeness[k]:.2f})")
+        nearest = f"\nnearest: {_short(found.best[k])}" if refused else ""
+        title = plotting.text(f"{_short(found.answers[k])} (likeness {found.likeness[k]:.2f}){nearest}")
         right.set_title(title, fontsize=9, loc="left")
         if k >= shown - columns:  # the last of its column
             right.set_xlabel("probability", fontsize=9)
     return figure
+
+
+def _short(name: str, longest: int = LONGEST) -> str:
+    """A name with its middle left out, where it is longer: the number of a picture is at its end."""
+    return name if len(name) <= longest else f"{name[: longest - 9]}…{name[-8:]}"
 
 
 def answers_picture(found: Classified) -> bytes:

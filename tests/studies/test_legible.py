@@ -1,4 +1,4 @@
-"""Every figure of the lab can be read where it is shown: no text under 9 points, none that lies on another."""
+"""The lab's figures can be read where they are shown: no text under 9 points, none that lies on another."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from labkit import plotting
 from labkit.evaluation.protocol import Result
+from labkit.models.checkpoints import load_model
 from labkit.own_images import figures as own_figures
+from labkit.own_images.classify import Classified, SupportSet
 from labkit.studies import figure3_sampling, figure4_heat, figures_3_and_4, paper_vs_code
 from labkit.studies.displacement import figures as displacement
 from labkit.studies.displacement.measure import METHODS
@@ -226,7 +229,39 @@ def sampling_cells() -> Figure:
     return plotting.sampling_row(picture(), picture(), points, grid, [(1, 1), (2, 2), (3, 3)])
 
 
+def own_pictures(shots: tuple[int, ...], names: list[str]) -> Figure:
+    support = own_support(shots, names)
+    return own_figures.show_support(support, width=6)
+
+
+def own_support(shots: tuple[int, ...], names: list[str]) -> SupportSet:
+    pictures = np.stack([np.stack([picture() for _ in range(max(shots))]) for _ in shots])
+    mask = torch.arange(max(shots)) < torch.tensor(shots)[:, None]
+    files = tuple(tuple(f"{i}.jpg" for i in range(n)) for n in shots)
+    model = load_model("quick")
+    return SupportSet(model, tuple(names), files, pictures, mask, torch.zeros(*mask.shape, 1, 1, 1), "crop", None, {})
+
+
+def own_answers() -> Figure:
+    files = tuple(f"WhatsApp Image 2023-05-01 at 12.34.5{i} ({i}).jpeg" for i in range(4))
+    probabilities = DRAWN.dirichlet(np.ones(5), 4)
+    found = Classified(
+        files,
+        np.stack([picture() for _ in files]),
+        np.log(probabilities),
+        probabilities,
+        np.array([0.9, 0.3, 0.8, 0.2]),
+        0.5,
+        {},
+        own_support((1,) * 5, LONG),
+    )
+    return own_figures.show_classified(found)
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
+    "own pictures": lambda: own_pictures((1, 3, 2), LONG[:3]),
+    "own pictures, many of one class": lambda: own_pictures((1, 30, 1), LONG[:3]),
+    "own pictures, answered": own_answers,
     "figure 3": sampled_pairs,
     "figure 3, measured": shares,
     "figure 4, with masks": lambda: heat_rows(True),
