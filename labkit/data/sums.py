@@ -83,16 +83,19 @@ def check_sums(folder: Path) -> None:
     recorded = (folder / SUMS).read_bytes()
     found = sums_of(folder, _files(folder)).encode()
     if recorded != found:
-        kept = recorded.splitlines()
+        kept, there = recorded.splitlines(), found.splitlines()
         names = {line[66:] for line in kept}
-        damaged = [line[66:] for line in found.splitlines() if line not in kept]
-        missing = sorted(names - {line[66:] for line in found.splitlines()})
-        what, why = SUMS.encode(), "damaged since it was written"
+        foreign = [line for line in there if line[66:] not in names]
+        missing = [line for line in kept if line[66:] not in {line[66:] for line in there}]
+        damaged = [line for line in there if line not in (*kept, *foreign)]
+        name, why = SUMS.encode(), f"damaged since it was written, {SUMS} beside it says otherwise"
         if damaged:
-            what, why = damaged[0], why if damaged[0] in names else "does not belong into this cache"
-        elif missing:
-            what, why = missing[0], "missing from this cache"
-        raise DataError(f"{folder / what.decode()}: {why}; delete the folder, and it is made anew")
+            name = damaged[0][66:]
+        elif foreign and [line for line in there if line not in foreign] == kept:
+            name, why = foreign[0][66:], "does not belong into this cache"
+        elif missing and [line for line in kept if line not in missing] == there:
+            name, why = missing[0][66:], "missing from this cache"
+        raise DataError(f"{folder / name.decode(errors='replace')}: {why}; delete the folder, and it is made anew")
     _checked[folder] = seen
 
 

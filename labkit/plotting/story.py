@@ -63,7 +63,7 @@ def from_position_to_score(
     _bars(axes[3], gain[0].tolist(), "4  gain,\nby group", BLUE)
     axes[3].axhline(1, color=BLACK, linewidth=0.8, linestyle=":")
     axes[3].set(xlabel="group of channels")
-    scored = trace.score_maps[0, query, own]
+    scored = trace.score_maps[0, query, own].cpu().numpy()
     shown = axes[4].imshow(scored[1:-1, 1:-1] if model.choices.border else scored, cmap=HEAT)
     axes[4].plot(j, i, "o", color=GREEN, markersize=8, markeredgecolor="white")
     axes[4].set(title="5  score,\nby position", xticks=[], yticks=[])
