@@ -17,7 +17,10 @@ from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.intervals import over_classes, over_episodes
 from labkit.evaluation.play import Features, groups, on_features, pictures_of
 
-BROKEN = "the model's weights are broken, were trained on images of another kind, or its alignment cannot be computed"
+BROKEN = (
+    "the weights may hold NaN, the pictures may be scaled otherwise than in training, or dopri5 did not converge (try "
+    "alignment='rk4')"
+)
 FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this
 
 

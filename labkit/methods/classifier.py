@@ -15,7 +15,7 @@ class Classifier(Method):
 
     Args:
         dense: classify every cell of the map, or its mean, as the authors do.
-        scale: multiplies the cosines; no answer depends on it.
+        scale: multiplies the cosines; it changes no answer, only the probabilities.
     """
 
     auxiliary_name = "classification of the base classes"

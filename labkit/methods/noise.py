@@ -52,7 +52,7 @@ class Noise(nn.Module):
 
     @property
     def episodes(self) -> int:
-        """Episodes in a batch; 1 where nothing is known of them."""
+        """Episodes in a batch; 1 if `set_keys` was not called: the whole batch is one."""
         return 1 if self.keys is None else len(self.keys)
 
     def draw(self, like: Tensor, *shape: int) -> Tensor:

@@ -67,7 +67,7 @@ class Watch:
             f"{what} is not finite at step {step} (seed {seed}, {kind} {_listed(taken)}"
             + (f"; scores are not finite in {_listed(guilty)}" if guilty else "")
             + f"). Largest gradients there: {self._largest(at)}; one step before: {self._largest(before)}. {kept} "
-            "The same call comes to the same end: lower learning_rate or set clip, and give the run another folder"
+            "Calling it again fails at the same step: lower learning_rate or set clip, and give the run another folder"
         )
 
     def _largest(self, norms: Tensor) -> str:
