@@ -47,9 +47,9 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     command.arguments(own)
     own.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
-    loud = "--traceback" in given  # wherever it stands: behind a figure's name too
+    # Wherever it stands: behind a figure's name, too.
     parsed = own.parse_args([option for option in given[1:] if option != "--traceback"])
-    vars(parsed).pop("traceback")
+    loud = vars(parsed).pop("traceback") or "--traceback" in given
     for option, value in vars(parsed).items():
         if isinstance(value, Path):  # a shell leaves the ~ of --out=~/x as it is
             setattr(parsed, option, expanded(value))

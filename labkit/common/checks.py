@@ -28,13 +28,20 @@ def check_int(name: str, value: Any, least: int = 1, most: int | None = None) ->
     return number
 
 
-def finite(name: str, value: Any, above: float = -math.inf, least: float = -math.inf, below: float = math.inf) -> float:
-    """A number that is neither NaN nor infinite: greater than `above`, at least `least`, less than `below`."""
+def finite(
+    name: str,
+    value: Any,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+) -> float:
+    """A number that is neither NaN nor infinite: above `above`, at least `least`, below `below` and at most `most`."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
-    if not (math.isfinite(number) and number > above and least <= number < below):
-        limits = {"above": above, "at least": least, "below": below}
+    if not (math.isfinite(number) and above < number < below and least <= number <= most):
+        limits = {"above": above, "at least": least, "below": below, "at most": most}
         said = " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if math.isfinite(limit))
         raise ValueError(f"{name} must be a finite number{f' {said}' if said else ''}, got {value}")
     return number
@@ -125,7 +132,7 @@ def annotated(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = flag(name, values[name])
         elif float in kinds:
             share = name in SHARES
-            found[name] = finite(name, values[name], **({"least": 0, "below": 1 + 1e-9} if share else {}))
+            found[name] = finite(name, values[name], **({"least": 0, "most": 1} if share else {}))
         elif int in kinds:
             found[name] = check_int(name, values[name], least=0)
     return found

@@ -23,6 +23,8 @@ def available(device: torch.device | str) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         there = f"only {torch.cuda.device_count()}" if torch.cuda.is_available() else "no GPU"
         raise ValueError(f"device {str(device)!r} was asked for, and PyTorch finds {there} here: pass device='cpu'")
+    if found.type in ("cpu", "cuda"):  # not tried: it would take memory of the first GPU in every process
+        return found
     try:
         torch.empty(1, device=found).cpu()
     except Exception as error:  # each kind of device that is not there raises something of its own

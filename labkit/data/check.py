@@ -135,14 +135,15 @@ def _known(root: Path) -> Iterator[CheckedData]:
 
 
 def _whose(root: Path, layout: Layout, paths: dict[str, list[Path]]) -> str:
-    """Which data set a layout that several have holds: by the number of classes of all its splits that can be read."""
+    """Which data set a layout that several have holds: by the number of classes of most of its splits."""
     classes: dict[str, int] = {}
     for split, found in paths.items():
         with suppress(DataError):
             classes[split] = len(layout.read(root, *found).class_names)
-    for dataset, counts in CLASS_COUNTS.items():
-        if classes and all(counts[split] == count for split, count in classes.items()):
-            return dataset
+    fits = {name: sum(counts[s] == n for s, n in classes.items()) for name, counts in CLASS_COUNTS.items()}
+    best = max(fits, key=lambda name: fits[name])
+    if fits[best] >= min(2, len(paths)):  # one split may be incomplete; one alone that fits says nothing
+        return best
     return "folder" if layout.name == "folders" else "miniimagenet"
 
 

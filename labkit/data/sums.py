@@ -75,7 +75,7 @@ def check_sums(folder: Path) -> None:
     """Compare a cache folder with its checksums, once a process: a second for a gigabyte or two.
 
     Raises:
-        DataError: a file is damaged.
+        DataError: a file is damaged, missing, or does not belong there.
     """
     seen = [(file.name, state_of(file)) for file in (*_files(folder), folder / SUMS)]
     if _checked.get(folder) == seen:
@@ -88,12 +88,12 @@ def check_sums(folder: Path) -> None:
         foreign = [line for line in there if line[66:] not in names]
         missing = [line for line in kept if line[66:] not in {line[66:] for line in there}]
         damaged = [line for line in there if line not in (*kept, *foreign)]
-        name, why = SUMS.encode(), f"damaged since it was written, {SUMS} beside it says otherwise"
+        name, why = SUMS.encode(), f"damaged since it was written, or files renamed: {SUMS} lists others than are there"
         if damaged:
-            name = damaged[0][66:]
-        elif foreign and [line for line in there if line not in foreign] == kept:
+            name, why = damaged[0][66:], f"damaged since it was written, {SUMS} beside it says otherwise"
+        elif foreign and not missing and [line for line in there if line not in foreign] == kept:
             name, why = foreign[0][66:], "does not belong into this cache"
-        elif missing and [line for line in kept if line not in missing] == there:
+        elif missing and not foreign and [line for line in kept if line not in missing] == there:
             name, why = missing[0][66:], "missing from this cache"
         raise DataError(f"{folder / name.decode(errors='replace')}: {why}; delete the folder, and it is made anew")
     _checked[folder] = seen

@@ -65,7 +65,8 @@ def names_of(weights: Sequence[Path | str]) -> list[str]:
     """
     found: list[str] = []
     for number, own in enumerate(map(Path, weights), 1):
-        names = (own.stem, f"{own.parent.name}/{own.stem}", f"{own.stem} {number}")
+        inside = [f"{own.parent.name}/{own.stem}"] if own.parent.name else []
+        names = (own.stem, *inside, f"{own.stem} {number}")
         found.append(next(name for name in names if name not in found))
     return found
 

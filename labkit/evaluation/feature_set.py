@@ -90,7 +90,8 @@ def embed_all(
     Args:
         model: whose `backbone` embeds; in evaluation mode meanwhile, whatever mode it is in.
         dtype: of the maps, ``"float16"`` (rounded to 11 bits, half the disk) or ``"float32"`` (as computed).
-        cache: keep them in the cache; otherwise in memory. A backbone that was given as a module is never kept: nothing
+        cache: keep them in the cache (``*-features-*``; folders that no version asks for any more may be deleted);
+            otherwise in memory. A backbone that was given as a module is never kept: nothing
             tells it from another one.
         mirrored: compute those of the mirror images too, for a method with `Method.shows_mirrored`.
 

@@ -50,7 +50,7 @@ def check_there(now: Mapping[str, Any], changes: Mapping[str, Any], header: Mapp
         ValueError: a number that is not there.
         TypeError: what should be a number is none.
     """
-    checks.finite("time", changes.get("time", 1.0), least=0, below=1 + 1e-9)
+    checks.finite("time", changes.get("time", 1.0), least=0, most=1)
 
     def number(name: str, count: int) -> int:
         return checks.check_int(name, changes.get(name, min(now[name], count - 1)), 0, count - 1)

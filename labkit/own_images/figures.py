@@ -49,9 +49,9 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
         best = np.sort(found.probabilities[k].argsort(kind="stable")[::-1][:bars])
         refused, highest = found.answers[k] == NONE, found.probabilities[k].max()
         shades = ["0.7" if refused or p < highest else plotting.BLUE for p in found.probabilities[k][best]]
-        right.barh(
-            [plotting.text(_short(found.support.names[b])) for b in best], found.probabilities[k][best], color=shades
-        )
+        names = [plotting.text(_short(found.support.names[b])) for b in best]
+        right.barh(range(len(best)), found.probabilities[k][best], color=shades)  # two names may be shortened alike
+        right.set_yticks(range(len(best)), names)
         right.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
         right.tick_params(labelsize=9)
         right.invert_yaxis()

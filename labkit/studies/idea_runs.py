@@ -130,6 +130,7 @@ def fill(
 
     Raises:
         ValueError: a name that is not there; or the second stage before the first.
+        FailedRunsError: at the end, if some runs failed.
     """
     if unknown := sorted(set(names or ()) - set(NAMES)):
         raise ValueError(f"there is no idea {', '.join(unknown)}; there are {', '.join(NAMES)}")

@@ -208,13 +208,15 @@ def _check_run(run: Any) -> None:
 
 
 def refuse_failed(failed: Sequence[Record]) -> None:
-    """Raises:
-    FailedRunsError: there are failed runs; names the first and its error.
+    """To be called at the end: an error if some runs failed.
+
+    Raises:
+        FailedRunsError: names the first and its error.
     """
     if failed:
-        first = failed[0]
+        many = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
         raise FailedRunsError(
-            f"{len(failed)} runs failed, and all others are kept; the first is {first['parameters']}: {first['error']}"
+            f"{many} failed, and what is finished is kept; the first is {failed[0]['parameters']}: {failed[0]['error']}"
         )
 
 

@@ -57,7 +57,7 @@ def test_a_part_of_a_set_that_kept_its_digest_gets_maps_of_its_own() -> None:
     net, part = model(), np.arange(len(IMAGES))[::2]
     embed_all(net, IMAGES, progress=False)
     half = replace(IMAGES, pixels=IMAGES.pixels[part], labels=IMAGES.labels[part], packed_masks=None)
-    maps = embed_all(net, half, dtype="float32", progress=False)
+    maps = embed_all(net, half, progress=False)
     assert len(maps.pixels) == len(half)
 
 

@@ -25,6 +25,7 @@ from labkit.studies.gpu.step_time import compilers, profiled
 from labkit.studies.gpu.works import SpeedSetting, tiny, tiny_pictures, works
 from labkit.studies.speed.measure import PARTS
 from labkit.studies.speed.setting import Setting
+from labkit.sweeps.sweep import refuse_failed
 from labkit.training.settings import Experiment
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
@@ -67,6 +68,7 @@ def run(
     Raises:
         ValueError: the folder was begun on another device or as a rehearsal.
         DataError: there are no pictures at `root`.
+        FailedRunsError: at the end, if trainings failed.
     """
     end = time.monotonic() + seconds
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,7 @@ def run(
     speed = table(SPEED_PARTS, time.monotonic() + min(SPEED_SECONDS, seconds / 4))
     compiler = speed.get("compilers", {}).get("fastest", "auto")  # None, if every compiler failed: none is used
     finished: dict[str, Any] = {}
+    broken: list[dict[str, Any]] = []
     suffix = f"-seed{seed}" if seed else ""
     for name in names or settings:
         file = folder / f"{name}{suffix}.json"
@@ -108,12 +111,15 @@ def run(
                 failed_as = {"error": f"{type(error).__name__}: {f'{error}':.2000}", "trace": traceback.format_exc()}
                 write_json(folder / f"{name}{suffix}.error.json", failed_as | {"made": about(device)})
                 print(f"{name} failed: {failed_as['error']}", flush=True)
+                broken.append({"parameters": f"{name}{suffix}", "error": failed_as["error"]})
                 continue
         if not file.exists():
             break
+        (folder / f"{name}{suffix}.error.json").unlink(missing_ok=True)
         finished[name] = _read(file)
         if trained:  # not in a call that finds it finished: they would compile anew before the next one
             table(COMPILED_PARTS, end - LEAST_SECONDS)
+    refuse_failed(broken)
     return finished
 
 

@@ -215,6 +215,7 @@ def fill(
         engine: of `labkit.sweep`; None trains nothing, looks into no folder and gives the lab's results.
 
     Raises:
+        FailedRunsError: at the end, if some runs failed.
         ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there;
             settings_of a number of shots at which a system has no setting yet; or own_training beside settings_of, or
             of Table 2.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from labkit.__main__ import main
-from labkit.common.errors import DataError
+from labkit.common.errors import DataError, FailedRunsError
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.registry import METHODS
 from labkit.models.small import small_model
@@ -146,10 +146,14 @@ def test_what_fails_is_written_down_and_the_next_training_begins(
     for limit in ("CHECK_SECONDS", "SPEED_SECONDS"):
         monkeypatch.setattr(run, limit, -1.0)
     monkeypatch.setattr(run, "flagship", broken)
-    done = run.run(None, tmp_path, 600.0, "cpu", small=True, names=["mini-1shot", "mini-1shot-maml"])
-    assert list(done) == ["mini-1shot-maml"]
+    with pytest.raises(FailedRunsError, match=r"1 run failed, and .* mini-1shot: ModuleNotFoundError"):
+        run.run(None, tmp_path, 600.0, "cpu", small=True, names=["mini-1shot", "mini-1shot-maml"])
+    assert (tmp_path / "mini-1shot-maml.json").exists()
     assert "no module named 'x'" in read(tmp_path / "mini-1shot.error.json")["error"]
     assert "mini-1shot failed: ModuleNotFoundError" in capsys.readouterr().out
+    monkeypatch.setattr(run, "flagship", real)
+    assert list(run.run(None, tmp_path, 600.0, "cpu", small=True, names=["mini-1shot"])) == ["mini-1shot"]
+    assert not (tmp_path / "mini-1shot.error.json").exists()
     with pytest.raises(ValueError, match=r"was begun with .*'tiny': True.*, and this call has .*'tiny': False"):
         run.run(tmp_path, tmp_path, 600.0, "cpu")
     with pytest.raises(DataError, match="expected a folder with the data set in it"):

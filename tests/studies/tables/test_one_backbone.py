@@ -140,7 +140,7 @@ def test_table_2_is_trained_as_released_where_that_is_asked(
     assert main(["table", "2", *common, "--seeds", "2", "--released", "--systems", "dmf", "align 1"]) == 0
     assert [(p["name"], p["seed"]) for p in asked] == [("DMF: as released", 2), ("align 1, as released", 2)]
     assert main(["table", "2", *common, "--seeds", "3", "--systems", "dmf"]) == 1  # a run failed
-    assert "1 runs failed, and all others are kept; the first is" in capsys.readouterr().err
+    assert "1 run failed, and what is finished is kept; the first is" in capsys.readouterr().err
     with pytest.raises(ValueError, match="released is of Table 2"):
         one_backbone.fill(tmp_path, 1, "b", released=True, progress=False)
 
