@@ -26,6 +26,10 @@ COMMANDS = {
 }
 
 
+# What the library raises for input that cannot be, and a sweep at its end.
+SAID = (ValueError, TypeError, OSError, FailedRunsError)
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Call the command that is named first; its exit code.
 
@@ -55,12 +59,7 @@ def main(given: Sequence[str] | None = None) -> int:
             setattr(parsed, option, expanded(value))
     try:
         code: int = command.main(parsed)
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        FailedRunsError,
-    ) as error:  # what the library raises for input that cannot be
+    except SAID as error:
         if loud:
             raise
         print(f"dmf-lab {name}: {printable(str(error))} (--traceback shows where)", file=sys.stderr)

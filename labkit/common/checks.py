@@ -118,7 +118,8 @@ SHARES = ("drop", "drop_attention", "momentum", "activity")  # options of these 
 
 
 def annotated(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` by name, each of the kind with which `owner` annotates its attribute; whole numbers are at least 0.
+    """`values` by name, each of the kind with which `owner` annotates its attribute; whole numbers are at least 0,
+    and `SHARES` from 0 to 1.
 
     Other annotations than a `Literal`, ``bool``, ``int``, ``float``, and these or None, are left alone.
     """

@@ -24,7 +24,7 @@ from labkit.evaluation import intervals
 from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.train_cells import SEEDS, train_on_one_thread
 from labkit.sweeps.kept import Row, all_rows, read_rows, write_result
-from labkit.sweeps.sweep import sweep
+from labkit.sweeps.sweep import refuse_failed, sweep
 from labkit.training.settings import Experiment, experiment
 
 RESULTS = places.RESULTS / "paper_and_code.json"  # on glyphs; on other pictures see `file_of`
@@ -123,7 +123,7 @@ def run(
         return
     print(f"{len(asked)} trainings are not in the lab's results")
     one = partial(run_cell, dataset=dataset, data_root=None if data_root is None else str(data_root))
-    sweep(one, asked, folder=runs, version=_version(dataset), workers=workers)
+    refuse_failed(sweep(one, asked, folder=runs, version=_version(dataset), workers=workers).failed)
 
 
 def add_finished(runs: Path, dataset: str = GLYPHS) -> None:

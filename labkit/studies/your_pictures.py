@@ -69,7 +69,7 @@ def pictures(model: Method, images: ImageSet, episodes: Sequence[int] = (0, 1, 2
         for ax, name in ((row[2], "own"), (row[3], "other")):
             shown = ax.imshow(line[name], cmap=plotting.HEAT, vmin=low, vmax=high)
             ax.set(xticks=[], yticks=[], title={"own": "scores of its class", "other": "best other class"}[name])
-            ax.set_xlabel(f"score {line['means'][name]:.2f}")
+            ax.set_xlabel(f"mean {line['means'][name]:.2f}")
         figure.colorbar(shown, ax=row[3], shrink=0.8)
         right = line["means"]["own"] > line["means"]["other"]
         row[1].set_xlabel(f"classified {'right' if right else 'wrong'}")

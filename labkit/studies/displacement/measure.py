@@ -25,7 +25,7 @@ from labkit.studies.displacement.levels import Level, Plan, Step, all_levels, bo
 from labkit.studies.figure3_sampling import own_points
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
-from labkit.sweeps.sweep import sweep
+from labkit.sweeps.sweep import refuse_failed, sweep
 
 RESULTS = places.RESULTS / "limits.json"
 VERSION = 1  # of what is measured at a level
@@ -203,5 +203,6 @@ def run(weights: Path | None = None, out: Path = RESULTS, kept: Path = Path("run
             print(f"{name} is left out: {error}")
     runs = [{"method": name, "digest": found, "plan": asdict(plan)} for name, found in digests.items()]
     done = sweep(partial(measure_method, weights=weights), runs, folder=kept, version=VERSION)
+    refuse_failed(done.failed)  # the others are kept, and a study without one of its methods is not written
     studies = {row["parameters"]["method"]: study_of(row["result"]) for row in done.rows}
     write_result(out, design.__doc__, "dmf-lab figure displacement", gather(studies, digests, plan))

@@ -15,7 +15,7 @@ from labkit.common.files import write_json
 from labkit.common.timing import about
 from labkit.studies.speed import head, whole
 from labkit.studies.speed.setting import Setting
-from labkit.sweeps.sweep import sweep
+from labkit.sweeps.sweep import refuse_failed, sweep
 
 PAPER = Setting()
 VERSION = 1  # of what the parts measure
@@ -47,4 +47,5 @@ def run(out: Path, parts: Sequence[str] = tuple(PARTS), setting: Setting = PAPER
     content: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     content |= {row["parameters"]["part"]: row["result"] for row in done.rows}
     write_json(out, content)
+    refuse_failed(done.failed)
     return content
