@@ -8,7 +8,7 @@ import pytest
 from labkit.__main__ import main
 from labkit.studies import paper_vs_code
 from labkit.studies.paper_vs_code import PAPER_AND_CODE, setting
-from labkit.sweeps.sweep import Task, key_of
+from labkit.sweeps.sweep import Sweep, Task, key_of
 from labkit.training.loop import build_model
 
 
@@ -64,17 +64,28 @@ def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monk
     assert len(paper_vs_code.missing(["relu"], [0, 3], "miniimagenet")) == 2  # photographs are kept apart
 
 
-def test_photographs_are_trained_as_the_same_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_are_trained_as_the_same_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     e = setting("no alignment, released", "miniimagenet")
     assert (e.dataset, e.size, e.steps, e.preset) == ("miniimagenet", 42, 3000, "released")
     asked: list = []
-    monkeypatch.setattr(paper_vs_code, "sweep", lambda run, grid, **how: asked.append((run.keywords, grid, how)))
+    failed: list = []
+
+    def sweep(run, grid, **how) -> Sweep:
+        asked.append((run.keywords, grid, how))
+        return Sweep([], failed, [])
+
+    monkeypatch.setattr(paper_vs_code, "sweep", sweep)
     command = ["figure", "paper-vs-code", str(tmp_path), "--dataset", "miniimagenet", "--data-root", "/photos"]
     assert main([*command, "--cells", "released", "relu", "--seeds", "8", "9", "--workers", "1"]) == 0
     (given, grid, how), *_ = asked
     assert given == {"dataset": "miniimagenet", "data_root": "/photos"}
     assert [(p["seed"], p["cell"]) for p in grid] == [(8, "released"), (8, "relu"), (9, "released"), (9, "relu")]
     assert how == {"folder": tmp_path, "version": "1, miniimagenet", "workers": 1}
+    failed.append({"parameters": {"cell": "relu", "seed": 8}, "error": "no room"})
+    assert main([*command, "--cells", "relu", "--seeds", "8"]) == 1
+    assert "1 run failed, and what is finished is kept; the first is" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
