@@ -1,4 +1,4 @@
-"""No method mixes devices: seen on a processor, with a GPU that is only pretended (``pytest -m gpu`` has a real one)."""
+"""No method mixes devices: seen on a processor, with a pretended GPU (``pytest -m gpu`` has a real one)."""
 
 import pytest
 import torch
