@@ -89,7 +89,7 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         numbers = {
             "margin": f"{abs(trained[q]) * 100:.0f} %",
             "bare": f"{abs(bare[q]) * 100:.0f} %",
-            "bare_side": "ahead" if bare[q] > 0 else "behind",
+            "bare_side": "leads" if bare[q] > 0 else "is behind",
             "true": task.names[labels[q]],
             "rival": task.names[rival[q]],
             "bare_rival": task.names[bare_rival[q]],
@@ -105,26 +105,28 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         "sure",
         torch.where((bare > 0) & (trained >= SURE), trained, 0),
         "A sure answer",
-        "{true} is {margin} of the spread ahead; without alignment {bare} {bare_side}.",
+        "{true} leads by {margin} of the spread of the scores; without alignment it {bare_side} by {bare}.",
     )
     keep(
         "helped",
         torch.minimum(trained, -bare),
         "Alignment corrects the answer",
-        "Without alignment {true} is {bare} of the spread behind {bare_rival}; with it {margin} ahead. Press Play.",
+        "Without alignment {true} is behind {bare_rival} by {bare} of the spread of the scores; with it {true} "
+        "leads by {margin}. Press Play.",
     )
     keep(
         "harmed",
         torch.minimum(-trained, bare),
         "Alignment spoils the answer",
-        "Without alignment {true} is {bare} of the spread ahead; with it {margin} behind {rival}. Press Play.",
+        "Without alignment {true} leads by {bare} of the spread of the scores; with it {rival} leads by "
+        "{margin}. Press Play.",
     )
     keep(
         "hopeless",
         -best_of_all,
         "A wrong answer that no alignment gets right",
-        "{true} is {margin} of the spread behind {rival} with trained offsets, and behind with untrained and no "
-        "offsets and without alignment ({bare}) too.",
+        "{true} is behind {rival} by {margin} of the spread of the scores with trained offsets, and behind with "
+        "untrained and no offsets and without alignment (by {bare}) too.",
         "mode",
     )
     keep(

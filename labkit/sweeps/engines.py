@@ -108,9 +108,13 @@ class _Worker:
         self.pipe.send(task)
 
     def take(self, task: Task) -> Record | None:
-        """The record of the finished task; an error record if the process died; then the next run gets a new one."""
+        """The record of the finished task; an error record if the process died; then the next run gets a new one.
+
+        Raises:
+            OSError: the sweep's folder cannot be written, by which every other run would fail as well.
+        """
         try:
-            record: Record | None = self.pipe.recv()
+            record: Record | OSError | None = self.pipe.recv()
         except (EOFError, OSError):  # nothing came, or half of it
             self.process.join()
             if self.process.exitcode == 1 and _size(task.file(".log")) == self.logged:
@@ -120,6 +124,8 @@ class _Worker:
                 error += ", killed from outside: by the system, if memory ran out"
             self.process = None
             return died(task, error)
+        if isinstance(record, OSError):
+            raise record
         return record
 
     def stop(self) -> None:
@@ -167,7 +173,11 @@ def _serve(pipe: connection.Connection, run: bytes, cpus: int, environment: dict
         return pickle.loads(run)(parameters, folder)  # here, so that a module that fails is reported as a run that does
 
     while True:
-        pipe.send(attempt(imported, pipe.recv()))
+        task = pipe.recv()
+        try:
+            pipe.send(attempt(imported, task))
+        except OSError as error:  # of the sweep's own folder; what a run raises is in its record
+            pipe.send(error)
 
 
 def _end_with_parent() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from labkit.common.files import write_atomically
+from labkit.common.files import explained, write_atomically
 from labkit.common.machine import peak_memory
 from labkit.common.versions import versions
 
@@ -70,7 +70,7 @@ class Task:
     def log(self, event: str) -> None:
         """A line in the run's log: what happened, when, where and in which process."""
         line = {"event": event, "key": self.key, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
-        with self.file(".log").open("a") as file:
+        with explained(self.file(".log")), self.file(".log").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
@@ -90,7 +90,8 @@ def attempt(run: Run, task: Task) -> Record | None:
         for scratch in task.folder.glob(f".{task.key}.*"):
             scratch.unlink()  # of a write that was killed
         own = task.file("")
-        own.mkdir(exist_ok=True)
+        with explained(own):
+            own.mkdir(exist_ok=True)
         task.log("started")
         started = time.perf_counter()
         try:

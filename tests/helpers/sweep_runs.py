@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -20,12 +21,14 @@ def square(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def fragile(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """x, unless it is to raise, to end its process, or to return what is not JSON, until a file heals it."""
+    """x, unless it is to raise, to die, to find no room, or to give what is not JSON, until a file heals it."""
     if not (folder.parent / "healed").exists():
         if parameters["how"] == "raises":
             raise ZeroDivisionError("no such seed")
         if parameters["how"] == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
+        if parameters["how"] == "may write nothing more":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         if parameters["how"] == "answers with a set":
             return {"x": {1, 2}}
     return {"x": parameters["x"]}

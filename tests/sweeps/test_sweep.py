@@ -75,6 +75,16 @@ def test_failures_are_reported_stop_nothing_and_are_tried_again(tmp_path: Path, 
 
 
 @pytest.mark.integration
+def test_a_folder_that_cannot_be_written_ends_the_sweep_with_the_reason(tmp_path: Path) -> None:
+    grid = [{"x": i, "how": how} for i, how in enumerate(("well", "may write nothing more", "well"))]
+    with pytest.raises(OSError, match=r"\.log cannot be written: the file would be larger than is allowed"):
+        labkit.sweep(sweep_runs.fragile, grid, folder=tmp_path, version=1, workers=1, progress=False)
+    assert [r["result"]["x"] for r in finished(tmp_path)] == [0]
+    (tmp_path / key_of(grid[2], 1)).touch()
+    with pytest.raises(OSError, match="a file is where a folder should be"):
+        labkit.sweep(sweep_runs.fragile, grid[2:], folder=tmp_path, version=1, workers=1, progress=False)
+
+
 def test_killed_in_the_middle_of_writing_a_result(tmp_path: Path) -> None:
     grid = [{"x": i} for i in range(4)]
     assert start("killed_while_writing", grid, tmp_path).wait(timeout=120) == -signal.SIGKILL
