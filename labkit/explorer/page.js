@@ -6,7 +6,8 @@ export async function start(packed) {
   const text = document.getElementById("dmf-data").textContent.trim();
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const buffer = await new Response(stream).arrayBuffer();
+  const planes = new Uint8Array(await new Response(stream).arrayBuffer()); // of bytes; see _planes in page.py
+  const buffer = planes.map((_, i) => planes[(i % 4) * (planes.length / 4) + (i >> 2)]).buffer;
   const values = { ...packed.state, header: packed.header, buffer: new DataView(buffer) };
   const listeners = new Map();
   const model = {

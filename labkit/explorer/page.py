@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 HERE = Path(__file__).parent
 PARTS = ("data", "geometry", "words", "nodes", "drawing", "details", "events")  # each imports only from those before it
 FOR_A_PAGE = (*PARTS, "page")
@@ -94,7 +96,12 @@ def page(
         title=html.escape(title),
         about=ABOUT,
         css=css(),
-        data=base64.b64encode(gzip.compress(buffer, mtime=0)).decode(),
+        data=base64.b64encode(gzip.compress(_planes(buffer), mtime=0)).decode(),
         script=module(FOR_A_PAGE).replace("</script", "<\\/script"),
         packed=packed,
     )
+
+
+def _planes(buffer: bytes) -> bytes:
+    """The first byte of every four, then the second ones, and so on: alike bytes side by side pack better."""
+    return np.frombuffer(buffer, np.uint8).reshape(-1, 4).T.tobytes()

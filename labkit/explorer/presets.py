@@ -98,34 +98,34 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
             "apart": f"{apart[q, cell // w, cell % w]:.2f}",
         }
         where = {"task": number, "query": q, "support_class": int(labels[q]), "row": cell // w, "column": cell % w}
-        text = why.format(**numbers)
+        said = why.format(**numbers)
+        text = said[:1].upper() + said[1:]
         found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0}, free)
 
     keep(
         "sure",
         torch.where((bare > 0) & (trained >= SURE), trained, 0),
         "A sure answer",
-        "{true} leads by {margin} of the spread of the scores; without alignment it {bare_side} by {bare}.",
+        "{true} leads by {margin} of the spread; without alignment it {bare_side} by {bare}.",
     )
     keep(
         "helped",
         torch.minimum(trained, -bare),
         "Alignment corrects the answer",
-        "Without alignment {true} is behind {bare_rival} by {bare} of the spread of the scores; with it {true} "
+        "Without alignment {true} is behind {bare_rival} by {bare} of the spread; with it {true} "
         "leads by {margin}. Press Play.",
     )
     keep(
         "harmed",
         torch.minimum(-trained, bare),
         "Alignment spoils the answer",
-        "Without alignment {true} leads by {bare} of the spread of the scores; with it {rival} leads by "
-        "{margin}. Press Play.",
+        "Without alignment {true} leads by {bare} of the spread; with it {rival} leads by {margin}. Press Play.",
     )
     keep(
         "hopeless",
         -best_of_all,
         "A wrong answer that no alignment gets right",
-        "{true} is behind {rival} by {margin} of the spread of the scores with trained offsets, and behind with "
+        "{true} is behind {rival} by {margin} of the spread with trained offsets, and behind with "
         "untrained and no offsets and without alignment (by {bare}) too.",
         "mode",
     )

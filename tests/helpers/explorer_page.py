@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect
 
-SIZES = ((1440, 900), (1280, 720), (1000, 800), (700, 900), (1800, 1000))
+SIZES = ((1440, 900), (1280, 720), (900, 900), (700, 900), (1800, 1000))
 THEMES = ("light", "dark")
 
 
@@ -38,6 +38,8 @@ LAYOUT = """() => {
         const [a, b] = [t.getBoundingClientRect(), image.getBoundingClientRect()];
         if (a.right > b.left + 1 && a.left < b.right - 1) wrong.push(`${t.textContent} on a picture`);
       }
+    const head = card.querySelector('.dmf-head .dmf-word');
+    if (head.getBoundingClientRect().right > edge.right - 4) wrong.push(`${head.textContent} leaves its card`);
     const caption = card.querySelector('.dmf-caption');
     if (caption.scrollWidth > caption.clientWidth + 1) wrong.push(`${caption.textContent} is cut`);
     smallest = Math.min(smallest, parseFloat(getComputedStyle(caption).fontSize));

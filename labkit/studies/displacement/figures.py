@@ -26,13 +26,13 @@ TITLES = {
 }
 AXES = {
     "apart": "distance of the objects\n(1: from edge to edge)",
-    "together": "as far from the middle\nas at that distance",
+    "together": "each as far from the middle\nas on the left",
     "clutter": "glyphs of clutter",
     "contrast": "least contrast of object\nand ground",
 }
 SHIFTED = {  # of pictures, not of objects
     "apart": "distance of the pictures\n(1: their side)",
-    "together": "as far from their places\nas at that distance",
+    "together": "each shifted as far\nas on the left",
 }
 
 
