@@ -27,14 +27,21 @@ def promote(
     data_root: Path | None = None,
     weights: Path = WEIGHTS,
     episodes: int = EPISODES,
+    unfinished: bool = False,
 ) -> Path:
     """Write ``NAME.safetensors`` into `weights` from what a training left in `folder`: ``best.safetensors`` and
     ``metrics.jsonl``, and of notebook 3 ``result.json``.
+
+    Raises:
+        ValueError: the training has not ended, and it was not said that it may be `unfinished`.
     """
     about, result = read_header(folder / "best.safetensors")["about"], folder / "result.json"
     e = about["experiment"]
     measured = json.loads(result.read_text()) if result.exists() else {}
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    done = max(line["step"] for line in metrics)
+    if done < e["steps"] and not unfinished:
+        raise ValueError(f"{folder} is at step {done} of {e['steps']}: wait for its end, or say --unfinished")
     story: dict[str, Any] = about | {
         "command": command,
         "versions": measured.get("versions", versions()),
@@ -63,8 +70,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="by which `labkit.load_model` will find it")
     parser.add_argument("--command", required=True, help="the command that trained it")
     parser.add_argument("--data-root", type=Path, help="where the pictures lie")
+    parser.add_argument("--unfinished", action="store_true", help="ship what a training has reached before its end")
 
 
 def main(given: argparse.Namespace) -> int:
-    promote(given.folder, given.name, given.command, given.data_root)
+    promote(given.folder, given.name, given.command, given.data_root, unfinished=given.unfinished)
     return 0

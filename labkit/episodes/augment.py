@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +19,7 @@ from labkit.common.devices import put
 
 NUMBERS = ("padding", "flip", "jitter", "erase")  # fields of `Augment` that are shares
 DRAWS = 13  # uniform numbers an image uses
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: how bright they are seen (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,26 @@ class Augment:
 
     def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:
         """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
-        e, b, _, h, w = unit.shape
-        drawn = np.stack([np.random.default_rng((*seed, 1)).random((b, DRAWS), dtype=np.float32) for seed in seeds])
-        u = put(drawn.reshape(e * b, DRAWS), unit.device).unbind(1)
-        x = self._moved(unit.flatten(0, 1), u[0], u[1], u[2], u[3], u[4])
-        x = self._recoloured(x, u[5], u[6], u[7])
-        return self._erased(x, u[8], u[9], u[10], u[11], u[12]).view(e, b, 3, h, w)
+        u = put(self.draws(unit.shape[1], seeds), unit.device)
+        return self.apply(unit.flatten(0, 1), u, *self.colours(unit.device)).view(unit.shape)
+
+    @staticmethod
+    def draws(count: int, seeds: Sequence[tuple[int, ...]]) -> NDArray[np.float32]:
+        """Uniform numbers for `count` images of each seed: [E * count, DRAWS]."""
+        each = [np.random.default_rng((*seed, 1)).random((count, DRAWS), dtype=np.float32) for seed in seeds]
+        return np.concatenate(each)
+
+    def colours(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """How bright the channels are seen, and the colour of an erased rectangle: [3, 1, 1] each, on a device."""
+        luma, fill = (put(np.array(v, np.float32), device).view(3, 1, 1) for v in (LUMA, self.fill))
+        return luma, fill
+
+    def apply(self, x: Tensor, draws: Tensor, luma: Tensor, fill: Tensor) -> Tensor:
+        """Augment [M, 3, h, w] by `draws` [M, DRAWS] and `colours`, all on one device; nothing makes the host wait."""
+        u = draws.unbind(1)
+        x = self._moved(x, u[0], u[1], u[2], u[3], u[4])
+        x = self._recoloured(x, luma, u[5], u[6], u[7])
+        return self._erased(x, fill, u[8], u[9], u[10], u[11], u[12])
 
     def _moved(self, x: Tensor, u_x: Tensor, u_y: Tensor, u_flip: Tensor, u_area: Tensor, u_aspect: Tensor) -> Tensor:
         side = x.shape[-1]
@@ -84,16 +100,17 @@ class Augment:
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False)
 
-    def _recoloured(self, x: Tensor, *u: Tensor) -> Tensor:
+    def _recoloured(self, x: Tensor, luma: Tensor, *u: Tensor) -> Tensor:
         brightness, contrast, saturation = ((1 + self.jitter * (2 * v - 1)).view(-1, 1, 1, 1) for v in u)
-        luma = put(np.array((0.299, 0.587, 0.114), np.float32), x.device).view(3, 1, 1)
         x = (x * brightness).clamp(0, 1)
         mean = (x * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
         x = (mean + contrast * (x - mean)).clamp(0, 1)
         grey = (x * luma).sum(1, keepdim=True)
         return (grey + saturation * (x - grey)).clamp(0, 1)
 
-    def _erased(self, x: Tensor, u_use: Tensor, u_area: Tensor, u_aspect: Tensor, u_x: Tensor, u_y: Tensor) -> Tensor:
+    def _erased(
+        self, x: Tensor, fill: Tensor, u_use: Tensor, u_area: Tensor, u_aspect: Tensor, u_x: Tensor, u_y: Tensor
+    ) -> Tensor:
         side = x.shape[-1]
         area, aspect = 0.02 + 0.38 * u_area, torch.exp((2 * u_aspect - 1) * np.log(1 / 0.3))
         inside = []
@@ -103,4 +120,4 @@ class Augment:
             cell = torch.arange(side, device=x.device)
             inside.append((cell >= start[:, None]) & (cell < (start + length)[:, None]))
         erased = inside[0][:, None, None, :] & inside[1][:, None, :, None] & (u_use < self.erase).view(-1, 1, 1, 1)
-        return torch.where(erased, put(np.array(self.fill, np.float32), x.device).view(3, 1, 1), x)
+        return torch.where(erased, fill, x)

@@ -69,14 +69,19 @@ class Preprocessing:
         # In place only what is a copy: floats would be the caller's own.
         return unit.to(torch.float32, copy=True).div_(255) if self.mean else unit.to(torch.float32)
 
-    def normalise(self, unit: Tensor) -> Tensor:
-        """Float [..., 3, h, w] on a scale of 0 to 1 to zero mean and unit deviation by channel; maps as they are."""
+    def constants(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Mean and deviation, [3, 1, 1] each, on a device; none of maps."""
+        # By `put`, since torch.tensor(..., device="cuda") makes the host wait.
+        return tuple(put(np.array(v, np.float32), device).view(3, 1, 1) for v in (self.mean, self.std) if v)
+
+    def normalise(self, unit: Tensor, constants: tuple[Tensor, ...] | None = None) -> Tensor:
+        """Float [..., 3, h, w] on a scale of 0 to 1 to zero mean and unit deviation by channel; maps as they are.
+
+        `constants` are those of the device, for whoever asks more than once.
+        """
         if not self.mean:
             return unit
-        # By `put`, since torch.tensor(..., device="cuda") makes the host wait.
-        mean, std = (
-            put(np.array(v, np.float32), unit.device).to(unit.dtype).view(3, 1, 1) for v in (self.mean, self.std)
-        )
+        mean, std = (c.to(unit.dtype) for c in constants or self.constants(unit.device))
         return (unit - mean) / std
 
     def check(self, images: ImageSet) -> None:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labkit.common import checks
-from labkit.common.devices import available, put
+from labkit.common.devices import put
 from labkit.data.imageset import ImageSet
 from labkit.episodes.augment import Augment
+from labkit.episodes.preparation import Preparation
 from labkit.episodes.preprocessing import Preprocessing
 
 
@@ -91,9 +92,7 @@ class EpisodeSampler:
                 f"{images!r} has only {len(images.class_indices[smallest])}"
             )
         self.images, self.way, self.shot, self.query, self.seed = images, way, shot, query, seed
-        self.preprocessing = preprocessing or Preprocessing.of(images)
-        self.augment = augment
-        self.pixels = images.tensor(available(device))
+        self.prepare = Preparation(images, device, preprocessing or Preprocessing.of(images), augment)
 
     def indices(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Classes [N], support_index [N, K], query_index [Q] and query_labels [Q] of episode i, without its images."""
@@ -125,12 +124,10 @@ class EpisodeSampler:
         if not numbers:
             raise ValueError("a batch must hold at least one episode, got none")
         drawn = [self.indices(i) for i in numbers]
-        classes, support, query, labels = (put(np.stack(part), self.pixels.device) for part in zip(*drawn, strict=True))
+        device = self.prepare.pixels.device
+        classes, support, query, labels = (put(np.stack(part), device) for part in zip(*drawn, strict=True))
         e, shots = len(numbers), self.way * self.shot
         index = torch.cat([support.flatten(1), query], dim=1)
-        unit = self.preprocessing.to_unit(self.pixels[index])
-        if self.augment is not None:
-            unit = self.augment(unit, [(self.seed, i) for i in numbers])
-        images = self.preprocessing.normalise(unit)
+        images = self.prepare(index, [(self.seed, i) for i in numbers])
         shape = (e, self.way, self.shot, *images.shape[2:])
         return Episode(images[:, :shots].reshape(shape), images[:, shots:], labels, classes, support, query)

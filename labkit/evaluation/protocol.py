@@ -116,7 +116,7 @@ def evaluate(
     drawn = [sampler.indices(i) for i in range(episodes)]
     correct = np.zeros((episodes, way))
     with eval_mode(model), tqdm(total=episodes, desc="episodes", disable=not progress, leave=False) as bar:
-        embedded = partial(embed, method, sampler.pixels, sampler.preprocessing, device)
+        embedded = partial(embed, method, sampler.prepare.pixels, sampler.prepare.preprocessing, device)
         one = embedded(np.zeros(1, dtype=np.int64))
         for group in groups(drawn, FEATURE_BYTES // (one.numel() * one.element_size())):
             used = pictures_of([drawn[i] for i in group])

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labkit.common.devices import available, put
+from labkit.common.devices import put
 from labkit.data.imageset import ImageSet
 from labkit.episodes.augment import Augment
+from labkit.episodes.preparation import Preparation
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
 
@@ -32,9 +33,10 @@ class Batch:
 
 
 class Feed(Protocol):
-    """Batches by number, and the method's loss that takes them."""
+    """Batches by number, how their pictures are prepared, and the method's loss that takes them."""
 
     loss: ClassVar[str]
+    prepare: Preparation
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Episodes, or pictures, of these numbers."""
@@ -46,7 +48,7 @@ class EpisodeFeed:
     loss: ClassVar[str] = "loss"
 
     def __init__(self, sampler: EpisodeSampler) -> None:
-        self.sampler = sampler
+        self.sampler, self.prepare = sampler, sampler.prepare
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         drawn = self.sampler.batch(numbers)
@@ -68,10 +70,9 @@ class PictureFeed:
     loss: ClassVar[str] = "classification_loss"
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device | str, augment: Augment | None) -> None:
-        self.seed, self.augment = seed, augment
-        self.preprocessing = Preprocessing.of(images)
-        self.pixels = images.tensor(available(device))
-        self.labels = torch.from_numpy(images.labels).to(self.pixels.device)
+        self.seed = seed
+        self.prepare = Preparation(images, device, Preprocessing.of(images), augment)
+        self.labels = torch.from_numpy(images.labels).to(self.prepare.pixels.device)
         self._pass: tuple[int, NDArray[np.int64]] = -1, np.empty(0, np.int64)
 
     def indices(self, numbers: Sequence[int]) -> NDArray[np.int64]:
@@ -87,11 +88,9 @@ class PictureFeed:
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """See `Feed.batch`. Every picture has its own augmentation and its own noise."""
-        index = put(self.indices(numbers), self.pixels.device)
-        unit = self.preprocessing.to_unit(self.pixels[index])
-        if self.augment is not None:
-            # A third number beside the seed: no picture is augmented as the episode of the same number is.
-            unit = self.augment(unit[:, None], [(self.seed, i, 7) for i in numbers])[:, 0]
+        index = put(self.indices(numbers), self.labels.device)
+        # A third number beside the seed: no picture is augmented as the episode of the same number is.
+        images = self.prepare(index[:, None], [(self.seed, i, 7) for i in numbers])[:, 0]
         labels = self.labels[index]
         keys = [(self.seed, i, 6) for i in numbers]
-        return Batch((self.preprocessing.normalise(unit), labels), labels, keys)
+        return Batch((images, labels), labels, keys)

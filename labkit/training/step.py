@@ -36,9 +36,9 @@ class Step:
     Args:
         run: whose weights change.
         base: images, or feature maps, of the base classes.
-        compiler: backend of torch.compile for the forward and backward pass, ``"reduce-overhead"`` for inductor with
-            CUDA graphs, or None; ``"auto"`` is ``"inductor"`` on a GPU, and None on a CPU, where compiling gains
-            nothing.
+        compiler: backend of torch.compile for what prepares the pictures and for the forward and backward pass,
+            ``"reduce-overhead"`` for inductor with CUDA graphs of the latter, or None; ``"auto"`` is ``"inductor"`` on
+            a GPU, and None on a CPU, where compiling gains nothing.
     """
 
     def __init__(self, run: Run, base: ImageSet, compiler: str | None = "auto") -> None:
@@ -51,11 +51,13 @@ class Step:
         self.objective = replicated(_Objective(run.model, loss), run.device)
         if compiler == "auto":
             compiler = "inductor" if run.device.type == "cuda" else None
-        if compiler == GRAPHS:
+        self.graphs = compiler == GRAPHS
+        if self.graphs:
             self.objective.compile(mode=GRAPHS, dynamic=False)
         elif compiler is not None:
             self.objective.compile(backend=compiler, dynamic=False)
-        self.graphs = compiler == GRAPHS
+        if compiler is not None:
+            self.feed.prepare.compile("inductor" if self.graphs else compiler)
 
     def __call__(self) -> Tensor:
         """Loss, its two parts and accuracy in percent of this process's part, on the device.

@@ -27,6 +27,18 @@ def test_what_is_shipped_already_stays_where_the_pictures_are_missing(tmp_path: 
 
 
 @pytest.mark.integration
+def test_a_training_that_has_not_ended_is_not_shipped_by_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(TINY, BASE, VALIDATION, tmp_path / "run", until=6, progress=False)
+    with pytest.raises(ValueError, match=r"is at step 6 of 12: wait for its end, or say --unfinished"):
+        ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4)
+    monkeypatch.setattr(ship, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
+    file = ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4, unfinished=True)
+    assert read_header(file)["about"]["step"] == 6
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("notebook", [True, False], ids=["of notebook 3", "of the command"])
 def test_the_accuracy_in_the_file_is_that_of_its_own_weights(
     notebook: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

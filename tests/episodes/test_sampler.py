@@ -41,7 +41,7 @@ def test_images_are_the_normalised_pixels_at_the_index() -> None:
     episode = sampler[9]
     shapes = [list(t.shape) for t in (episode.support, episode.query)]
     assert shapes == [[3, 2, 3, 24, 24], [12, 3, 24, 24]]
-    mean, std = (np.array(v) for v in (sampler.preprocessing.mean, sampler.preprocessing.std))
+    mean, std = (np.array(v) for v in (sampler.prepare.preprocessing.mean, sampler.prepare.preprocessing.std))
     expected = (IMAGES.pixels[episode.query_index.numpy()] / 255 - mean) / std
     np.testing.assert_allclose(episode.query.movedim(1, -1).numpy(), expected, atol=1e-5)
 

@@ -37,5 +37,6 @@ def test_labels_are_those_of_the_pictures() -> None:
     images, labels = plain.batch(range(9)).inputs
     index = plain.indices(range(9))
     np.testing.assert_array_equal(labels, BASE.labels[index])
-    expected = plain.preprocessing.normalise(plain.preprocessing.to_unit(BASE.tensor()[index]))
+    prepared = plain.prepare.preprocessing
+    expected = prepared.normalise(prepared.to_unit(BASE.tensor()[index]))
     assert torch.equal(images, expected)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from labkit.episodes.preparation import Preparation
 from labkit.training.loop import build_model
 from labkit.training.run import GROUP
 from labkit.training.step import GRAPHS, seconds_of_steps, trial
@@ -33,7 +34,9 @@ def test_a_compiled_step_is_the_same_step() -> None:
 def test_graphs_are_asked_of_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _, **how: asked.append(how))
+    monkeypatch.setattr(Preparation, "compile", lambda _, backend: asked.append({"pictures": backend}))
     for name in (None, "inductor", GRAPHS):
         with trial(build_model(TINY, 6, 0), TINY, BASE, "cpu", name) as step:
             assert step().isfinite().all()
-    assert asked == [{"backend": "inductor", "dynamic": False}, {"mode": GRAPHS, "dynamic": False}]
+    plain, graphs = {"backend": "inductor", "dynamic": False}, {"mode": GRAPHS, "dynamic": False}
+    assert asked == [plain, {"pictures": "inductor"}, graphs, {"pictures": "inductor"}]

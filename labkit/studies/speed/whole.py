@@ -51,7 +51,7 @@ def _step_parts(
     form: LiteralDMF | DMF, model: DMF, sampler: EpisodeSampler, run: int, bfloat16: bool
 ) -> dict[str, float]:
     """Seconds of each part of one step; parts follow one another through `state`."""
-    device = sampler.pixels.device.type
+    device = sampler.prepare.pixels.device.type
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
     state: dict[str, Any] = {}
 
@@ -89,7 +89,7 @@ def test(setting: Setting) -> dict[str, Any]:
     model.preprocessing = prepared = Preprocessing.of(images)
     model = model.to(memory_format=torch.channels_last)
     times = []
-    some = prepared.normalise(prepared.to_unit(sampler.pixels[:256]))
+    some = prepared.normalise(prepared.to_unit(sampler.prepare.pixels[:256]))
 
     def embed(bfloat16: bool) -> None:
         with torch.autocast(setting.device, torch.bfloat16, enabled=bfloat16):

@@ -45,7 +45,7 @@ def test_a_gradient_that_differs_is_seen(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_augmentation_that_differs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Augment, "__call__", every_second(Augment.__call__, lambda x: x + 0.01))
+    monkeypatch.setattr(Augment, "apply", every_second(Augment.apply, lambda x: x + 0.01))
     with pytest.raises(CheckError, match="augmentation differs on cpu"):
         checks.episodes_agree("cpu")
 
