@@ -45,8 +45,8 @@ NETWORKS = {
     "2 steps": Network("quick-2steps"),
     ODE: Network("quick"),
     "CAN": Network("quick-can"),
-    "the ODE's weights, 1 step": Network("quick", {"alignment": "euler(1)"}),
-    "the ODE's weights, 2 steps": Network("quick", {"alignment": "euler(2)"}),
+    "the ODE's weights, 1 step": Network("quick", {"alignment": "recurrent(1)"}),
+    "the ODE's weights, 2 steps": Network("quick", {"alignment": "recurrent(2)"}),
 }
 # The columns of Figure 4; the other networks tell what another training does from what a step does.
 FIGURE = tuple(NETWORKS)[:5]

@@ -191,6 +191,11 @@ def chosen(found: Sequence[Mapping[str, Any]], shot: int) -> str:
     return max(reached, key=lambda name: float(np.mean(reached[name])))
 
 
+def what_changes() -> dict[str, str]:
+    """Of every idea, by its name: what it changes, and why."""
+    return {name: (idea.__doc__ or "").splitlines()[0].replace("`", "") for name, idea in BY_NAME.items()}
+
+
 def table(found: Sequence[Mapping[str, Any]], stage: str = VALIDATION) -> pd.DataFrame:
     """Ideas, best first: accuracy in percent, and differences from the baselines paired by seed, in points, with the
     half width of the 95 % t-interval over seeds. `weights` is 0 where the score reads nothing that is trained.

@@ -1,8 +1,8 @@
 """Say before a long training how long it will take: its operations, counted, over the rate that was measured.
 
-Counted are the backbone's, on torch's "meta" device, where nothing is computed; the head adds 5 % to a step of DMF. The
-rate is that of a step of `mini-1shot` on a device of this kind (`results/speed_*.json`). A thin backbone does less work
-a second, so its time may be twice the forecast; validation comes on top.
+Counted are the backbone's, on torch's "meta" device, where nothing is computed; the head's are one in eighty of DMF's.
+The rate is that of a step of `mini-1shot` on a device of this kind (`results/speed_*.json`). A thin backbone does less
+work a second, so its time may be twice the forecast; validation comes on top.
 """
 
 import json

@@ -162,14 +162,10 @@ TINY = Experiment(
 BESIDE_QUICK: dict[str, dict[str, Any]] = {
     "quick-none": {"alignment": "none"},
     "quick-1step": {"alignment": "euler(1)"},
-    "quick-2steps": {"alignment": "euler(2)"},
+    "quick-2steps": {"alignment": "recurrent(2)"},
     "quick-grid": {"sampling": False},
     "quick-match": {"start": "match"},
 }
-
-# As the shipped network was trained: with the sum that Eq. 2 reads as, and without batch normalisation in the
-# fusion network. The authors' code differs, and CAN's defaults are the code's.
-QUICK_CAN = {"cells": 25, "fuse": "sum", "fusion_norm": False}
 
 # Photographs on a few cores: miniImageNet, a backbone of a quarter of the width, the paper's augmentation. `mini-thin`
 # has the paper's 84 px and 11 x 11 maps, `mini-small` 42 px and 6 x 6. Scale and rate are the quick setting's, found
@@ -197,7 +193,7 @@ PRESETS: dict[str, Experiment] = {
     for e in (
         QUICK,
         *(replace(QUICK, name=name, choices=QUICK.choices | other) for name, other in BESIDE_QUICK.items()),
-        replace(QUICK, name="quick-can", method="can", choices=QUICK_CAN),
+        replace(QUICK, name="quick-can", method="can", choices={"cells": 25}),
         MINI_1SHOT,
         replace(MINI_1SHOT, name="mini-5shot", shot=5, groups=160),
         MINI_THIN,

@@ -56,6 +56,12 @@ def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path, mo
     pd.testing.assert_frame_equal(kept, table, atol=1e-3)
 
 
+def test_every_idea_says_in_a_line_what_it_changes() -> None:
+    said = idea_runs.what_changes()
+    assert list(said) == list(idea_runs.BY_NAME)
+    assert all(40 < len(line) < 130 and line.endswith(".") for line in said.values()), said
+
+
 def test_the_lab_s_own_results_hold_every_idea_with_its_command_and_the_chosen_one_on_novel_classes() -> None:
     found = idea_runs.rows(RESULTS, dataset="miniimagenet", shot=1)
     assert {row["system"] for row in found if row["stage"] == idea_runs.VALIDATION} == set(idea_runs.NAMES)

@@ -34,7 +34,7 @@ from labkit.training.step import seconds_of_steps, trial
 VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validation classes
 SAVED_EVERY = 60.0  # seconds
 NOTED_EVERY = 5.0  # seconds
-SPARE = 0.15  # of the time for steps, kept back: on an H200 those of a training took 11 % longer than those measured
+SPARE = 0.15  # of the time for steps, kept back: on an H200 those of a training took 13 % longer than those measured
 LEAST_STEPS = 100  # a shorter training says nothing
 
 

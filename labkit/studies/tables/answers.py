@@ -103,7 +103,7 @@ def settings(runs: Sequence[HeadRun]) -> pd.DataFrame:
                 line[f"{shot}-shot", "novel, %"] = float(np.mean(tested)) if tested else np.nan
                 line[f"{shot}-shot", "seeds"] = len(own)
                 line[f"{shot}-shot", ""] = "chosen" if head.name in best else ""
-    return pd.DataFrame(lines).T.rename_axis(["system", "setting"])
+    return pd.DataFrame(lines).T.infer_objects().rename_axis(["system", "setting"])
 
 
 def answer_of_table1(runs: Runs, shot: int) -> str:

@@ -24,7 +24,7 @@ TABLES = replace(
     QUICK, name="tables", batch=2, steps=800, warmup=100, learning_rate=0.1, validate_every=400, bfloat16=True
 )
 
-# On photographs of 42 px a training is 12,000 episodes of DMF long, about 25 minutes on a core.
+# On photographs of 42 px a training is 12,000 episodes of DMF long, 20 to 30 minutes on a core.
 BASES = {TABLES.dataset: TABLES, MINI_SMALL.dataset: replace(MINI_SMALL, validate_every=MINI_SMALL.steps // 2)}
 
 # The paper's base has 64 groups of 640 channels at one shot and 160 at five; the quick backbone has 160 channels.
