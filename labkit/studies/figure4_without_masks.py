@@ -35,7 +35,8 @@ from labkit.sweeps.kept import write_result
 
 # The three rows of the paper's figure: the first query of the first episodes, as in Figure 3; and as many at random.
 CHOSEN = figure3_sampling.CHOSEN
-NONE = "no alignment"
+NONE, LEFT_OUT = "no alignment", "alignment left out"  # trained so; only switched off
+EULER = {1: "1 Euler step", 2: "2 Euler steps"}
 ENTRIES = {
     "moved": "heat moved by the alignment",
     "by class": "heat that lies elsewhere for another class",
@@ -121,18 +122,18 @@ def _aligning(model: Method) -> DMF | CAN:
 def columns(models: Mapping[str, Method]) -> dict[str, DMF | CAN]:
     """The networks of the figure: as given, and "DMF" once more with Euler's one and two steps on the same weights.
 
-    Where no network without alignment is given, DMF's own weights stand for one, with the alignment left out.
+    Where no network without alignment is given, DMF's own weights stand there with the alignment left out.
     """
     found: dict[str, DMF | CAN] = {}
     for name, model in models.items():
         if isinstance(model, DMF) and name == "DMF":
             if NONE not in models:
-                found[NONE] = model.variant(alignment="none")
-            found["1 step"], found["2 steps"] = (model.variant(alignment=f"euler({k})") for k in (1, 2))
+                found[LEFT_OUT] = model.variant(alignment="none")
+            found |= {name: model.variant(alignment=f"euler({k})") for k, name in EULER.items()}
             found["DMF (ODE)"] = model
         else:
             found[name] = _aligning(model)
-    return {name: found[name] for name in sorted(found, key=lambda name: name != NONE)}  # as in the paper
+    return {name: found[name] for name in sorted(found, key=lambda name: name not in (NONE, LEFT_OUT))}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -67,8 +67,8 @@ def test_maps_and_scores_are_those_of_the_networks() -> None:
 def test_alone_the_network_is_shown_with_its_alignment_left_out() -> None:
     model = load_model("quick")
     alone = study.columns({"DMF": model})
-    assert list(alone) == ["no alignment", "1 step", "2 steps", "DMF (ODE)"]
-    assert alone["no alignment"].backbone is model.backbone  # the same weights
+    assert list(alone) == ["alignment left out", "1 Euler step", "2 Euler steps", "DMF (ODE)"]
+    assert alone["alignment left out"].backbone is model.backbone  # the same weights
     beside = study.columns({"DMF": model, "no alignment": load_model("quick-none")})
     assert beside["no alignment"].backbone is not model.backbone
 
@@ -84,7 +84,7 @@ def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     )
     found = json.loads((tmp_path / "x.json").read_text())
     rows = {row["network"]: row for row in found["rows"]}
-    assert list(rows) == ["no alignment", "1 step", "2 steps", "DMF (ODE)", "CAN"]
+    assert list(rows) == ["no alignment", "1 Euler step", "2 Euler steps", "DMF (ODE)", "CAN"]
     assert rows["no alignment"]["moved"] == rows["no alignment"]["answers changed"] == 0
     assert set(found["networks"]) == {"DMF", "no alignment", "CAN"}
     assert (tmp_path / "figure4_toy_classes.png").exists()
