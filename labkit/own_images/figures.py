@@ -1,6 +1,7 @@
 """The pictures of notebook 12: support sets, classified pictures, reliability."""
 
 import io
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +15,7 @@ from labkit.own_images.open_episodes import calibration_error
 
 MOST_BARS = 12  # classes beside a picture
 MOST_SHOTS = 8  # pictures of a class that are shown
-LONGEST, BELOW = 22, 15  # letters of a name that are shown; below a picture
+LONGEST, BELOW = 22, 18  # letters of a name that are shown; of a line below a picture
 
 
 def show_support(support: SupportSet, width: float = 6) -> Figure:
@@ -45,7 +46,8 @@ def show_classified(found: Classified, columns: int = 2) -> Figure:
         ax.axis("off")
     for (left, right), k in zip(axes.reshape(-1, 2), range(shown), strict=False):
         plotting.show_image(left, found.pictures[k])
-        left.set_xlabel(plotting.text(_short(found.files[k], BELOW)), fontsize=9)
+        file = textwrap.wrap(_short(found.files[k], 2 * BELOW), BELOW)
+        left.set_xlabel(plotting.text("\n".join(file)), fontsize=9)
         best = np.sort(found.probabilities[k].argsort(kind="stable")[::-1][:bars])
         refused, highest = found.answers[k] == NONE, found.probabilities[k].max()
         shades = ["0.7" if refused or p < highest else plotting.BLUE for p in found.probabilities[k][best]]
