@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.can import CAN
 from labkit.models.checkpoints import load_model, save_model
+from labkit.models.small import small_model
 from tests.helpers.features import Features
 from tests.helpers.rival_episodes import episode
 from tests.helpers.rival_golden import GRADIENTS, SCORES, check, golden, put_weights
@@ -60,7 +61,8 @@ def test_it_is_the_released_code(shots: int) -> None:
 
 
 def test_a_file_older_than_the_mean_still_sums() -> None:
-    old = load_model("quick-can")
+    recipe = small_model("can").recipe()
+    old = CAN.from_recipe({name: value for name, value in recipe.items() if name not in CAN.options_before})
     assert (old.fuse, old.fusion_norm, old.transductive) == ("sum", False, None)
 
 
