@@ -375,9 +375,9 @@ const DRAWN = {
 // A stage `w` pixels wide: the elements of its drawing, and how high it is.
 export const drawStage = (stage, store, view, s, w) => DRAWN[stage](store, view, s, w);
 
-// What stands under the stages. The word that is explained in one of them:
+// What stands under the stages, of a `still` picture without what to do. The word that is explained in one of them:
 export const MARGIN = "Margin";
-export function captions(store, view, s) {
+export function captions(store, view, s, still = false) {
   const { b, t, truth, task } = view;
   const places = view.places(view.n, view.cell);
   const outside = places.filter((p) => p && view.outside(p)).length;
@@ -397,14 +397,14 @@ export function captions(store, view, s) {
   const over = overlay ? `; ${s.overlay} ${fixed(overlay()[view.cell])}${unit}` : "";
   const similar = s.overlay === "similarity" ? `; colour: similarity to the query's cell, −1 to 1` : "";
   const cell = `Cell in row ${view.row + 1}, column ${view.column + 1}`;
-  const lock = s.locked ? "; locked: click Lock to follow the mouse" : "";
+  const lock = s.locked && !still ? "; locked: click Lock to follow the mouse" : "";
   const what = truth === null ? `Query ${view.q + 1}` : `True class: ${task.names[truth]}`;
   return {
     query: `${what}. ${cell}${lock}${over}`,
     offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,
     filter:
       s.group === null
-        ? `${b.groups} groups of ${b.channels / b.groups} channels; point at one`
+        ? `${b.groups} groups of ${b.channels / b.groups} channels${still ? "" : "; point at one"}`
         : `group ${s.group + 1}`,
     gain:
       (b.rule === "none" ? "no alignment: all gains are 1" : "bars: each group's gain") +
@@ -422,7 +422,7 @@ export function captions(store, view, s) {
 export function sheet(store, view, s) {
   const columns = [["query"], ["offsets"], ["filter", "gain"], ["map"], ["scores"]];
   const widths = [240, 240, 220, 220, 330];
-  const said = captions(store, view, s);
+  const said = captions(store, view, s, true);
   const out = [];
   let [x, bottom] = [12, 0];
   columns.forEach((stages, i) => {
@@ -432,7 +432,7 @@ export function sheet(store, view, s) {
       out.push(words(x + 4, y + 12, `${STAGES.indexOf(stage) + 1}  ${TITLES[stage]}`, { class: "title" }));
       out.push(tag("g", { transform: `translate(${x},${y + 18})` }, drawn));
       y += 18 + height;
-      for (const line of wrapped(said[stage], Math.floor(widths[i] / 6.2))) out.push(words(x + 4, (y += 15), line));
+      for (const line of wrapped(said[stage], Math.floor(widths[i] / 6.6))) out.push(words(x + 4, (y += 15), line));
       y += 12;
     }
     bottom = Math.max(bottom, y);
