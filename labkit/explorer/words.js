@@ -62,9 +62,9 @@ export const WORDS = {
   mode: "Trained offsets; those of a network that never learned where to look; or none, the regular grid.",
   view: "Paste such a text here, or give it to Explorer.restore, to see the same view again.",
   overlay:
-    "Colours every cell by a number: how far its nine points were moved (offset length), its score for the class, how " +
-    "like the query's cell it is (similarity, on the support), or how long its filter is as a vector (filter norm): " +
-    "where that is large, many channels will grow.",
+    "Colours every cell by a number: how far its nine points were moved (offset length), its score for the class, " +
+    "how like the query's cell it is (similarity, on the support), or how long its filter is as a vector (filter " +
+    "norm): where that is large, many channels will grow.",
 };
 
 export const TOUR = [
