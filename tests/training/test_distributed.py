@@ -132,7 +132,7 @@ def test_compiled_and_plain_train_the_same(tmp_path: Path) -> None:
     torch._dynamo.utils.counters.clear()
     train(TINY, BASE, VALIDATION, tmp_path / "compiled", compiler="aot_eager", progress=False)
     assert not torch._dynamo.utils.counters["graph_break"]
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # pictures and loss, and not new ones for every step
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # pictures, loss; not new ones for each step
     same(tmp_path / "plain", tmp_path / "compiled")
     assert plain.metrics
 
