@@ -215,7 +215,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
 
 
 def rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """To `BITS` binary digits: a page is smaller by a third; numbers are off by 1.5e-5 of themselves at most."""
+    """To `BITS` binary digits: a page is smaller by a third; numbers are off by 1.6e-5 of themselves at most."""
     mantissa, exponent = np.frexp(np.asarray(values, np.float32))
     found: NDArray[np.float32] = np.ldexp(np.round(mantissa * 2**BITS) / 2**BITS, exponent).astype(np.float32)
     return found

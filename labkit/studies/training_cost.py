@@ -1,6 +1,6 @@
 """Say before a long training how long it will take: its operations, counted, over the rate that was measured.
 
-Counted are the backbone's, on torch's "meta" device, where nothing is computed; the head's are one in eighty of DMF's.
+Counted are the backbone's, on torch's "meta" device, where nothing is computed; DMF's head does one eightieth.
 The rate is that of a step of `mini-1shot` on a device of this kind (`results/speed_*.json`). A thin backbone does less
 work a second, so its time may be twice the forecast; validation comes on top.
 """

@@ -111,7 +111,7 @@ class _Worker:
         """The record of the finished task; an error record if the process died; then the next run gets a new one.
 
         Raises:
-            OSError: the sweep's folder cannot be written, by which every other run would fail as well.
+            OSError: the sweep's folder cannot be written: the sweep ends.
         """
         try:
             record: Record | OSError | None = self.pipe.recv()
@@ -254,6 +254,8 @@ def _submitted(
             task = running.pop(reference)
             try:
                 record = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:  # of the sweep's folder; what a run raises is in its record
+                record = died(task, f"{type(error.cause).__name__}: {error.cause}")
             except ray.exceptions.RayError as error:
                 record = died(task, f"{type(error).__name__}, after {RETRIES} more attempts: {error}")
             if record is not None and not task.file(".error.json" if "error" in record else ".json").exists():

@@ -103,7 +103,8 @@ def sweep(
     Raises:
         TypeError: parameters that are not JSON, values that are no list, or a function that no process can import.
         RuntimeError: the sweep is called while a process of another one starts: the script has no guard.
-        OSError: the folder cannot be written to; what was finished before is kept.
+        OSError: the folder cannot be written to; what was finished before is kept. (Of a cluster each machine has its
+            own disk: there the run is reported as failed.)
         ValueError: an unknown engine, no GPU where GPUs were asked for, or a function that only a notebook knows.
     """
     _check_run(run)

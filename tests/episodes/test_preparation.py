@@ -1,5 +1,8 @@
 """What prepares the pictures: the same, one by one and as one compiled graph."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -24,6 +27,17 @@ def test_pictures_are_gathered_augmented_and_normalised() -> None:
     unit = own.to_unit(torch.from_numpy(IMAGES.pixels[INDEX.numpy()]))
     assert torch.equal(plain(INDEX, SEEDS), own.normalise(unit))
     assert torch.equal(preparation(augment)(INDEX, SEEDS), own.normalise(augment(unit, SEEDS)))
+
+
+def test_pictures_go_with_the_preparation() -> None:
+    own = preparation(None)
+    kept = weakref.ref(own.pixels)
+    gc.disable()
+    try:
+        del own
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -14,8 +15,9 @@ import torch
 from filelock import FileLock
 
 import labkit
-from labkit.sweeps.engines import local_places
+from labkit.sweeps.engines import _submitted, local_places
 from labkit.sweeps.sweep import changed_since, combinations, commit_of, finished, key_of
+from labkit.sweeps.task import Task
 from tests.helpers import sweep_runs
 from tests.helpers.places import ROOT
 from tests.helpers.sweep_runs import events
@@ -85,6 +87,24 @@ def test_a_folder_that_cannot_be_written_ends_the_sweep_with_the_reason(tmp_path
         labkit.sweep(sweep_runs.fragile, grid[2:], folder=tmp_path, version=1, workers=1, progress=False)
 
 
+def test_on_a_cluster_such_a_folder_fails_the_run_and_not_the_sweep(tmp_path: Path) -> None:
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        cause = PermissionError("the disk of that machine")
+
+    def get(_: str) -> None:
+        raise RayTaskError
+
+    errors = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    ray = SimpleNamespace(exceptions=errors, get=get, wait=lambda all_: (all_[:1], all_[1:]))
+    tasks = [Task(f"{i}" * 16, {"x": i}, tmp_path, 1, None) for i in range(2)]
+    failed = [record for _, record in _submitted(tasks, ray, lambda task: task.key, None)]
+    assert [record["error"] for record in failed if record] == ["PermissionError: the disk of that machine"] * 2
+
+
+@pytest.mark.integration
 def test_killed_in_the_middle_of_writing_a_result(tmp_path: Path) -> None:
     grid = [{"x": i} for i in range(4)]
     assert start("killed_while_writing", grid, tmp_path).wait(timeout=120) == -signal.SIGKILL
