@@ -38,7 +38,7 @@ class Preparation:
         self._steps: Any = Preparation._prepared  # no bound method, which would keep the pictures alive
 
     def compile(self, backend: str | Callable[..., Any]) -> None:
-        """Let torch.compile make one graph of all after the gathering: 15 kernels of 89 operations."""
+        """Let torch.compile make one graph of all after the gathering, and few kernels of its 89 operations."""
         self._steps = torch.compile(Preparation._prepared, backend=backend, dynamic=False)
 
     def __call__(self, index: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:

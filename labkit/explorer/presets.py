@@ -112,8 +112,8 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         "helped",
         torch.minimum(trained, -bare),
         "Alignment corrects the answer",
-        "Without alignment {true} is behind {bare_rival} by {bare} of the spread; with it {true} "
-        "leads by {margin}. Press Play.",
+        "Without alignment {true} is behind {bare_rival} by {bare} of the spread; with it {true} leads by {margin}. "
+        "Press Play.",
     )
     keep(
         "harmed",
@@ -125,8 +125,8 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         "hopeless",
         -best_of_all,
         "A wrong answer that no alignment gets right",
-        "{true} is behind {rival} by {margin} of the spread with trained offsets, and behind with "
-        "untrained and no offsets and without alignment (by {bare}) too.",
+        "{true} is behind {rival} by {margin} of the spread with trained offsets, and behind with untrained and no "
+        "offsets and without alignment (by {bare}) too.",
         "mode",
     )
     keep(

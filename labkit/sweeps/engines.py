@@ -174,10 +174,12 @@ def _serve(pipe: connection.Connection, run: bytes, cpus: int, environment: dict
 
     while True:
         task = pipe.recv()
+        done: Record | OSError | None
         try:
-            pipe.send(attempt(imported, task))
+            done = attempt(imported, task)
         except OSError as error:  # of the sweep's own folder; what a run raises is in its record
-            pipe.send(error)
+            done = error
+        pipe.send(done)
 
 
 def _end_with_parent() -> None:
