@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -114,28 +114,39 @@ def literals(owner: type, values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be one of {get_args(hint)}, got {values[name]!r}")
 
 
-SHARES = ("drop", "drop_attention", "momentum", "activity")  # options of these names are from 0 to 1
+class Between(NamedTuple):
+    """The smallest and the largest number that an annotated attribute may be."""
+
+    least: int
+    most: int
+
+
+Share = Annotated[float, Between(0, 1)]
+# How often something is done or made. A model's file says it, and must not make its reader hang.
+Times = Annotated[int, Between(0, 1000)]
+OnceOrMore = Annotated[int, Between(1, 1000)]
 
 
 def annotated(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` by name, each of the kind with which `owner` annotates its attribute; whole numbers are at least 0,
-    and `SHARES` from 0 to 1.
+    """`values` by name, each of the kind, and within the bounds, with which `owner` annotates its attribute.
 
-    Other annotations than a `Literal`, ``bool``, ``int``, ``float``, and these or None, are left alone.
+    Whole numbers without bounds are at least 0. Other annotations than a `Literal`, ``bool``, ``int``, ``float``, one
+    of these with `Between`, and these or None, are left alone.
     """
     literals(owner, values)
     found = dict(values)
-    for name, hint in get_type_hints(owner).items():
+    for name, hint in get_type_hints(owner, include_extras=True).items():
         if name not in values or (values[name] is None and type(None) in get_args(hint)):
             continue
-        kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
-        if bool in kinds:
-            found[name] = flag(name, values[name])
-        elif float in kinds:
-            share = name in SHARES
-            found[name] = finite(name, values[name], **({"least": 0, "most": 1} if share else {}))
-        elif int in kinds:
-            found[name] = check_int(name, values[name], least=0)
+        for choice in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
+            bounds = next((b._asdict() for b in getattr(choice, "__metadata__", ()) if isinstance(b, Between)), {})
+            kind_of_value = getattr(choice, "__origin__", choice) if bounds else choice
+            if kind_of_value is bool:
+                found[name] = flag(name, values[name])
+            elif kind_of_value is float:
+                found[name] = finite(name, values[name], **bounds)
+            elif kind_of_value is int:
+                found[name] = check_int(name, values[name], **bounds or {"least": 0})
     return found
 
 

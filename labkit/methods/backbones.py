@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.methods.noise import Noise
 
+MOST_LAYERS = 1000  # a model's file says how many, and must not make its reader hang
+
 
 class Dropout(Noise):
     """Zero single values at a rate, and scale the others up (Srivastava et al., 2014)."""
@@ -234,7 +236,7 @@ class WideResNet(nn.Module):
     def __init__(self, depth: int = 28, width: int = 10, drop: float = 0.0) -> None:
         super().__init__()
         checks.check_int("width", width)
-        if checks.check_int("depth", depth, least=10) % 6 != 4:
+        if checks.check_int("depth", depth, least=10, most=MOST_LAYERS) % 6 != 4:
             raise ValueError(f"the depth of a wide residual network must be 6 n + 4, such as 16, 22 or 28, got {depth}")
         sizes = (16, 16 * width, 32 * width, 64 * width)
         self.conv = nn.Conv2d(3, sizes[0], 3, padding=1, bias=False)

@@ -62,8 +62,8 @@ class Method(nn.Module):
 
     Raises:
         TypeError: an option that the method does not have, or one of another kind than it is annotated with.
-        ValueError: an option annotated with a `Literal` that is none of its words, a whole number below 0, or a share
-            (`checks.SHARES`) that is not from 0 to 1.
+        ValueError: an option annotated with a `Literal` that is none of its words, a whole number below 0, or a number
+            outside the bounds of its annotation (`checks.Between`).
     """
 
     auxiliary_name: ClassVar[str] = ""

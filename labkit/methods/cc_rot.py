@@ -8,12 +8,13 @@ The published number is that of WRN-28-10 on pictures of 80 px. The released cod
 open what the rotation's head is: the last stage of a wide residual network once more, and a cosine classifier.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Between
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all, cosines
@@ -37,7 +38,7 @@ class CCRot(Method):
     authors_training: ClassVar = AUTHORS_TRAINING
     rotation_weight: float = 1.0
     head_width: int | None = None
-    head_blocks: int = 4
+    head_blocks: Annotated[int, Between(0, 100)] = 4
 
     def build(self) -> None:
         c = self.channels

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.common.checks import Times
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots
 
 FLOOR = 1e-3  # added to every weight of Eq. 6, or a map of weights that are all 0 had nothing to be moved
 FLOOR_OF_CONSTANT = 1e-5  # and once more, relative to a mean of 1, before the solver whose flow is a constant
-MOST_EPOCHS = 1000  # a model's file says how many, and must not make the reader hang
 EMPTY = torch.empty(0, dtype=torch.long)
 
 # Classification of the base classes, 120 epochs of 300 batches of 128 of 38,400 pictures; then 100 epochs of 50
@@ -71,7 +71,7 @@ class DeepEMD(Method):
     }
     temperature: float = 12.5
     gradient: Literal["costs", "program"] = "costs"
-    sfc_epochs: int = 100
+    sfc_epochs: Times = 100
     sfc_batch: int | None = 4
     sfc_rate: float = 0.1
     sfc_test_rate: float = 100.0
@@ -81,7 +81,6 @@ class DeepEMD(Method):
     pretrain: bool = False
 
     def build(self) -> None:
-        checks.check_int("sfc_epochs", self.sfc_epochs, least=0, most=MOST_EPOCHS)
         if self.sfc_batch is not None:
             checks.check_int("sfc_batch", self.sfc_batch)
         classifier = self.global_weight or self.pretrain

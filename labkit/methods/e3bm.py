@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import OnceOrMore
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots
 
@@ -55,7 +56,7 @@ class E3BM(Method):
 
     authors_training: ClassVar = AUTHORS_TRAINING
     auxiliary_name = "global classification"
-    steps: int = 100
+    steps: OnceOrMore = 100
     rate: float = 0.1
     combination: Literal["last", "equal"] = "last"
     softness: float = 1e-4

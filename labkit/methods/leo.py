@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Share, Times
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots
@@ -87,11 +88,11 @@ class LEO(Method):
     auxiliary_name = "penalties"
     authors_training: ClassVar = AUTHORS_TRAINING
     latents: int = 64
-    steps: int = 5
-    fine_steps: int = 5
+    steps: Times = 5
+    fine_steps: Times = 5
     rate: float = 1.0
     fine_rate: float = 0.001
-    drop: float = 0.5
+    drop: Share = 0.5
     divergence_weight: float = 0.001
     encoder_weight: float = 1e-9
     l2_weight: float = 1e-8

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Times
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, read_out, weights_dtype
 from labkit.methods.noise import Noise
@@ -60,8 +61,8 @@ class MAML(Method):
     authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"statistics": "support", "read": "mean"}
     way: int = 5
-    steps: int = 5
-    test_steps: int = 10
+    steps: Times = 5
+    test_steps: Times = 10
     inner_rate: float = 0.01
     first_order: bool = False
     statistics: Literal["batch", "support"] = "batch"

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Times
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, read_out
-
-MAX_STEPS = 100  # a model's file says how many, and must not make the reader hang
 
 # The training of that code, 600 epochs of 100 episodes at one shot and 400 at five; Conv4, or a ResNet whose map is
 # pooled.
@@ -46,12 +45,10 @@ class MatchingNet(Method):
     scale: float = 100.0
     relu: bool = True
     context: bool = False
-    steps: int | None = None
+    steps: Times | None = None
     cells: int = 25
 
     def build(self) -> None:
-        if self.steps is not None and not 0 <= self.steps <= MAX_STEPS:
-            raise ValueError(f"steps must be from 0 to {MAX_STEPS}, got {self.steps}")
         if self.context:
             self.width = self.channels * (self.cells if self.read == "map" else 1)
             self.context_of_support = nn.LSTM(self.width, self.width, bidirectional=True, batch_first=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.common.checks import Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes, base_classes_of_all
@@ -46,7 +47,7 @@ class PPA(Method):
 
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
-    single: float = 0.7
+    single: Share = 0.7
     pace: float = 0.1
     global_weight: float = 0.0
 
@@ -54,7 +55,6 @@ class PPA(Method):
     seen: Tensor
 
     def build(self) -> None:
-        checks.finite("single", self.single, least=0)
         checks.finite("pace", self.pace, above=0)
         c = self.channels
         first, second = nn.Linear(c, c), nn.Linear(c, c)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Share
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method
 
@@ -44,7 +45,7 @@ class RelationNet(Method):
     width: int = 64
     hidden: int = 8
     statistics: Literal["batch", "running"] = "batch"
-    momentum: float = 1.0
+    momentum: Share = 1.0
     global_weight: float = 0.0
 
     def build(self) -> None:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common import checks
+from labkit.common.checks import OnceOrMore, Share
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots, weights_dtype
 from labkit.methods.base_and_novel import base_classes_of_all
@@ -67,11 +67,11 @@ class RobustDist(Method):
 
     auxiliary_name = "distillation"
     authors_training: ClassVar = AUTHORS_TRAINING
-    members: int = 20
+    members: OnceOrMore = 20
     relation: Literal["cooperation", "diversity"] = "cooperation"
     relation_weight: float = 10.0
     relation_temperature: float = 1.0
-    activity: float = 0.7
+    activity: Share = 0.7
     targets: Literal["probabilities", "logits"] = "probabilities"
     distillation: float = 0.8
     distillation_temperature: float = 5.0
@@ -80,7 +80,7 @@ class RobustDist(Method):
     scale: float = 20.0
 
     def build(self) -> None:
-        count = checks.check_int("members", self.members)
+        count = self.members
         self.networks = nn.ModuleList(self._another_backbone() for _ in range(count))
         self.network_heads = nn.ModuleList(nn.Linear(self.channels, self.classes) for _ in range(count))
         self.student_head = nn.Linear(self.channels, self.classes)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.common.checks import OnceOrMore
 from labkit.methods.base import Losses, Method
 from labkit.methods.noise import Noise
 
@@ -39,11 +40,10 @@ class VFSL(Method):
 
     auxiliary_name = "divergence from the prior"
     spread: float = 32.0
-    draws: int = 5
+    draws: OnceOrMore = 5
     divergence_weight: float = 0.01
 
     def build(self) -> None:
-        checks.check_int("draws", self.draws)
         start = math.log(checks.finite("spread", self.spread, above=0))
         c = self.channels
         last = nn.Linear(c, c)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots
@@ -63,7 +64,7 @@ class WDAE(Method):
     neighbours: int = 10
     temperature: float = 5.0
     noise: float = 0.08
-    drop: float = 0.7
+    drop: Share = 0.7
     reconstruction: float = 1.0
     global_weight: float = 0.0
 

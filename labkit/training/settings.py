@@ -8,6 +8,8 @@ from labkit.episodes.augment import Augment
 from labkit.methods.authors import CLASSIFICATION
 from labkit.training.phases import Phase, as_phase
 
+OF_ONE_PHASE = ("batch", "warmup", "learning_rate", "momentum", "weight_decay", "clip", "validate_every")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -29,8 +31,8 @@ class Experiment:
         test_query: queries per class in validation and test.
         augment: see `labkit.episodes.augment`.
         bfloat16: mixed precision in the backbone.
-        phases: in place of the one that `steps`, `batch`, `warmup`, `learning_rate`, `momentum`, `weight_decay`, `clip`
-            and `validate_every` describe; `steps` is their sum, the others are then ignored.
+        phases: in place of the one that `steps` and the fields of `OF_ONE_PHASE` describe; `steps` is their sum, the
+            others are then not read, and `experiment` refuses to change them.
     """
 
     name: str
@@ -91,8 +93,8 @@ class Experiment:
     @property
     def plan(self) -> tuple[Phase, ...]:
         """The phases, or the one that the other fields describe."""
-        common = ("steps", "warmup", "learning_rate", "momentum", "weight_decay", "clip", "validate_every")
-        return self.phases or (Phase(size=self.batch, **{name: getattr(self, name) for name in common}),)
+        common = {name: getattr(self, name) for name in OF_ONE_PHASE if name != "batch"}
+        return self.phases or (Phase(steps=self.steps, size=self.batch, **common),)
 
     def to_json(self) -> dict[str, Any]:
         """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
@@ -212,7 +214,7 @@ def experiment(setting: str, /, **changes: Any) -> Experiment:
     The first argument has no keyword, so that every field can be changed, `name` too.
 
     Raises:
-        ValueError: unknown name, or a value that cannot be.
+        ValueError: unknown name, a value that cannot be, or one that phases would leave unread.
         TypeError: unknown field, or a value of the wrong kind.
     """
     if checks.text("the name of an experiment", setting) not in PRESETS:
@@ -222,4 +224,10 @@ def experiment(setting: str, /, **changes: Any) -> Experiment:
     for k in ("choices", "backbone_options"):
         checks.kind(k, changes.get(k, {}), dict, "a dict of options")
     added = {k: getattr(preset, k) | changes[k] for k in ("choices", "backbone_options") if k in changes}
-    return replace(preset, **changes | added)
+    changed = replace(preset, **changes | added)
+    if changed.phases and (unread := [name for name in OF_ONE_PHASE if name in changes]):
+        named = ", ".join(repr(phase.name) for phase in changed.phases)
+        raise ValueError(
+            f"{setting} is trained in phases ({named}), which have their own {', '.join(unread)}; change phases instead"
+        )
+    return changed

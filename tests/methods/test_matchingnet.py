@@ -39,7 +39,7 @@ def test_the_paper_has_the_bare_cosine() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="steps must be from 0 to 100, got 101"):
-        MatchingNet(Features(4), steps=101)
+    with pytest.raises(ValueError, match="steps must be from 0 to 1000, got 1001"):
+        MatchingNet(Features(4), steps=1001)
     with pytest.raises(ValueError, match="vectors of 16 numbers, and was given 8"):
         MatchingNet(Features(4), context=True, cells=4).score(torch.zeros(1, 2, 1, 4, 1, 2), torch.zeros(1, 1, 4, 1, 2))

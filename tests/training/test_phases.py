@@ -187,6 +187,11 @@ def test_a_plan_goes_through_json_and_defaults_stay_out_of_it() -> None:
         (lambda: Phase(1, label_smoothing=1.0), ValueError, "label_smoothing must be"),
         (lambda: replace(BOTH, steps=12), ValueError, "steps=12, but the phases take 13"),
         (lambda: experiment("mini-backbone-42", steps=5), ValueError, "but the phases take 9000: give steps=9000"),
+        (
+            lambda: experiment("mini-backbone-42", learning_rate=0.01, clip=1.0),
+            ValueError,
+            r"\('pre-training'\), which have their own learning_rate, clip; change phases instead",
+        ),
         (lambda: replace(TINY, phases=({"stepz": 3},)), TypeError, "a phase has no option 'stepz'"),
         (lambda: replace(TINY, phases=(3,)), TypeError, "a phase must be a"),
     ],

@@ -143,6 +143,23 @@ def _model(change: Callable[[dict[str, Any]], object]) -> Build:
     return build
 
 
+def _other(name: str, backbone: str = "conv4", depth: int | None = None, **options: Any) -> Build:
+    """A file that says to be of another method."""
+    of_backbone = {"width": 8} if depth is None else {"depth": depth}
+    recipe = {"backbone": backbone, "classes": 5, "backbone_options": of_backbone} | options
+    return _model(lambda header: header.update(method=name, recipe=recipe))
+
+
+for _what, _said, _build in (
+    ("10^9 gradient steps, with a layer each", "steps must be from 0 to 1000", _other("leo", steps=10**9)),
+    ("10^9 networks in one", "members must be from 1 to 1000", _other("robust_dist", members=10**9)),
+    ("10^9 residual blocks", "head_blocks must be from 0 to 100", _other("cc_rot", head_blocks=10**9)),
+    ("a backbone of 6 * 10^9 + 4 layers", "depth must be from 10 to 1000",
+        _other("protonet", "wrn28", 6 * 10**9 + 4)),
+    ("10^9 passes over an episode", "sfc_epochs must be from 0 to 1000", _other("deepemd", sfc_epochs=10**9)),
+):  # fmt: skip
+    case(f"safetensors: {_what}", "model.safetensors", _said)(_build)
+
 for _what, _said, _change in (
     ("a method that is code", r"holds a 'os\.system', and there are only", lambda h: h.update(method="os.system")),
     ("a network of 700 MB, without its weights", "size mismatch",
