@@ -7,6 +7,7 @@ On several machines, the same command on each, with one address that all can rea
 """
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,7 @@ class Trained:
         metrics: one dict a step-group, and one a validation, as in ``metrics.jsonl``.
         folder: holds ``metrics.jsonl``, ``best.safetensors`` and ``last.pt``.
         seconds: of this call; metrics hold none, so that the same seed gives the same file.
+        step: that the training has reached; 0 where nothing had to be trained.
     """
 
     model: Method
@@ -52,6 +54,7 @@ class Trained:
     metrics: list[dict[str, Any]]
     folder: Path
     seconds: float
+    step: int = 0
 
 
 def build_model(experiment: Experiment, classes: int, seed: int) -> Method:
@@ -82,7 +85,7 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     compiler: str | None = "auto",
-    until: int | None = None,
+    until: int | Callable[[], bool] | None = None,
     log: Log | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -96,13 +99,15 @@ def train(
         devices: how many of this machine share the episodes of a step; see `labkit.training.distributed`.
         nodes: how many machines do; with more than one, torchrun starts ``python -m labkit train`` on each.
         compiler: of `labkit.training.step.Step`.
-        until: stop after this step, to be continued; the schedule stays that of all `experiment.steps`.
+        until: stop after this step, to be continued; the schedule stays that of all `experiment.steps`. Or a function
+            that is asked after every step whether to stop there, of a single process.
         log: called as ``log(step, {"loss": ...})`` with every line of metrics as it is written; what several processes
             that this call starts have written, once they have ended. A step may come again after a resumption.
         progress: show a bar with loss, accuracy, episodes a second and time left.
 
     Raises:
-        ValueError: `folder` holds another experiment or seed, or the processes cannot share a step evenly.
+        ValueError: `folder` holds another experiment or seed, the processes cannot share a step evenly, or would have
+            to agree on what a function `until` says.
         ValueError: there is no such device, or the method cannot be trained as a phase asks.
         FloatingPointError: the loss or a gradient is not finite; says at which step, in which episodes and layers.
             Nothing broken is written.
@@ -117,9 +122,12 @@ def train(
     for name, images in (("base", base), ("validation", validation)):
         checks.kind(name, images, ImageSet, "an ImageSet, as labkit.load_images gives")
     seed, progress = checks.check_int("seed", seed, least=0), checks.flag("progress", progress)
-    until = None if until is None else checks.check_int("until", until)
+    if until is not None and not callable(until):
+        until = checks.check_int("until", until)
     devices, nodes = checks.check_int("devices", devices), checks.check_int("nodes", nodes)
     together = devices * nodes
+    if together > 1 and callable(until):
+        raise ValueError(f"until must be a step where {together} processes train together, got a function")
     for size, what in ((phase.size, phase.batch) for phase in experiment.plan):
         if size % together:
             raise ValueError(f"{size} {what} a step cannot be shared evenly by {devices} x {nodes} devices")
@@ -144,7 +152,7 @@ def train(
     file = folder / "best.safetensors"
     # A phase that was not validated yet has no best weights: those in the file are of the phase before.
     best = load_model(file, run.device) if file.exists() and run.best > 0 else run.model.eval()
-    return Trained(best, run.best, run.logbook.lines, folder, time.perf_counter() - started)
+    return Trained(best, run.best, run.logbook.lines, folder, time.perf_counter() - started, run.step)
 
 
 def _work(experiment: Experiment, base: ImageSet, validation: ImageSet, folder: Path, options: dict[str, Any]) -> None:
@@ -153,29 +161,42 @@ def _work(experiment: Experiment, base: ImageSet, validation: ImageSet, folder: 
 
 
 def _loop(
-    run: Run, base: ImageSet, validation: ImageSet, compiler: str | None, until: int | None, progress: bool
+    run: Run,
+    base: ImageSet,
+    validation: ImageSet,
+    compiler: str | None,
+    until: int | Callable[[], bool] | None,
+    progress: bool,
 ) -> None:
     experiment, device = run.experiment, run.device
     run.resume()
     wait()  # for the last to have read what the first is about to write
     check_phases(run.model, experiment, base)  # refuses now, not hours later
     EpisodeSampler(validation, experiment.way, experiment.shot, experiment.test_query)
-    last = experiment.steps if until is None else min(until, experiment.steps)
+    last = min(until, experiment.steps) if isinstance(until, int) else experiment.steps
+    enough = until if callable(until) else lambda: False
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         deferred_interrupt() if world() == 1 else nullcontext(Event()) as interrupted,
     ):
-        while run.step < last:
-            _phase(run, base, validation, compiler, last, interrupted, progress)
+        while run.step < last and _phase(run, base, validation, compiler, last, enough, interrupted, progress):
+            pass
     wait()  # for the first to have written all that the others return
     if world() > 1:
         run.resume()
 
 
 def _phase(
-    run: Run, base: ImageSet, validation: ImageSet, compiler: str | None, last: int, interrupted: Event, progress: bool
-) -> None:
-    """From wherever the run is in its phase to the end of it, or to step `last`."""
+    run: Run,
+    base: ImageSet,
+    validation: ImageSet,
+    compiler: str | None,
+    last: int,
+    enough: Callable[[], bool],
+    interrupted: Event,
+    progress: bool,
+) -> bool:
+    """Train from wherever the run is in its phase to the end of it, or to step `last`; False where it was `enough`."""
     run.enter_if_over()
     phase, end = run.stretch.phase, run.stretch.end
     step = Step(run, base, compiler)
@@ -190,17 +211,25 @@ def _phase(
         while run.step < min(last, end):
             run.totals += step()
             bar.update(phase.size)
-            finished = run.step == end
+            finished, stopped = run.step == end, enough()
             if run.done % GROUP == 0 or finished:
                 loss, accuracy = run.log_group()
                 bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.1f} %, validation {run.best:.1f} %")
             if run.done % phase.validate_every == 0 or finished:
                 run.validate(validation)
                 run.save()
-            elif run.step == last or interrupted.is_set() or (phase.save_every and run.done % phase.save_every == 0):
+            elif (
+                run.step == last
+                or stopped
+                or interrupted.is_set()
+                or (phase.save_every and run.done % phase.save_every == 0)
+            ):
                 run.save()
             if interrupted.is_set():
                 raise KeyboardInterrupt(
                     f"interrupted after step {run.step} of {run.experiment.steps}, which is saved in {run.folder}: "
                     "the same call goes on from there, to the same bits"
                 )
+            if stopped:
+                return False
+    return True

@@ -117,6 +117,8 @@ def test_torchrun_starts_the_same_training(tmp_path: Path) -> None:
 def test_what_cannot_be_shared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="4 episodes a step cannot be shared evenly by 3 x 1 devices"):
         train(TINY, BASE, VALIDATION, tmp_path, devices=3)
+    with pytest.raises(ValueError, match="until must be a step where 2 processes train together, got a function"):
+        train(TINY, BASE, VALIDATION, tmp_path, devices=2, until=lambda: True)
     with pytest.raises(ValueError, match="started by torchrun"):
         train(TINY, BASE, VALIDATION, tmp_path, devices=2, nodes=2)
     monkeypatch.setitem(os.environ, "RANK", "0")

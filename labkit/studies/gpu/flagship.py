@@ -7,7 +7,6 @@ same schedule; the training's state is saved every minute.
 import glob
 import json
 import math
-import signal
 import statistics
 import time
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from labkit.common.files import write_json
 from labkit.common.timing import about
 from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.evaluation.protocol import evaluate
+from labkit.evaluation.protocol import Result, evaluate
 from labkit.models.checkpoints import load_model, read_header
 from labkit.studies.gpu.estimate import BANDWIDTH, REACHED, parts_of_a_step
 from labkit.studies.gpu.parts import save_parts
@@ -57,7 +56,7 @@ class Schedule:
 
     @property
     def seconds(self) -> float:
-        """Of all of it."""
+        """That steps, validations and the test will take together."""
         return self.steps * self.step + VALIDATIONS * self.validation + self.test
 
     def applied_to(self, e: Experiment) -> Experiment:
@@ -144,8 +143,6 @@ def flagship(
 ) -> dict[str, Any] | None:
     """Train, test and write ``<name>.json`` and the weights; goes on where an earlier call was cut off.
 
-    To be called in the main thread: what stops the training in time is an interrupt.
-
     Args:
         pictures: of base, validation and novel classes.
         device: ``"cuda"`` or ``"cpu"``.
@@ -156,88 +153,56 @@ def flagship(
         what the file says, or None where the time did not suffice: the training, if it began, is saved.
     """
     base, validation, novel = pictures
-    plan = folder / f"{name}.schedule.json"
-    if plan.exists():
-        schedule: Schedule | None = Schedule(**json.loads(plan.read_text()))
-    else:
-        try:
-            schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count, compiler)
-        except Exception as error:  # of a compiler there are many kinds
-            if compiler is None or isinstance(error, torch.OutOfMemoryError):
-                raise
-            print(f"{name}: not compiled, since {type(error).__name__}: {f'{error}':.300}", flush=True)
-            schedule = measure(e, pictures, device, deadline - time.monotonic(), episodes, count, None)
-        if schedule is None:
-            print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)
-            return None
-        write_json(plan, asdict(schedule))
-    assert schedule is not None
-    print(f"{name}: {schedule}", flush=True)
-    stop_at = deadline - schedule.test
-
-    spent = folder / f"{name}.seconds.json"
-    before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
-    started = written = time.perf_counter()
-    asked = False
-
-    def watch(step: int, _: dict[str, Any]) -> None:
-        nonlocal written, asked
-        if time.perf_counter() - written > NOTED_EVERY:  # so that a killed call's minutes count too
-            written = time.perf_counter()
-            write_json(spent, {"seconds": before + written - started})
-        if time.monotonic() > stop_at and step < schedule.steps and not asked:
-            asked = True  # a second interrupt in the same step would not wait until it is saved
-            signal.raise_signal(signal.SIGINT)  # the loop ends the step, saves, and says where it stopped
-
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores interrupts
-    try:
-        trained = train(
-            schedule.applied_to(e),
-            base,
-            validation,
-            folder / name,
-            seed=seed,
-            device=device,
-            compiler=schedule.compiler,
-            log=watch,
-            progress=False,
-        )
-    except KeyboardInterrupt as interrupt:
-        if time.monotonic() <= stop_at:  # somebody else's
-            raise
-        print(f"{name}: {interrupt}", flush=True)
-        so_far = folder / name / "best.safetensors"
-        if so_far.exists() and is_of_last_phase(read_header(so_far)["about"]["step"], schedule.applied_to(e)):
-            model = load_model(so_far, device)
-            save_parts(model, so_far, folder, f"{name}.unfinished")
-            result = evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
-            write_json(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
-            print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
+    schedule = _schedule(name, e, pictures, folder, device, deadline, episodes, count, compiler)
+    if schedule is None:
+        print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)
         return None
+    print(f"{name}: {schedule}", flush=True)
+    shortened_e, stop_at = schedule.applied_to(e), deadline - schedule.test
+    about_it = {"schedule": asdict(schedule), "made": about(device)}
+    spent = _Spent(folder / f"{name}.seconds.json")
+
+    def too_late() -> bool:
+        spent.note()
+        return time.monotonic() > stop_at
+
+    how: dict[str, Any] = {"seed": seed, "device": device, "compiler": schedule.compiler, "progress": False}
+    try:
+        trained = train(shortened_e, base, validation, folder / name, until=too_late, **how)
     except FloatingPointError as error:  # the others are trained all the same
-        diverged = {"diverged": f"{error}", "schedule": asdict(schedule), "made": about(device)}
+        diverged = {"diverged": f"{error}"} | about_it
         write_json(folder / f"{name}.json", diverged)
         print(f"{name} diverged: {error}", flush=True)
         return diverged
     finally:
-        signal.signal(signal.SIGINT, handler)
-        write_json(spent, {"seconds": before + time.perf_counter() - started})
-    minutes = (before + time.perf_counter() - started) / 60
-    source = folder / name / "best.safetensors"
-    model = load_model(source, device)
-    save_parts(model, source, folder, name)
-    result = evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
+        spent.note(now=True)
+
+    file = folder / name / "best.safetensors"
+
+    def tested(as_name: str) -> Result:
+        model = load_model(file, device)
+        save_parts(model, file, folder, as_name)
+        return evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
+
+    if trained.step < shortened_e.steps:
+        print(f"{name}: stopped in time, after step {trained.step} of {shortened_e.steps}, which is saved", flush=True)
+        if file.exists() and is_of_last_phase(read_header(file)["about"]["step"], shortened_e):
+            result = tested(f"{name}.unfinished")
+            write_json(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
+            print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
+        return None
+    result = tested(name)
     published = PUBLISHED.get(name.partition("-seed")[0]) if novel.provenance.dataset == "miniimagenet" else None
     content = {
-        "experiment": schedule.applied_to(e).to_json(),
+        "experiment": shortened_e.to_json(),
         "seed": seed,
         "schedule": asdict(schedule),
-        "minutes_of_training": round(minutes, 2),
+        "minutes_of_training": round(spent.seconds / 60, 2),
         "novel": result.summary(),
         "published": published,
         "validation": trained.validation,
         "curve": trained.metrics,
-        "made": about(device),
+        "made": about_it["made"],
     }
     write_json(folder / f"{name}.json", content)
     if e.method == "dmf":  # of DMF alone the operations are counted; what was trained is written already
@@ -248,5 +213,54 @@ def flagship(
     for unfinished in folder.glob(f"{glob.escape(name)}.unfinished.*"):
         unfinished.unlink()
     beside = f" (published: {published[0]} ± {published[1]})" if published else ""
-    print(f"{name}: {result.accuracy:.2f} ± {result.ci95:.2f} % in {minutes:.1f} minutes{beside}", flush=True)
+    print(
+        f"{name}: {result.accuracy:.2f} ± {result.ci95:.2f} % in {spent.seconds / 60:.1f} minutes{beside}", flush=True
+    )
     return content
+
+
+def _schedule(
+    name: str,
+    e: Experiment,
+    pictures: tuple[ImageSet, ...],
+    folder: Path,
+    device: str,
+    deadline: float,
+    episodes: int,
+    count: int,
+    compiler: str | None,
+) -> Schedule | None:
+    """The schedule that an earlier call wrote, or a new one, measured and written; without a compiler if it fails."""
+    plan = folder / f"{name}.schedule.json"
+    if plan.exists():
+        return Schedule(**json.loads(plan.read_text()))
+
+    def measured(with_compiler: str | None) -> Schedule | None:
+        return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)
+
+    try:
+        schedule = measured(compiler)
+    except Exception as error:  # of a compiler there are many kinds
+        if compiler is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        print(f"{name}: not compiled, since {type(error).__name__}: {f'{error}':.300}", flush=True)
+        schedule = measured(None)
+    if schedule is not None:
+        write_json(plan, asdict(schedule))
+    return schedule
+
+
+class _Spent:
+    """The seconds that all calls have spent on a training, in a file, so that a killed call's count too."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.started = file, time.perf_counter()
+        self.before: float = json.loads(file.read_text())["seconds"] if file.exists() else 0.0
+        self.seconds = self.written = self.before
+
+    def note(self, now: bool = False) -> None:
+        """Count up to here, and write it every few seconds, or `now`."""
+        self.seconds = self.before + time.perf_counter() - self.started
+        if now or self.seconds - self.written > NOTED_EVERY:
+            self.written = self.seconds
+            write_json(self.file, {"seconds": self.seconds})

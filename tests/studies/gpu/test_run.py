@@ -1,10 +1,11 @@
 """``dmf-lab gpu``, rehearsed with tiny sizes: all of it, cut off, and gone on with."""
 
+import itertools
 import json
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,15 +102,14 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     call = {"episodes": 8, "count": 25}
     fixed = Schedule(60, 60, 0.01, 0.0, 0.0)
     monkeypatch.setattr(module, "measure", lambda *_: fixed)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job that runs in the background
-    try:
-        assert flagship("cut", e, PICTURES, tmp_path, "cpu", time.monotonic() - 1, **call) is None
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert "interrupted after step 8 of 60" in capsys.readouterr().out
+    clock = itertools.count()  # it is asked once before the training, and once a step
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter))
+    assert flagship("cut", e, PICTURES, tmp_path, "cpu", 10.0, **call) is None
+    assert "cut: stopped in time, after step 11 of 60, which is saved" in capsys.readouterr().out
+    assert load_state(tmp_path / "cut" / "last.pt")["step"] == 11
     assert read(tmp_path / "cut.unfinished.json")["novel"]["episodes"] == 8
     assert parts.load_parts(tmp_path, "cut.unfinished").choices == load_model(tmp_path / "cut/best.safetensors").choices
+    monkeypatch.setattr(module, "time", time)
     monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("its schedule is fixed already"))
     result = flagship("cut", e, PICTURES, tmp_path, "cpu", time.monotonic() + 60, **call)
     assert result is not None
@@ -119,17 +119,6 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     assert whole is not None
     assert result["curve"] == whole["curve"]
     assert result["novel"] == whole["novel"]
-
-
-@pytest.mark.integration
-def test_the_deadline_interrupts_once_and_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A validation that falls on a line of metrics writes two lines in one step."""
-    fixed = Schedule(200, 200, 0.01, 0.0, 0.0)
-    monkeypatch.setattr(module, "measure", lambda *_: fixed)
-    for _ in range(2):
-        flagship("cut", replace(TINY, steps=200), PICTURES, tmp_path, "cpu", time.monotonic() - 1, episodes=8, count=25)
-    saved = load_state(tmp_path / "cut" / "last.pt")
-    assert saved["step"] == 50
 
 
 @pytest.mark.integration
