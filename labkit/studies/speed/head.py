@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from labkit.common.timing import alternate, peak_bytes, ratios, seconds
+from labkit.dmf.sampling import TAPS, sample_by_bag, sample_by_grid
 from labkit.studies.speed.setting import Setting, forms_of_head
 
 
@@ -34,6 +38,32 @@ def memory(setting: Setting) -> dict[str, Any]:
         said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
         peaks[form] = int(said.split()[-1])
     return {"bytes": peaks, "share": round(peaks["fast"] / peaks["literal"], 4)}
+
+
+def sampling(setting: Setting) -> dict[str, Any]:
+    """Time of Eq. 5, the bilinear samples summed over nine taps, in the two ways of `labkit.dmf.sampling`.
+
+    Maps of psi's responses of one episode's classes, and points up to two cells outside the map; without a gradient,
+    as in scoring, and forward and backward, as in training.
+    """
+    generator, side = torch.Generator().manual_seed(1), -(-setting.size // 8)
+    queries = setting.way * setting.query
+    maps = torch.randn(setting.way, TAPS, setting.groups, side, side, generator=generator).to(setting.device)
+    shape = (setting.way, queries, TAPS, 2, side, side)
+    points = ((side + 4) * torch.rand(shape, generator=generator) - 2.5).to(setting.device)
+
+    def trained(way: Callable[[Tensor, Tensor], Tensor]) -> None:
+        leaves = maps.clone().requires_grad_(), points.clone().requires_grad_()
+        way(*leaves).sum().backward()
+
+    ways = {"grid_sample": sample_by_grid, "embedding_bag": sample_by_bag}
+    forward = {name: partial(torch.inference_mode()(way), maps, points) for name, way in ways.items()}
+    both = {name: partial(trained, way) for name, way in ways.items()}
+    found = {}
+    for what, forms in (("forward", forward), ("forward and backward", both)):
+        times = alternate(forms, setting.runs, setting.device)
+        found[what] = {"seconds": times, "ratio": ratios(times, against="grid_sample")}
+    return found
 
 
 def growth(setting: Setting) -> dict[str, Any]:

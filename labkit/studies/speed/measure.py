@@ -22,6 +22,7 @@ VERSION = 1  # of what the parts measure
 PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
     "head": head.head,
     "memory": head.memory,
+    "sampling": head.sampling,
     "step": whole.step,
     "agreement": whole.agreement,
     "growth": head.growth,

@@ -26,6 +26,8 @@ def test_every_part_is_measured_completely(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads(json.dumps(content)) == content
     assert set(content["head"]["ratio"]) == {"fast", "fast, closed form"}
     assert content["memory"]["bytes"].keys() == {"literal", "fast"}
+    assert [*content["sampling"]][:2] == ["forward", "forward and backward"]
+    assert content["sampling"]["forward"]["ratio"].keys() == {"embedding_bag"}
     assert set(content["step"]["parts"]["fast"]) == {"episodes", "backbone", "head", "backward", "optimiser"}
     assert content["test"]["ratio"].keys() == {"fast", "fast, bfloat16"}
     assert set(content["growth"]["slopes"]) == {"queries", "ways", "groups", "cells"}
@@ -34,9 +36,9 @@ def test_every_part_is_measured_completely(tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_is_measured_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "speed.json"
-    file.write_text('{"kernels": "measured by an earlier lab"}')
+    file.write_text('{"step": "measured before"}')
     content = measure.run(file, ["head"], TOY, threads=1)
-    assert list(content) == ["kernels", "head"]
+    assert list(content) == ["step", "head"]
     assert measure.run(file, ["head"], TOY, threads=1) == content  # the same times: not measured again
     assert json.loads(file.read_text()) == content
 
