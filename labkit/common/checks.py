@@ -115,13 +115,16 @@ def literals(owner: type, values: Mapping[str, Any]) -> None:
 
 
 class Between(NamedTuple):
-    """The smallest and the largest number that an annotated attribute may be."""
+    """The smallest and the largest number that an annotated attribute may be, and one that it must be above."""
 
-    least: int
-    most: int
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
 
 
 Share = Annotated[float, Between(0, 1)]
+Positive = Annotated[float, Between(above=0)]
+Size = Annotated[int, Between(1, 10**6)]  # of a layer or a map
 # How often something is done or made. A model's file says it, and must not make its reader hang.
 Times = Annotated[int, Between(0, 1000)]
 OnceOrMore = Annotated[int, Between(1, 1000)]
@@ -139,14 +142,15 @@ def annotated(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in values or (values[name] is None and type(None) in get_args(hint)):
             continue
         for choice in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
-            bounds = next((b._asdict() for b in getattr(choice, "__metadata__", ()) if isinstance(b, Between)), {})
-            kind_of_value = getattr(choice, "__origin__", choice) if bounds else choice
+            bounds = next((b for b in getattr(choice, "__metadata__", ()) if isinstance(b, Between)), None)
+            kind_of_value = choice if bounds is None else choice.__origin__
             if kind_of_value is bool:
                 found[name] = flag(name, values[name])
             elif kind_of_value is float:
-                found[name] = finite(name, values[name], **bounds)
+                found[name] = finite(name, values[name], **(bounds or Between())._asdict())
             elif kind_of_value is int:
-                found[name] = check_int(name, values[name], **bounds or {"least": 0})
+                least, most = (0, None) if bounds is None else (int(bounds.least), int(bounds.most))
+                found[name] = check_int(name, values[name], least, most)
     return found
 
 
@@ -165,13 +169,17 @@ def images(support: Tensor, query: Tensor, channels: int | None) -> None:
         raise ValueError(f"images must have {channels} channels, got {query.shape[-3]}: query {list(query.shape)}")
 
 
-def features(support: Tensor, query: Tensor, channels: int) -> None:
+def features(support: Tensor, query: Tensor, channels: int | None) -> None:
     """Feature maps as `labkit.DMF.score` takes them: support [E, N, K, c, h, w] and query [E, Q, c, h, w]."""
-    told = (tuple(support.shape[:1]), *support.shape[3:]), (tuple(query.shape[:1]), *query.shape[2:])
-    if support.ndim != 6 or query.ndim != 5 or told[0] != told[1] or support.shape[3] != channels:
+    for name, value, shape in (("support", support, "[E, N, K, c, h, w]"), ("query", query, "[E, Q, c, h, w]")):
+        kind(name, value, Tensor, f"a tensor {shape} of features")
+    of_one_shape = (support.shape[:1], support.shape[3:]) == (query.shape[:1], query.shape[2:])
+    well = support.ndim == 6 and of_one_shape and channels in (None, support.shape[3]) and 0 not in support.shape
+    if not well or query.shape[1] == 0 or not (support.is_floating_point() and query.is_floating_point()):
+        of = "" if channels is None else f" with c = {channels}"
         raise ValueError(
-            f"features must be support [E, N, K, c, h, w] and query [E, Q, c, h, w] with c = {channels}, got "
-            f"{list(support.shape)} and {list(query.shape)}"
+            f"features must be floating point, support [E, N, K, c, h, w] and query [E, Q, c, h, w]{of}, got "
+            f"{_described(support)} and {_described(query)}"
         )
 
 
@@ -192,6 +200,8 @@ def mask(support_mask: Tensor | None, support: Tensor) -> None:
     if support_mask.dtype != torch.bool or support_mask.shape != support.shape[:3]:
         expected = list(support.shape[:3])
         raise ValueError(f"support_mask must be bool [E, N, K] = {expected}, got {_described(support_mask)}")
+    if torch.compiler.is_compiling():  # in a compiled graph a look at values is a break
+        return
     if not support_mask.any(-1).all():
         raise ValueError("support_mask must leave every class at least one shot, got a class without any")
 

@@ -109,7 +109,6 @@ class DMF(Method):
         return other
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        checks.features(support, query, self.channels)
         with torch.autocast(support.device.type, enabled=False):
             x_supp = mean_of_shots(support, support_mask)
             parts = query.split(self.queries_at_once(x_supp, query), dim=1)
@@ -130,8 +129,6 @@ class DMF(Method):
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """Eq. 10; see `Method.loss`."""
         with_shots, x_q = self.embed_together(support, query)
-        checks.labels("labels", labels, query.shape[:2], support.shape[1])
-        checks.labels("base_labels", base_labels, query.shape[:2], self.classes)
         with torch.autocast(query.device.type, enabled=False):
             x_supp = mean_of_shots(with_shots)
             filters = self._filters_if_used(x_supp, x_q)

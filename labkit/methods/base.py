@@ -16,6 +16,7 @@ from labkit.common import checks
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.authors import Trainings
 from labkit.methods.backbones import make_backbone
+from labkit.methods.checked import checked_loss, checked_score, existing, weights_dtype
 from labkit.methods.losses import at_every_position, pooled_global_loss
 from labkit.methods.probe import channels_of, maps_of, stride_of
 
@@ -69,6 +70,13 @@ class Method(nn.Module):
     auxiliary_name: ClassVar[str] = ""
     authors_training: ClassVar[Trainings] = {}
     options_before: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Have every method's own `score` and `loss` check their arguments first, whoever writes them."""
+        super().__init_subclass__(**more)
+        for name, checked in (("score", checked_score), ("loss", checked_loss)):
+            if name in vars(cls):
+                setattr(cls, name, checked(vars(cls)[name]))
 
     def __init__(
         self,
@@ -131,6 +139,16 @@ class Method(nn.Module):
             self._stride = stride_of(self.backbone)
         return self._stride
 
+    @property
+    def channels_of_images(self) -> int | None:
+        """Of the images that it takes: 3, or as many as maps computed before have; None where that is not known."""
+        return None if self.backbone_name is None else getattr(self.backbone, "inputs", 3)
+
+    @property
+    def channels_of_maps(self) -> int | None:
+        """Of what `embed` gives and `score` takes, c; None where that is not known."""
+        return self.channels
+
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
         """The model that `recipe` describes; options that came after the recipe mean what was done before."""
@@ -146,9 +164,16 @@ class Method(nn.Module):
         return maps_of(self.backbone, images, self.channels, weights_dtype(self))
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        """Similarity of every query to every class: features [E, N, K, c, h, w], [E, Q, c, h, w] to [E, Q, N]."""
+        """Similarity of every query to every class: features [E, N, K, c, h, w], [E, Q, c, h, w] to [E, Q, N].
+
+        Features are cast to the type of the model's weights, and shots that `support_mask` leaves out are set to 0.
+
+        Raises:
+            ValueError: features or mask of another shape or type, or a class without a shot.
+        """
         raise NotImplementedError
 
+    @checked_loss
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
         """What training follows, on images as `forward` takes them.
 
@@ -158,6 +183,9 @@ class Method(nn.Module):
         Args:
             labels: [E, Q], which of the N classes a query belongs to.
             base_labels: [E, Q], which of the base classes.
+
+        Raises:
+            ValueError: images or labels of another shape or type, or, on a CPU, labels that name no class.
         """
         of_support, of_query = self.embed_together(support, query)
         scores = self.score(of_support, of_query)
@@ -230,16 +258,17 @@ class Method(nn.Module):
         Raises:
             ValueError: images or mask of another shape or type, or a class without a shot.
         """
-        embedded = self.embed_together(support, query)
+        if support_mask is None:
+            return self.score(*self.embed_together(support, query))
+        checks.images(support, query, self.channels_of_images)
         checks.mask(support_mask, support)
-        if support_mask is not None and self.shows_mirrored(support.shape[2]):
-            support_mask = torch.cat([support_mask, support_mask], dim=2)
-        return self.score(*embedded, support_mask)
+        embedded = self.embed_together(existing(support, support_mask), query)
+        twice = self.shows_mirrored(support.shape[2])
+        return self.score(*embedded, torch.cat([support_mask, support_mask], dim=2) if twice else support_mask)
 
     def embed_together(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """One pass for both, episode after episode, so that in training batch normalisation sees them together."""
-        inputs = getattr(self.backbone, "inputs", 3)  # 3 channels, or as many as the cached maps have
-        checks.images(support, query, None if self.backbone_name is None else inputs)
+        checks.images(support, query, self.channels_of_images)
         if self.shows_mirrored(support.shape[2]):
             support = torch.cat([support, self.mirror(support)], dim=2)
         n, k = support.shape[1:3]
@@ -273,21 +302,6 @@ def read_out(maps: Tensor, read: str) -> Tensor:
     if read == "mean":
         return maps.mean((-2, -1))
     raise ValueError(f"read must be 'map' or 'mean', got {read!r}")
-
-
-def weights_dtype(model: nn.Module) -> torch.dtype | None:
-    """The type of a model's weights, to which images are cast; None where there are none.
-
-    Raises:
-        TypeError: half precision, in which sums over a few hundred channels overflow.
-    """
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-    if dtype in (torch.float16, torch.bfloat16):
-        raise TypeError(
-            f"the model's weights are {str(dtype).removeprefix('torch.')}, and scores are computed in float32 or "
-            "float64: call model.float(); bfloat16=True of evaluate and of an Experiment is mixed precision"
-        )
-    return dtype
 
 
 def _annotations(kind: type) -> Iterable[str]:

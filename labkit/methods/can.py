@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.common.checks import Positive, Size
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.losses import at_every_position, few_shot_loss
@@ -51,9 +52,9 @@ class CAN(Method):
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"fuse": "sum", "fusion_norm": False, "transductive": None}
-    cells: int = 121
-    reduction: int = 6
-    temperature: float = 0.025
+    cells: Size = 121
+    reduction: Size = 6
+    temperature: Positive = 0.025
     scale: float = 7.0
     loss_weight: float = 0.5
     fuse: Literal["mean", "sum"] = "mean"
@@ -61,7 +62,8 @@ class CAN(Method):
     transductive: list[int] | None = None
 
     def build(self) -> None:
-        for count in self.transductive or ():
+        joining = () if self.transductive is None else self.transductive
+        for count in checks.several("transductive", joining, "a list of whole numbers, or None", least=0):
             checks.check_int("the queries that join the support", count)
         m, hidden = self.cells, max(1, self.cells // self.reduction)
         norm = [nn.BatchNorm1d(hidden)] if self.fusion_norm else []

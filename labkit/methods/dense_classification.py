@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common import checks
+from labkit.common.checks import Positive
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all
@@ -48,10 +48,10 @@ class DenseClassification(Method):
     authors_training: ClassVar = AUTHORS_TRAINING
     cells: Literal["sum", "mean"] = "sum"
     query_pooling: Literal["max", "mean"] = "max"
-    scale: float = 10.0
+    scale: Positive = 10.0
 
     def build(self) -> None:
-        self.tau = nn.Parameter(torch.tensor(checks.finite("scale", self.scale, above=0)))
+        self.tau = nn.Parameter(torch.tensor(self.scale))
         self.global_classifier = nn.Linear(self.channels, self.classes, bias=False)
 
     def logits(self, maps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import Share
+from labkit.common.checks import Positive, Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots
@@ -52,9 +52,9 @@ class FEAT(Method):
     auxiliary_name = "contrast"
     authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"contrast_of": "adapted", "drop_attention": 0.0}
-    temperature: float = 64.0
+    temperature: Positive = 64.0
     contrast: float = 0.01
-    contrast_temperature: float | None = None
+    contrast_temperature: Positive | None = None
     contrast_of: Literal["raw", "adapted"] = "raw"
     drop: Share = 0.5
     drop_attention: Share = 0.1

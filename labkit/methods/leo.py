@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import Share, Times
+from labkit.common.checks import Share, Size, Times
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Losses, Method, mean_of_shots
@@ -87,7 +87,7 @@ class LEO(Method):
 
     auxiliary_name = "penalties"
     authors_training: ClassVar = AUTHORS_TRAINING
-    latents: int = 64
+    latents: Size = 64
     steps: Times = 5
     fine_steps: Times = 5
     rate: float = 1.0

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Times
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Method, read_out, weights_dtype
+from labkit.methods.base import Method, read_out
+from labkit.methods.checked import weights_dtype
 from labkit.methods.noise import Noise
 
 Weights = dict[str, Tensor]
@@ -74,6 +75,10 @@ class MAML(Method):
             self.backbone = copy.deepcopy(self.backbone)  # it may be another model's too
         _prepare(self.backbone)
         self.head = nn.Linear(self.channels * (self.cells if self.read == "map" else 1), self.way)
+
+    @property
+    def channels_of_maps(self) -> int | None:
+        return self.channels_of_images
 
     def embed(self, images: Tensor) -> Tensor:
         """The images themselves: MAML has no features of a picture alone."""

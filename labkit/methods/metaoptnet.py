@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.common.checks import Positive, Share
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
 from labkit.methods.base import Losses, Method
 
@@ -49,16 +50,14 @@ class MetaOptNet(Method):
     authors_training: ClassVar = AUTHORS_TRAINING
     options_before: ClassVar = {"kernel_diagonal": 0.0, "label_smoothing": 0.0}
     head: Literal["svm", "ridge", "r2d2"] = "svm"
-    regularisation: float | None = None
+    regularisation: Positive | None = None
     kernel_diagonal: float = 1.0
     scale: float = 1.0
-    label_smoothing: float = 0.1
+    label_smoothing: Share = 0.1
 
     def build(self) -> None:
         default = {"svm": 0.1, "ridge": 50.0, "r2d2": 50.0}[self.head]
         self.strength = default if self.regularisation is None else self.regularisation
-        if self.strength <= 0:
-            raise ValueError(f"regularisation must be positive, got {self.strength}")
         self.gamma = nn.Parameter(torch.tensor(float(self.scale)))
 
     @classmethod

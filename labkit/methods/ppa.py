@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common import checks
-from labkit.common.checks import Share
+from labkit.common.checks import Positive, Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes, base_classes_of_all
@@ -48,14 +47,13 @@ class PPA(Method):
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
     single: Share = 0.7
-    pace: float = 0.1
+    pace: Positive = 0.1
     global_weight: float = 0.0
 
     means: Tensor
     seen: Tensor
 
     def build(self) -> None:
-        checks.finite("pace", self.pace, above=0)
         c = self.channels
         first, second = nn.Linear(c, c), nn.Linear(c, c)
         for layer in (first, second):  # almost the identity, to begin with

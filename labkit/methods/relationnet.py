@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import Share
+from labkit.common.checks import Share, Size
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Losses, Method
 
@@ -42,8 +42,8 @@ class RelationNet(Method):
 
     auxiliary_name = "global classification"
     authors_training: ClassVar = AUTHORS_TRAINING
-    width: int = 64
-    hidden: int = 8
+    width: Size = 64
+    hidden: Size = 8
     statistics: Literal["batch", "running"] = "batch"
     momentum: Share = 1.0
     global_weight: float = 0.0

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import OnceOrMore, Share
+from labkit.common.checks import OnceOrMore, Positive, Share
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots, weights_dtype
+from labkit.methods.base import Losses, Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all
+from labkit.methods.checked import weights_dtype
 from labkit.methods.noise import Noise
 from labkit.methods.probe import maps_of
 
@@ -70,11 +71,11 @@ class RobustDist(Method):
     members: OnceOrMore = 20
     relation: Literal["cooperation", "diversity"] = "cooperation"
     relation_weight: float = 10.0
-    relation_temperature: float = 1.0
+    relation_temperature: Positive = 1.0
     activity: Share = 0.7
     targets: Literal["probabilities", "logits"] = "probabilities"
-    distillation: float = 0.8
-    distillation_temperature: float = 5.0
+    distillation: Share = 0.8
+    distillation_temperature: Positive = 5.0
     read: Literal["student", "ensemble"] = "student"
     distance: Literal["cosine", "squared"] = "cosine"
     scale: float = 20.0
@@ -95,6 +96,10 @@ class RobustDist(Method):
             if callable(reset := getattr(layer, "reset_parameters", None)):
                 reset()
         return other
+
+    @property
+    def channels_of_maps(self) -> int | None:
+        return self.channels * (self.members if self.read == "ensemble" else 1)
 
     def embed(self, images: Tensor) -> Tensor:
         """Maps [..., c, h, w] of the student, or [..., H c, h, w] of all members; see `Method.embed`."""

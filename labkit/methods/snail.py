@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common import checks
+from labkit.common.checks import Size
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method
 from labkit.methods.noise import Noise, uniform
@@ -49,17 +50,20 @@ class SNAIL(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    way: int = 5
-    shot: int = 1
+    way: Size = 5
+    shot: Size = 1
     keys: Sequence[int] = (64, 256, 512)
     values: Sequence[int] = (32, 128, 256)
-    filters: int = 128
+    filters: Size = 128
     softmax: Literal["keys", "queries"] = "keys"
 
     def build(self) -> None:
-        for name in ("way", "shot", "filters"):
-            checks.check_int(name, getattr(self, name))
-        self.options |= {"keys": list(self.keys), "values": list(self.values)}  # as a file of a model has them
+        for name in ("keys", "values"):
+            sizes = checks.several(name, getattr(self, name), "three sizes of attention")
+            setattr(self, name, [checks.check_int(f"each of {name}", size) for size in sizes])
+        if len(self.keys) != len(self.values):
+            raise ValueError(f"keys and values must be as many, got {len(self.keys)} and {len(self.values)}")
+        self.options |= {"keys": self.keys, "values": self.values}  # lists, as a file of a model has them
         dilations = [2**i for i in range(1, math.ceil(math.log2(self.way * self.shot + 1)) + 1)]
         layers: list[nn.Module] = []
         width = self.channels + self.way

@@ -76,6 +76,10 @@ class TADAM(Method):
         if not self.films:
             raise ValueError("this backbone has no batch normalisation to condition: use conditioned=False")
 
+    @property
+    def channels_of_maps(self) -> int | None:
+        return self.channels_of_images if self.conditioned else self.channels
+
     def embed(self, images: Tensor) -> Tensor:
         """The images themselves, where features depend on the task; else their features."""
         return images if self.conditioned else self.features(images)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common import checks
+from labkit.common.checks import Size
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots, unit_length
 
@@ -41,10 +41,9 @@ class TapNet(Method):
     """
 
     authors_training: ClassVar = AUTHORS_TRAINING
-    references: int = 20
+    references: Size = 20
 
     def build(self) -> None:
-        checks.check_int("references", self.references)
         self.reference = nn.Linear(self.channels, self.references)  # phi, and b
         nn.init.zeros_(self.reference.bias)
 

@@ -17,13 +17,13 @@ How the authors trained is not known to us either. Read its row of Table 1 as th
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common import checks
-from labkit.common.checks import OnceOrMore
+from labkit.common.checks import Between, Positive
 from labkit.methods.base import Losses, Method
 from labkit.methods.noise import Noise
 
@@ -39,12 +39,12 @@ class VFSL(Method):
     """
 
     auxiliary_name = "divergence from the prior"
-    spread: float = 32.0
-    draws: OnceOrMore = 5
+    spread: Positive = 32.0
+    draws: Annotated[int, Between(1, 10_000)] = 5
     divergence_weight: float = 0.01
 
     def build(self) -> None:
-        start = math.log(checks.finite("spread", self.spread, above=0))
+        start = math.log(self.spread)
         c = self.channels
         last = nn.Linear(c, c)
         nn.init.normal_(last.weight, std=0.01)

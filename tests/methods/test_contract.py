@@ -75,11 +75,12 @@ def test_missing_shots_do_not_count(model: Method) -> None:
     support, query = features(model)
     mask = torch.ones(E, N, K, dtype=torch.bool)
     mask[:, 0, 1] = False
-    other = support.clone()
-    other[:, 0, 1] = 100.0
     with torch.no_grad():
         scores = model.score(support, query, mask)
-        torch.testing.assert_close(model.score(other, query, mask), scores, atol=1e-4, rtol=1e-4)
+        for filling in (100.0, float("nan"), float("inf")):
+            other = support.clone()
+            other[:, 0, 1] = filling
+            torch.testing.assert_close(model.score(other, query, mask), scores, atol=1e-4, rtol=1e-4)
         all_there = torch.ones(E, N, K, dtype=torch.bool)
         torch.testing.assert_close(model.score(support, query, all_there), model.score(support, query))
 
@@ -168,7 +169,7 @@ def test_single_base_images_are_classified(model: Method) -> None:
     [
         ("tadam", {"conditioned": "no"}, TypeError, "conditioned must be True or False, got 'no'"),
         ("feat", {"drop": 2.0}, ValueError, "drop must be a finite number at least 0 and at most 1, got 2.0"),
-        ("maml", {"steps": -3}, ValueError, "steps must be at least 0, got -3"),
+        ("maml", {"steps": -3}, ValueError, "steps must be from 0 to 1000, got -3"),
         ("protonet", {"scale": "2"}, TypeError, "scale must be a number, got '2'"),
         ("matchingnet", {"steps": 1.5}, TypeError, "steps must be a whole number, got 1.5"),
     ],

@@ -92,7 +92,7 @@ def test_its_slopes_are_autograds(missing: bool) -> None:
 def test_its_score_reads_normalised_means_and_needs_no_gradients() -> None:
     model = small().eval()
     support, query = ARRAYS["k5/support"][None], ARRAYS["k5/query"][None]
-    longer = 3 * support[..., None, None].expand(-1, -1, -1, -1, 2, 2), 2 * query[..., None, None]
+    longer = [times * x[..., None, None].expand(*x.shape, 2, 2) for times, x in ((3, support), (2, query))]
     with torch.inference_mode():
         scores = model.score(*longer)
     reached = model.logits(F.normalize(query, dim=-1), model.adapt(F.normalize(support, dim=-1)).weights)

@@ -103,7 +103,7 @@ def test_ridge_is_the_primal_solution() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="head must be"):
         MetaOptNet(Features(8), head="lda")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="regularisation must be a finite number above 0"):
         MetaOptNet(Features(8), regularisation=0.0)
 
 

@@ -44,7 +44,8 @@ def test_its_scores_are_those_of_the_authors_code(distance: str, shots: int) -> 
         loss = F.cross_entropy(scores, ARRAYS[f"k{shots}/query_labels"])
         check("a member's loss", loss, ARRAYS[f"{at}loss_per_member"][member], SCORES)
     together = support.permute(1, 2, 0, 3).flatten(2), query.transpose(0, 1).flatten(1)
-    scores = made.score(*(x[None, ..., None, None] for x in together))[0]
+    ensemble = model(distance=DISTANCES[distance], read="ensemble")
+    scores = ensemble.score(*(x[None, ..., None, None] for x in together))[0]
     check("probabilities", scores.exp(), ARRAYS[f"{at}probabilities"], SCORES)
 
 

@@ -114,7 +114,8 @@ def test_other_ways_and_shots_are_refused() -> None:
     support, query = torch.zeros(1, 5, 2, 16, 1, 1), torch.zeros(1, 1, 16, 1, 1)
     with pytest.raises(ValueError, match="5 classes with 1 shots each, and was given 5 classes with 2"):
         model.score(support, query)
+    of_two, mask = SNAIL(Features(16), **SIZES | {"shot": 2}), torch.tensor([True, False]).expand(1, 5, 2)
     with pytest.raises(ValueError, match="no shot can be missing"):
-        model.score(support[:, :, :1], query, torch.zeros(1, 5, 1, dtype=torch.bool))
+        of_two.score(support, query, mask)
     with pytest.raises(ValueError, match="softmax must be one of"):
         SNAIL(Features(16), softmax="rows")

@@ -233,8 +233,12 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         r"support must be normalised images \[E, N, K, 3, H, W\]",
     ),
-    (lambda: dmf().score(X_SUPP, X_Q), ValueError, r"with c = 8, got \[1, 3, 8, 3, 3\] and \[1, 4, 8, 3, 3\]"),
-    (lambda: dmf().score(X_SUPP[:, :, None, :5], X_Q[:, :, :5]), ValueError, r"with c = 8, got \[1, 3, 1, 5, 3, 3\]"),
+    (lambda: dmf().score(X_SUPP, X_Q), ValueError, r"with c = 8, got Tensor float32 \[1, 3, 8, 3, 3\] and "),
+    (
+        lambda: dmf().score(X_SUPP[:, :, None, :5], X_Q[:, :, :5]),
+        ValueError,
+        r"with c = 8, got Tensor float32 \[1, 3, 1, 5, 3, 3\]",
+    ),
     (
         lambda: dmf().filters(X_SUPP, X_Q, POINTS * NAN),
         ValueError,
