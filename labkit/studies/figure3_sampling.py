@@ -32,7 +32,7 @@ from labkit.methods.base import mean_of_shots
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 
-RESULTS = SHIPPED / "looking.json"
+RESULTS = SHIPPED / "figure3.json"
 UNTRAINED = "DMF, untrained"
 NETWORKS = {"DMF": Network("quick"), UNTRAINED: Network(None)}
 LEARNED, GRID, RANDOM, OTHER, CHANCE = "learned", "grid", "random directions", "another's object", "chance"

@@ -36,7 +36,7 @@ from labkit.studies.figure3_sampling import cells_of, cells_on_object
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 
-RESULTS = places.RESULTS / "heat.json"
+RESULTS = places.RESULTS / "figure4.json"
 ODE, STEPS = "ODE", ("1 step", "2 steps")
 # All trained in the quick setting, seed 0.
 NETWORKS = {

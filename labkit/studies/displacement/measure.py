@@ -27,7 +27,7 @@ from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 from labkit.sweeps.sweep import refuse_failed, sweep
 
-RESULTS = places.RESULTS / "limits.json"
+RESULTS = places.RESULTS / "displacement.json"
 VERSION = 1  # of what is measured at a level
 BASELINE = "no alignment"
 REMEDY = "DMF from the best match"
