@@ -30,8 +30,8 @@ from labkit.dmf.options import PRESETS, replace_choices
 from labkit.dmf.sampling import TAPS, best_match, dynamic_convolution, of_pairs, regular_grid, sample, to_pixels
 from labkit.dmf.trace import Trace
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots
-from labkit.methods.losses import at_every_position, few_shot_loss
+from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.losses import Losses, at_every_position, few_shot_loss
 
 PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
 

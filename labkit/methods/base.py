@@ -5,7 +5,6 @@ Shapes use E episodes, N classes (way), K shots, Q queries (of all classes toget
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,25 +16,8 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.authors import Trainings
 from labkit.methods.backbones import make_backbone
 from labkit.methods.checked import checked_loss, checked_score, existing, weights_dtype
-from labkit.methods.losses import at_every_position, pooled_global_loss
+from labkit.methods.losses import Losses, at_every_position, pooled_global_loss
 from labkit.methods.probe import channels_of, maps_of, stride_of
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What a method's loss consists of.
-
-    Attributes:
-        total: what training follows; for DMF, Eq. 10, the weighted sum of the next two.
-        few_shot: the loss of the episode's queries.
-        auxiliary: the method's second term (`Method.auxiliary_name` says which), or 0.
-        scores: [E, Q, N], for the accuracy.
-    """
-
-    total: Tensor
-    few_shot: Tensor
-    auxiliary: Tensor
-    scores: Tensor
 
 
 class Method(nn.Module):
@@ -196,7 +178,7 @@ class Method(nn.Module):
         """A few-shot loss and `global_weight` times that of all base classes, of maps [E, Q, c, h, w] and labels."""
         weight = getattr(self, "global_weight", 0.0)
         if not weight:
-            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+            return Losses.of_queries(few_shot, scores)
         with torch.autocast(of_query.device.type, enabled=False):
             auxiliary = pooled_global_loss(self.global_classifier, of_query, base_labels)  # type: ignore[arg-type]
             return Losses(few_shot + weight * auxiliary, few_shot, auxiliary, scores)
@@ -233,7 +215,7 @@ class Method(nn.Module):
                 logits = scores = classifier(maps.mean((-2, -1)))
                 target = base_labels
             loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-        return Losses(loss, torch.zeros_like(loss), loss, scores)
+        return Losses.of_classification(loss, scores)
 
     def shows_mirrored(self, shots: int) -> bool:
         """Whether a class of so many shots is shown with their mirror images too (left and right exchanged).

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses
+from labkit.methods.losses import Losses
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ def cosines(vectors: Tensor, weights: Tensor) -> Tensor:
 def losses_of_classification(logits: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
     """Cross-entropy of base images, logits [B, C] and labels [B], as `Method.classification_loss` gives it."""
     auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
-    return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+    return Losses.of_classification(auxiliary, logits)

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.common.checks import Positive, Size
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
-from labkit.methods.base import Losses, Method, mean_of_shots
-from labkit.methods.losses import at_every_position, few_shot_loss
+from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.losses import Losses, at_every_position, few_shot_loss
 
 # 90 epochs of 1200 episodes, four a step, no pre-training. Their rate is 0.1, from epoch 60 on 0.006, from 70 0.0012
 # and from 80 0.00024. Their ResNet-12 has 64 to 512 channels, ReLU, and 6 x 6 cells.

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Between
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all, cosines
+from labkit.methods.losses import Losses
 
 # 26 epochs of 1000 batches of 64 pictures, each in four rotations, by a WRN-28-10; no episodes.
 _PICTURES = {"batch": "pictures", "size": 64, "steps": 26_000, "learning_rate": 0.1, "weight_decay": 5e-4}
@@ -71,7 +72,7 @@ class CCRot(Method):
         with torch.autocast(images.device.type, enabled=False):
             classification, rotation, logits = self.losses_of(maps, base_labels, label_smoothing)
             auxiliary = classification + self.rotation_weight * rotation
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits[..., 0, :])
+            return Losses.of_classification(auxiliary, logits[..., 0, :])
 
     def losses_of(
         self, maps: Tensor, base_labels: Tensor, label_smoothing: float = 0.0

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from labkit.common import checks
-
-if TYPE_CHECKING:
-    from labkit.methods.base import Losses
+from labkit.methods.losses import Losses
 
 P, Result = ParamSpec("P"), TypeVar("Result")
 

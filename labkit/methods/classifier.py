@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.losses import Losses
 
 
 class Classifier(Method):

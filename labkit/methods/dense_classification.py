@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Positive
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all
+from labkit.methods.losses import Losses
 
 # As far as known to us: batches of 512 random base pictures, 8000 steps of SGD with Nesterov momentum; a ResNet-12 as
 # TADAM's.
@@ -92,4 +93,4 @@ class DenseClassification(Method):
         with torch.autocast(images.device.type, enabled=False):
             logits = self.logits(maps)
             auxiliary = self.dense_loss(logits, base_labels, label_smoothing)
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits.mean((-2, -1)))
+            return Losses.of_classification(auxiliary, logits.mean((-2, -1)))

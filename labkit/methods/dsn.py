@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
-from labkit.methods.base import Losses, Method, read_out
+from labkit.methods.base import Method, read_out
+from labkit.methods.losses import Losses
 
 RIDGE = 1e-10  # of the trace: equal pictures span nothing, and must not divide by nothing
 TIE, NOTHING = 1e-15, 1e-12  # of the trace: what parts eigenvalues that are 0, and what counts as 0
@@ -122,7 +123,7 @@ class DSN(Method):
             scores = self._score(origin, basis, read_out(of_query, "map"))
             few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
             if self.form == "resnet12":
-                return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+                return Losses.of_queries(few_shot, scores)
             overlap = torch.einsum("endk,emdl->enmkl", basis, basis).square().sum((-2, -1))
             own = torch.eye(overlap.shape[-1], dtype=overlap.dtype, device=overlap.device)
             auxiliary = (overlap * (1 - own)).sum((-2, -1)).mean()

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.base_and_novel import cosines, losses_of_classification, roles
+from labkit.methods.losses import Losses
 
 # A four-layer network of 64 filters. Twice 60 epochs of 1000 steps, by the same rates. First classification of random
 # base pictures; then the backbone is frozen and everything else is trained on episodes, in which 5 base classes play
@@ -121,7 +122,7 @@ class DynamicFewShot(Method):
             logits = self.logits(of_query, self.class_weights(of_support[:, : part.novel.shape[1]], part.base))
             few_shot = F.cross_entropy(logits.flatten(0, 1), part.columns.gather(1, labels).flatten())
             scores = logits.gather(2, part.columns.unsqueeze(1).expand(-1, logits.shape[1], -1))
-            return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+            return Losses.of_queries(few_shot, scores)
 
     def classification_loss(self, images: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> Losses:
         """Cosine classification of base images [B, 3, H, W] among all base classes (the first phase)."""

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from labkit.common.checks import Positive, Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
-from labkit.methods.base import Losses, Method, mean_of_shots
-from labkit.methods.losses import pooled_global_loss
+from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.losses import Losses, pooled_global_loss
 
 # With a ResNet-12, after classification of the base classes: 200 epochs of 100 episodes, one a step. The attention
 # learns ten times as fast as the backbone, whose rate is 2e-4. Conv4: Adam, 1e-4, halved every 20 epochs.

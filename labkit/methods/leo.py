@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from labkit.common.checks import Share, Size, Times
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
-from labkit.methods.base import Losses, Method, mean_of_shots
-from labkit.methods.losses import pooled_global_loss
+from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.losses import Losses, pooled_global_loss
 from labkit.methods.noise import Noise
 
 SMALLEST = 1e-10  # of standard deviations

@@ -1,8 +1,38 @@
-"""Losses that methods share: of base classes, and of an episode's score maps (Eq. 12)."""
+"""What a method's loss consists of, and losses that methods share: of base classes, of an episode's maps (Eq. 12)."""
+
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a method's loss consists of.
+
+    Attributes:
+        total: what training follows; for DMF, Eq. 10, the weighted sum of the next two.
+        few_shot: the loss of the episode's queries.
+        auxiliary: the method's second term (`Method.auxiliary_name` says which), or 0.
+        scores: [E, Q, N], for the accuracy; of a batch of pictures [B, classes].
+    """
+
+    total: Tensor
+    few_shot: Tensor
+    auxiliary: Tensor
+    scores: Tensor
+
+    @classmethod
+    def of_queries(cls, few_shot: Tensor, scores: Tensor) -> Self:
+        """The loss of the queries alone."""
+        return cls(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+
+    @classmethod
+    def of_classification(cls, auxiliary: Tensor, scores: Tensor) -> Self:
+        """A classification of base classes alone, as `Method.classification_loss` gives it."""
+        return cls(auxiliary, torch.zeros_like(auxiliary), auxiliary, scores)
 
 
 def pooled_global_loss(classifier: nn.Module, of_query: Tensor, base_labels: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Times
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, read_out
+from labkit.methods.base import Method, read_out
+from labkit.methods.losses import Losses
 
 # The training of that code, 600 epochs of 100 episodes at one shot and 400 at five; Conv4, or a ResNet whose map is
 # pooled.
@@ -100,4 +101,4 @@ class MatchingNet(Method):
         """Negative log-likelihood of the queries' labels (Eq. 6); there is no global loss."""
         scores = self.score(*self.embed_together(support, query))
         few_shot = F.nll_loss(scores.flatten(0, 1), labels.flatten())
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+        return Losses.of_queries(few_shot, scores)

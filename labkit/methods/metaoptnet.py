@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Positive, Share
 from labkit.methods.authors import AuthorsTraining, Trainings, stairs
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
+from labkit.methods.losses import Losses
 
 ITERATIONS = 300  # of the search for the bounds that hold; the solution itself is exact given them
 REPAIRS = 30  # rounds in which bounds that should not hold are let go and others taken
@@ -88,7 +89,7 @@ class MetaOptNet(Method):
         n = scores.shape[-1]
         shared = self.label_smoothing * n / (n - 1) if n > 1 else 0.0  # torch's goes to the true class too
         few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), label_smoothing=shared)
-        return Losses(few_shot, few_shot, torch.zeros_like(few_shot), scores)
+        return Losses.of_queries(few_shot, scores)
 
 
 def dual_of_ridge(kernel: Tensor, targets: Tensor, present: Tensor, regularisation: float) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
 from labkit.methods.base_and_novel import base_classes_of_all
+from labkit.methods.losses import Losses
 
 # Of the new classifier: the authors' stochastic gradient descent. Dampened, the first step has the whole gradient and
 # later ones a tenth of it.
@@ -116,7 +117,7 @@ class NegativeMargin(Method):
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
             auxiliary, logits = self._classified(maps, base_labels, label_smoothing)
-            return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+            return Losses.of_classification(auxiliary, logits)
 
     def _classified(self, maps: Tensor, base_labels: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Loss with margin, and logits [B, classes] without, of maps [B, c, h, w]."""

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Positive, Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes, base_classes_of_all
+from labkit.methods.losses import Losses
 from labkit.methods.noise import Noise
 
 # A simple network of 64 channels and pictures of 80 px. After classification the backbone is frozen: 50 epochs of 250

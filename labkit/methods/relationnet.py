@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from labkit.common.checks import Share, Size
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
+from labkit.methods.losses import Losses
 
 SMALLEST = 10  # cells a side that two unpadded blocks can take
 

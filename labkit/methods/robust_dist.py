@@ -28,9 +28,10 @@ from torch.nn import functional as F
 
 from labkit.common.checks import OnceOrMore, Positive, Share
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.base_and_novel import base_classes_of_all
 from labkit.methods.checked import weights_dtype
+from labkit.methods.losses import Losses
 from labkit.methods.noise import Noise
 from labkit.methods.probe import maps_of
 

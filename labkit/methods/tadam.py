@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.methods.authors import AuthorsTraining, Trainings
-from labkit.methods.base import Losses, Method, mean_of_shots, unit_length
+from labkit.methods.base import Method, mean_of_shots, unit_length
+from labkit.methods.losses import Losses
 
 # From scratch, 4 residual blocks of 64 to 512 channels, max pooling after the first three. 30,000 steps of 2 tasks of 5
 # shots, whatever the test has, and 32 queries; a phase counts by classes, 6 each. Beside it, at step s with probability
@@ -137,7 +138,7 @@ class TADAM(Method):
         with torch.autocast(images.device.type, enabled=False):
             logits = self.global_classifier(maps.mean((-2, -1)))
             auxiliary = F.cross_entropy(logits, base_labels, label_smoothing=label_smoothing)
-        return Losses(auxiliary, torch.zeros_like(auxiliary), auxiliary, logits)
+        return Losses.of_classification(auxiliary, logits)
 
 
 class Film(nn.Module):

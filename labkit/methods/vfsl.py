@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.common.checks import Between, Positive
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
+from labkit.methods.losses import Losses
 from labkit.methods.noise import Noise
 
 

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from labkit.common.checks import Share
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
-from labkit.methods.base import Losses, Method, mean_of_shots
+from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.base_and_novel import Roles, cosines, losses_of_classification, roles
+from labkit.methods.losses import Losses
 from labkit.methods.noise import Noise
 
 # The released settings, of ImageNet, where 200 of 389 base classes play novel in an episode: here half of 64. After

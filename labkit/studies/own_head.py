@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.feature_set import FeatureSet
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
+from labkit.methods.losses import Losses
 from labkit.methods.noise import set_keys
 from labkit.models.registry import METHODS
 from labkit.training.feeds import EpisodeFeed
@@ -156,7 +157,7 @@ def _check_loss(own: str, model: Method, inputs: tuple[Tensor, ...]) -> None:
     losses = model.loss(*inputs)
     if not isinstance(losses, Losses):
         raise TypeError(
-            f"{own}.loss must give labkit.methods.base.Losses(total, few_shot, auxiliary, scores), got a "
+            f"{own}.loss must give labkit.methods.losses.Losses(total, few_shot, auxiliary, scores), got a "
             f"{type(losses).__name__}"
         )
     if not losses.total.isfinite().all():

@@ -185,7 +185,8 @@ MINI_THIN = replace(
     bfloat16=True,
 )
 MINI_SMALL = replace(MINI_THIN, name="mini-small", size=42, steps=3000, warmup=150)
-# The backbone on which heads are compared: 30 passes over miniImageNet's 38,400 base pictures. What selects is what the
+# The backbones on which heads are compared: 30 passes over miniImageNet's 38,400 base pictures, or as many of CIFAR-FS,
+# enlarged from 32 px so that maps have 6 x 6 cells and nothing but the pictures differs. What selects is what the
 # features are good for, without a head; one that is killed on a busy machine should lose little.
 PRE_TRAINING = Phase(**CLASSIFICATION, save_every=100)
 BACKBONE: dict[str, Any] = {"method": "classifier", "choices": {}, "steps": 9000, "phases": (PRE_TRAINING,)}
@@ -202,6 +203,7 @@ PRESETS: dict[str, Experiment] = {
         MINI_SMALL,
         replace(MINI_SMALL, name="mini-backbone-42", **BACKBONE),
         replace(MINI_SMALL, name="mini-backbone-84", size=84, **BACKBONE),
+        replace(MINI_SMALL, name="cifar-backbone-42", dataset="cifar-fs", **BACKBONE),
         TIERED_1SHOT,
         replace(TIERED_1SHOT, name="tiered-5shot", shot=5, groups=320),
     )

@@ -18,7 +18,8 @@ from labkit.common.devices import available
 from labkit.data import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.feature_set import FeatureSet
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
+from labkit.methods.losses import Losses
 from labkit.methods.noise import set_keys
 from labkit.training.distributed import replicated
 from labkit.training.feeds import EpisodeFeed, Feed, PictureFeed

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from labkit.methods.base import Losses, Method
+from labkit.methods.base import Method
+from labkit.methods.losses import Losses
 from tests.helpers.rival_golden import GRADIENTS, SCORES, check
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Losses]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.methods.base import Losses
+from labkit.methods.losses import Losses
 from labkit.methods.protonet import ProtoNet
 from labkit.models.registry import METHODS
 from labkit.studies.ideas import Contrast
@@ -164,7 +164,7 @@ class InfiniteLoss(ProtoNet):
         (NoTensor, TypeError, "must give a tensor"),
         (NoGradient, ValueError, "does not depend on any of the head's weights"),
         (WantsMore, TypeError, "wants other things .*boxes"),
-        (PlainLoss, TypeError, "must give labkit.methods.base.Losses"),
+        (PlainLoss, TypeError, "must give labkit.methods.losses.Losses"),
         (InfiniteLoss, FloatingPointError, "InfiniteLoss.loss is inf"),
         (nn.Linear, TypeError, r"has no score\(support, query\)"),
         (3, TypeError, "head must be a class"),

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.methods.base import Losses
+from labkit.methods.losses import Losses
 from labkit.methods.noise import set_keys
 from labkit.methods.protonet import ProtoNet
 from labkit.models.checkpoints import load_model

@@ -14,8 +14,7 @@ from torchdiffeq import odeint
 from torchvision.ops import deform_conv2d
 
 from labkit.dmf.model import DMF
-from labkit.methods.base import Losses
-from labkit.methods.losses import few_shot_loss
+from labkit.methods.losses import Losses, few_shot_loss
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "rk4": {"method": "rk4", "options": {"step_size": 1.0}},
