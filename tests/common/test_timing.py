@@ -10,8 +10,9 @@ def test_ratios_are_of_medians() -> None:
 
 
 def test_peak_memory_is_that_of_the_work() -> None:
-    used = timing.peak_bytes(lambda: torch.zeros(2**26).fill_(1).sum(), "cpu")  # 256 MiB
-    assert 250 * 2**20 < used < 400 * 2**20
+    torch.ones(2**27).sum()  # 512 MiB, freed before
+    used = timing.peak_bytes(lambda: torch.ones(2**25).sum(), "cpu")  # 128 MiB
+    assert 2**26 < used < 2**28  # far bounds: the system counts pages, also those of other threads
 
 
 def test_forms_take_turns_after_a_call_that_does_not_count() -> None:

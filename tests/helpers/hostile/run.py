@@ -12,7 +12,6 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,19 @@ import torch
 from tests.helpers.hostile import checkpoints, data, pictures  # noqa: F401  # they fill the table
 from tests.helpers.hostile.cases import CASES
 
-SECONDS = 20  # until a reader counts as hanging
+SECONDS = 60  # until a reader counts as hanging, on a machine that is busy too
 SPARE = 1 << 30  # bytes of address space that readers get beside what the process has when it starts
 
 
 def attempt(name: str) -> dict[str, Any]:
-    """What comes of one file: the error's type and text, whether the canary is there, seconds and megabytes more."""
+    """What comes of one file: the error's type and text, whether the canary is there, and megabytes more."""
     with tempfile.TemporaryDirectory() as scratch:
         folder, canary = Path(scratch) / "root", Path(scratch) / "canary"
         folder.mkdir()
         os.environ["LABKIT_CACHE"] = str(Path(scratch) / "cache")
         read = CASES[name].build(folder, canary)
         error = None
-        before, start = _memory(reset=True), time.monotonic()
+        before = _memory(reset=True)
         signal.alarm(SECONDS)
         try:
             read()
@@ -45,7 +44,6 @@ def attempt(name: str) -> dict[str, Any]:
             "kind": type(error).__name__,
             "said": str(error),
             "ran": canary.exists(),
-            "seconds": round(time.monotonic() - start, 2),
             "MB": round((_memory() - before) / 1e6),
         }
 
