@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.common.errors import DataError
-from labkit.data.imageset import ImageSet
-from labkit.data.own_folder import load_folder
-from tests.helpers.real_files import some_pixels, write_folders
-
-
-def load(root: Path, **options: object) -> ImageSet:
-    return load_folder(root, "train", size=8, progress=False, shares=(1, 0, 0), **options)  # type: ignore[arg-type]
+from tests.helpers.real_files import load_all, some_pixels, write_folders
 
 
 @pytest.mark.parametrize(
@@ -34,14 +28,14 @@ def test_a_quote_that_is_not_closed(root: Path, rows: list[str], line: int, end:
         (root / "a" / f"a_{i}.png").rename(root / "a" / f"{i + 1}.png")
     (root / "t.csv").write_text(end.join(["path,class,note", *rows]), newline="")
     with pytest.raises(DataError, match=rf"t\.csv, line {line}: a double quote opens and is not closed"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
 
 
 def test_quotes_that_are_closed(root: Path) -> None:
     write_folders(root, {"a": some_pixels(2, 8)})
     (root / "a" / "a_1.png").rename(root / "a" / 'a "b", c.png')
     (root / "t.csv").write_text('path,class\n"a/a_0.png" , "x, y"\n\n"a/a ""b"", c.png","5"" z"')
-    assert load(root, csv="t.csv").class_names == ('5" z', "x, y")
+    assert load_all(root, csv="t.csv").class_names == ('5" z', "x, y")
 
 
 @pytest.mark.parametrize("class_name", ['"a"b', '"a\\"b"', '"a" b "c"'])
@@ -49,14 +43,14 @@ def test_a_quote_where_none_may_stand_is_no_guess(root: Path, class_name: str) -
     write_folders(root, {"a": some_pixels(2, 8)})
     (root / "t.csv").write_text(f"path,class\na/a_0.png,a\na/a_1.png,{class_name}\n")
     with pytest.raises(DataError, match=r"t\.csv, line 3: .*double quote"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
 
 
 def test_an_entry_over_several_lines_is_named(root: Path) -> None:
     write_folders(root, {"a": some_pixels(2, 8)})
     (root / "t.csv").write_text('path,class,note\na/a_0.png,a,\na/a_1.png,a,"first\nsecond"\n')
     with pytest.raises(DataError, match=r"t\.csv, line 3: .* An entry that goes over several lines is not read"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
 
 
 @pytest.mark.parametrize("text", ['"path,class\na/a_0.png,a\n', 'path,"class\na/a_0.png,a"\n'])
@@ -64,23 +58,23 @@ def test_a_quote_that_opens_in_the_first_line(root: Path, text: str) -> None:
     write_folders(root, {"a": some_pixels(1, 8)})
     (root / "t.csv").write_text(text)
     with pytest.raises(DataError, match=r"t\.csv, line 1: a double quote opens"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
 
 
 def test_other_faults_of_tables(root: Path) -> None:
     write_folders(root, {"a": some_pixels(2, 8)})
     (root / "t.csv").write_text("path,class\na/a_0.png,x, y\n")
     with pytest.raises(DataError, match=r"line 2: expected 2 entries as in the first line, got 3; put"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
     (root / "t.csv").write_bytes(b"path,class\na/a_0.png,x\na/a_1.png,\xe9\n")
     with pytest.raises(DataError, match=r"not a readable CSV table in UTF-8 \(line 3"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
     (root / "t.csv").write_bytes(b"path,class\na/a_0.png,a\0\n")
     with pytest.raises(DataError, match=r"line 2: not a readable .* holds a zero byte"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
     (root / "t.csv").write_text("path;class\na/a_0.png;a\n")
     with pytest.raises(DataError, match="expected a first line filename,label or path,class, with commas, got 'path;"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")
     (root / "t.csv").write_bytes(gzip.compress(b"path,class\na/a_0.png,x\n"))
     with pytest.raises(DataError, match="expected a CSV table, this file is packed with gzip"):
-        load(root, csv="t.csv")
+        load_all(root, csv="t.csv")

@@ -7,13 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.common.errors import DataError
-from labkit.data.imageset import ImageSet
-from labkit.data.own_folder import load_folder
-from tests.helpers.real_files import encoded, some_pixels, write_folders
-
-
-def load(root: Path, **options: object) -> ImageSet:
-    return load_folder(root, "train", size=8, progress=False, shares=(1, 0, 0), **options)  # type: ignore[arg-type]
+from tests.helpers.real_files import encoded, load_all, some_pixels, write_folders
 
 
 def test_pictures_that_are_not_read_are_named(root: Path) -> None:
@@ -26,7 +20,7 @@ def test_pictures_that_are_not_read_are_named(root: Path) -> None:
     (root / "a" / "more" / "x.png").write_bytes(b"")
     (root / "beside.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="left out") as warned:
-        assert len(load(root)) == 3
+        assert len(load_all(root)) == 3
     (said,) = (str(each.message) for each in warned)
     for part in (
         "5 that may be pictures",
@@ -46,7 +40,7 @@ def test_pictures_beside_the_class_folders_are_named_whatever_they_are_called(ro
     (root / "beside").write_bytes(encoded(some_pixels(1, 8)[0], "JPEG"))
     (root / "notes.txt").write_text("no picture")
     with pytest.warns(UserWarning, match=r"left out 2 that .* beside \(beside the .*, beside\.heic \(beside the class"):
-        assert len(load(root)) == 2
+        assert len(load_all(root)) == 2
 
 
 def test_a_class_of_nothing_but_other_pictures_says_what_it_holds(root: Path) -> None:
@@ -54,7 +48,7 @@ def test_a_class_of_nothing_but_other_pictures_says_what_it_holds(root: Path) ->
     (root / "b").mkdir()
     (root / "b" / "x.avif").write_bytes(b"")
     with pytest.raises(DataError, match=r"class 'b' is empty, .* found b/x\.avif \(AVIF, a format that is not read\)"):
-        load(root)
+        load_all(root)
 
 
 LITTER = ("__MACOSX", "lost+found", "@eaDir", ".ipynb_checkpoints", "$RECYCLE.BIN", "System Volume Information")
@@ -69,7 +63,7 @@ def test_litter_is_left_out_and_named(root: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._a.png"):
         (root / "a" / name).write_bytes(b"x")
     with pytest.warns(UserWarning, match="left out") as warned:
-        images = load(root)
+        images = load_all(root)
     assert images.class_names == ("a", "b")
     assert len(images) == 2
     (said,) = (str(each.message) for each in warned)

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from labkit.data.imageset import ImageSet
+from labkit.data.own_folder import load_folder
+
 WNIDS = ("n01532829", "n01558993", "n01704323")
 
 
@@ -137,6 +140,11 @@ def write_folders(folder: Path, classes: dict[str, NDArray[np.uint8]], suffix: s
         for i, image in enumerate(pixels):
             (folder / name / f"{name}_{i}{suffix}").write_bytes(encoded(image, kind))
     return folder
+
+
+def load_all(root: Path, **options: Any) -> ImageSet:
+    """Every picture of a folder of classes, as its training split, with sides of 8 pixels."""
+    return load_folder(root, "train", size=8, progress=False, shares=(1, 0, 0), **options)
 
 
 def write_tiered_png(

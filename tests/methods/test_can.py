@@ -11,7 +11,7 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.can import CAN
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.small import small_model
-from tests.helpers.features import Features
+from tests.helpers.features import Features, random_maps
 from tests.helpers.rival_episodes import episode
 from tests.helpers.rival_golden import GRADIENTS, SCORES, check, golden, put_weights
 
@@ -83,9 +83,7 @@ def test_sure_queries_join_the_support() -> None:
 
 
 def maps() -> tuple[Tensor, Tensor]:
-    e, n, k, q, c, h, w = SHAPE.values()
-    torch.manual_seed(1)
-    return torch.randn(e, n, k, c, h, w).double(), torch.randn(e, q, c, h, w).double()
+    return random_maps(*SHAPE.values())
 
 
 def naive_attention(model: CAN, own: Tensor, other: Tensor) -> list[float]:

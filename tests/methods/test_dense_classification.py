@@ -8,15 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.methods.dense_classification import DenseClassification
-from tests.helpers.features import Features
+from tests.helpers.features import Features, random_maps
 
 E, N, K, Q, C = 2, 3, 2, 3, 4
 LABELS, BASE = torch.tensor([[0, 1, 2], [2, 0, 1]]), torch.tensor([[5, 0, 3], [1, 6, 5]])
 
 
 def maps() -> tuple[Tensor, Tensor]:
-    torch.manual_seed(1)
-    return torch.randn(E, N, K, C, 2, 3).double(), torch.randn(E, Q, C, 2, 3).double()
+    return random_maps(E, N, K, Q, C, width=3)
 
 
 def made(**options: str) -> DenseClassification:

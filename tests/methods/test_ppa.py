@@ -7,15 +7,14 @@ from torch.nn import functional as F
 
 from labkit.methods.noise import set_keys
 from labkit.methods.ppa import PPA
-from tests.helpers.features import Features
+from tests.helpers.features import Features, random_maps
 
 E, N, K, Q, C = 2, 3, 2, 3, 4
 LABELS, BASE = torch.tensor([[0, 1, 2], [2, 0, 1]]), torch.tensor([[5, 0, 3], [1, 6, 5]])
 
 
 def maps() -> tuple[Tensor, Tensor]:
-    torch.manual_seed(1)
-    return torch.randn(E, N, K, C, 2, 2).double(), torch.randn(E, Q, C, 2, 2).double()
+    return random_maps(E, N, K, Q, C)
 
 
 def made(**options: float) -> PPA:

@@ -11,15 +11,14 @@ from torch.nn import functional as F
 
 from labkit.methods.noise import set_keys
 from labkit.methods.vfsl import VFSL
-from tests.helpers.features import Features
+from tests.helpers.features import Features, random_maps
 
 E, N, K, Q, C = 2, 3, 2, 4, 3
 LABELS = torch.tensor([[0, 1, 2, 0], [2, 0, 1, 1]])
 
 
 def maps() -> tuple[Tensor, Tensor]:
-    torch.manual_seed(1)
-    return torch.randn(E, N, K, C, 2, 2).double(), torch.randn(E, Q, C, 2, 2).double()
+    return random_maps(E, N, K, Q, C)
 
 
 def made(**options: float) -> VFSL:

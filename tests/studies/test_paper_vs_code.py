@@ -8,8 +8,8 @@ import pytest
 from labkit.__main__ import main
 from labkit.studies import paper_vs_code
 from labkit.studies.paper_vs_code import PAPER_AND_CODE, setting
-from labkit.sweeps.sweep import Sweep, Task, key_of
 from labkit.training.loop import build_model
+from tests.helpers.pretended_sweep import PretendedSweep
 
 
 def row(cell: str, seed: int, novel: float) -> dict:
@@ -52,13 +52,12 @@ def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monk
     monkeypatch.setattr(paper_vs_code, "RESULTS", tmp_path / "all.json")
     every = sorted(paper_vs_code.missing(), key=lambda p: (list(PAPER_AND_CODE).index(p["cell"]), p["seed"]))
     assert len(every) == 3 * len(PAPER_AND_CODE)
-    for p in every[::-1]:
-        if p != {"cell": "relu", "seed": 1}:
-            task = Task(key_of(p, paper_vs_code.VERSION), p, tmp_path, paper_vs_code.VERSION, None)
-            task.keep(task.record(result=row(**p, novel=50.0)))
+    trained = [p for p in every if p != {"cell": "relu", "seed": 1}]
+    sweep = PretendedSweep(lambda p: row(**p, novel=50.0))
+    sweep(paper_vs_code.run_cell, trained[::-1], folder=tmp_path, version=paper_vs_code.VERSION)
     assert main(["figure", "paper-vs-code", str(tmp_path), "--gather"]) == 0
     rows = json.loads((tmp_path / "all.json").read_text())["runs"]
-    assert rows == [row(**p, novel=50.0) | {"commit": None} for p in every if p != {"cell": "relu", "seed": 1}]
+    assert rows == [row(**p, novel=50.0) | {"commit": None} for p in trained]
     assert paper_vs_code.missing() == [{"cell": "relu", "seed": 1}]
     assert paper_vs_code.missing(["relu"], [0, 3]) == [{"cell": "relu", "seed": 3}]
     assert len(paper_vs_code.missing(["relu"], [0, 3], "miniimagenet")) == 2  # photographs are kept apart
@@ -69,22 +68,20 @@ def test_photographs_are_trained_as_the_same_cells(
 ) -> None:
     e = setting("no alignment, released", "miniimagenet")
     assert (e.dataset, e.size, e.steps, e.preset) == ("miniimagenet", 42, 3000, "released")
-    asked: list = []
-    failed: list = []
 
-    def sweep(run, grid, **how) -> Sweep:
-        asked.append((run.keywords, grid, how))
-        return Sweep([], failed, [])
+    def made_up(p: dict) -> dict:
+        if p["seed"] == 10:
+            raise OSError("no room")
+        return row(**p, novel=50.0)
 
-    monkeypatch.setattr(paper_vs_code, "sweep", sweep)
+    monkeypatch.setattr(paper_vs_code, "sweep", sweep := PretendedSweep(made_up))
     command = ["figure", "paper-vs-code", str(tmp_path), "--dataset", "miniimagenet", "--data-root", "/photos"]
     assert main([*command, "--cells", "released", "relu", "--seeds", "8", "9", "--workers", "1"]) == 0
-    (given, grid, how), *_ = asked
-    assert given == {"dataset": "miniimagenet", "data_root": "/photos"}
-    assert [(p["seed"], p["cell"]) for p in grid] == [(8, "released"), (8, "relu"), (9, "released"), (9, "relu")]
+    ((run, how),) = sweep.calls
+    assert run.keywords == {"dataset": "miniimagenet", "data_root": "/photos"}
+    assert [(p["seed"], p["cell"]) for p in sweep.asked] == [(8, "released"), (8, "relu"), (9, "released"), (9, "relu")]
     assert how == {"folder": tmp_path, "version": "1, miniimagenet", "workers": 1}
-    failed.append({"parameters": {"cell": "relu", "seed": 8}, "error": "no room"})
-    assert main([*command, "--cells", "relu", "--seeds", "8"]) == 1
+    assert main([*command, "--cells", "relu", "--seeds", "10"]) == 1
     assert "1 run failed, and what is finished is kept; the first is" in capsys.readouterr().err
 
 

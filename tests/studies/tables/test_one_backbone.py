@@ -13,7 +13,7 @@ from labkit.commands import table
 from labkit.studies.tables import one_backbone
 from labkit.studies.tables.head_runs import HeadRun, Maps, maps_of
 from labkit.studies.tables.heads import HEADS, SYSTEMS, TABLE1_HEADS
-from labkit.sweeps.sweep import Sweep
+from tests.helpers.pretended_sweep import PretendedSweep
 from tests.helpers.toy_maps import toy_maps
 
 MAPS = toy_maps()
@@ -94,26 +94,16 @@ def test_a_loss_that_is_not_finite_is_a_result_without_numbers(tmp_path: Path) -
 def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    def made_up(p: dict[str, Any]) -> dict[str, Any]:
+        second = p["name"] == [h.name for h in TABLE1_HEADS if h.name.partition(":")[0] in p["name"]][-1]
+        novel = {"accuracy": 40.0 - second, "way": 5}  # worse where validation is better
+        return HeadRun(system=p["name"].partition(":")[0], validation=50.0 + second, novel=novel, **p).to_json()
 
-    def sweep(run: Any, grid: list[dict[str, Any]], engine: str, *, folder: Path, version: Any, **_: Any) -> Sweep:
-        for p in grid:
-            if p not in asked:
-                asked.append(p)
-                second = p["name"] == [h.name for h in TABLE1_HEADS if h.name.partition(":")[0] in p["name"]][-1]
-                system = p["name"].partition(":")[0]
-                novel = {"accuracy": 40.0 - second, "way": 5}  # worse where validation is better
-                row = HeadRun(system=system, validation=50.0 + second, novel=novel, **p).to_json()
-                record = {"version": version, "made": "", "key": str(len(asked)), "commit": "c", "result": row}
-                (folder / f"{len(asked)}.json").write_text(json.dumps(record))
-        return Sweep([], [], [])
-
-    monkeypatch.setattr(one_backbone, "sweep", sweep)
+    monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
     folder = tmp_path / "sweep"
-    folder.mkdir()
     common = ["table", "1", str(folder), "--protocol", "one-backbone", "--shots", "1"]
     assert main([*common, "--backbone", "b", "--dataset", "toy", "--seeds", "0", "1"]) == 0
-    assert len(asked) == len(TABLE1_HEADS) + len(SYSTEMS)
+    assert len(sweep.asked) == len(TABLE1_HEADS) + len(SYSTEMS)
     runs = one_backbone.results(folder, dataset="toy")
     assert set(one_backbone.by_system(runs, 1)) == set(SYSTEMS)
     chosen = one_backbone.by_system(runs, 1)["FEAT"]
@@ -129,16 +119,15 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
 def test_table_2_is_trained_as_released_where_that_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    def made_up(p: dict[str, Any]) -> dict[str, Any]:
+        if p["seed"] == 3:
+            raise OSError("no room")
+        return HeadRun(system="DMF", **p).to_json()
 
-    def sweep(_: Any, grid: list[dict[str, Any]], *__: Any, **___: Any) -> Sweep:
-        asked.extend(grid)
-        return Sweep([], [{"parameters": p, "error": "no room"} for p in grid if p["seed"] == 3], [])
-
-    monkeypatch.setattr(one_backbone, "sweep", sweep)
+    monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
     common = [str(tmp_path), "--protocol", "one-backbone", "--backbone", "b", "--dataset", "toy", "--shots", "1"]
     assert main(["table", "2", *common, "--seeds", "2", "--released", "--systems", "dmf", "align 1"]) == 0
-    assert [(p["name"], p["seed"]) for p in asked] == [("DMF: as released", 2), ("align 1, as released", 2)]
+    assert [(p["name"], p["seed"]) for p in sweep.asked] == [("DMF: as released", 2), ("align 1, as released", 2)]
     assert main(["table", "2", *common, "--seeds", "3", "--systems", "dmf"]) == 1  # a run failed
     assert "1 run failed, and what is finished is kept; the first is" in capsys.readouterr().err
     with pytest.raises(ValueError, match="released is of Table 2"):

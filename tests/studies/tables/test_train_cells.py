@@ -14,8 +14,8 @@ from labkit.data.imageset import ImageSet
 from labkit.data.real import load_real
 from labkit.studies.tables import train_cells
 from labkit.studies.tables.cells import BASE, BASES, CELLS, SYSTEMS, TABLE1, row_of_table2
-from labkit.sweeps.sweep import Sweep
 from labkit.training.settings import QUICK
+from tests.helpers.pretended_sweep import PretendedSweep
 from tests.helpers.tiny import TINY
 from tests.helpers.toys import toy_images
 
@@ -103,67 +103,88 @@ def test_validation_of_seed_0_chooses() -> None:
     )
 
 
-def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def sweep(run: Any, runs: list[dict[str, Any]], engine: str, *, folder: Path, **how: Any) -> Sweep:
-        for p in runs:
-            if p not in asked:
-                asked.append(p)
-                record = {
-                    "version": how["version"],
-                    "made": "",
-                    "key": str(len(asked)),
-                    "commit": "abc",
-                    "parameters": p,
-                }
-                row = p | {"validation": 50.0 + ("common" in p["cell"])}
-                (folder / f"{len(asked)}.json").write_text(json.dumps(record | {"result": row}))
-        return Sweep([], [], [])
-
-    monkeypatch.setattr(train_cells, "sweep", sweep)
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendedSweep:
+    """Instead of trainings: on validation classes every common setting is better than its authors'."""
+    made_up = PretendedSweep(lambda p: p | {"validation": 50.0 + ("common" in p["cell"])})
+    monkeypatch.setattr(train_cells, "sweep", made_up)
     monkeypatch.setattr(train_cells, "RESULTS", tmp_path / "lab.jsonl")
+    return made_up
+
+
+def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
+    tmp_path: Path, sweep: PretendedSweep
+) -> None:
     rows = train_cells.fill(tmp_path, 1, (1,))
-    assert len(asked) == len(TABLE1) + 2 * len(SYSTEMS)  # two settings at seed 0, one at seeds 1 and 2
+    assert len(sweep.asked) == len(TABLE1) + 2 * len(SYSTEMS)  # two settings at seed 0, one at seeds 1 and 2
     assert {(r["cell"], r["seed"]) for r in rows if r["cell"].startswith("can")} == {
         ("can, authors'", 0),
         ("can, common", 0),
         ("can, common", 1),
         ("can, common", 2),
     }
-    before = len(asked)
-    train_cells.fill(tmp_path, 1, (5,), (0,), settings_of=1)  # at half the price: the settings of one shot
-    assert {p["cell"] for p in asked[before:]} == {r["cell"] for r in rows if r["seed"] == 1}
-    assert len(asked) == before + len(SYSTEMS)
+
+
+def test_at_half_the_price_the_settings_are_those_of_another_number_of_shots(
+    tmp_path: Path, sweep: PretendedSweep
+) -> None:
+    rows = train_cells.fill(tmp_path, 1, (1,))
+    sweep.asked.clear()
+    train_cells.fill(tmp_path, 1, (5,), (0,), settings_of=1)
+    assert {p["cell"] for p in sweep.asked} == {r["cell"] for r in rows if r["seed"] == 1}
+    assert len(sweep.asked) == len(SYSTEMS)
     with pytest.raises(ValueError, match=r"no setting of \['DMF', .* is trained at 10 shots"):
         train_cells.fill(tmp_path, 1, (5,), settings_of=10)
-    rows = train_cells.results(tmp_path)
+
+
+@pytest.mark.usefixtures("sweep")
+def test_what_is_gathered_is_read_from_the_labs_file_alone(tmp_path: Path) -> None:
+    rows = train_cells.fill(tmp_path, 1, (1,), (0,))
+    assert train_cells.results() == []
     assert main(["table", "1", str(tmp_path), "--gather"]) == 0
-    assert (
-        train_cells.results() == train_cells.fill(tmp_path / "none", 1, engine=None) == rows
-    )  # from the lab's file alone
-    filled = train_cells.fill(tmp_path, 2, (1,), (0,))
-    assert len(filled) == len(rows) + 10  # the base is shared with Table 1
+    assert train_cells.results() == train_cells.fill(tmp_path / "none", 1, engine=None) == rows
+
+
+@pytest.mark.usefixtures("sweep")
+def test_table_2_shares_its_base_with_table_1(tmp_path: Path) -> None:
+    rows = train_cells.fill(tmp_path, 1, (1,), (0,))
+    assert len(train_cells.fill(tmp_path, 2, (1,), (0,))) == len(rows) + 10
+
+
+def test_more_seeds_are_trained_of_what_decides_a_claim(tmp_path: Path, sweep: PretendedSweep) -> None:
     more = ["table", "2", str(tmp_path), "--shots", "1", "--seeds", "3", "4", "--cells", "align 0"]
-    assert main(more) == 0  # more seeds of what decides a claim
-    assert asked[-2:] == train_cells.grid([NO_ALIGNMENT], (1,), (3, 4))
-    asked.clear()
-    (folder := tmp_path / "photographs").mkdir()
-    photographs = ["--dataset", "miniimagenet", "--data-root", "x", "--shots", "1", "--systems", "CAN"]
-    assert main(["table", "1", str(folder), "--seeds", "0", *photographs]) == 0
-    assert main(["table", "1", str(folder), "--gather", "--dataset", "miniimagenet"]) == 0
-    assert train_cells.results() == rows  # photographs have a file of their own
+    assert main(more) == 0
+    assert sweep.asked == train_cells.grid([NO_ALIGNMENT], (1,), (3, 4))
+
+
+PHOTOGRAPHS = ["--dataset", "miniimagenet", "--data-root", "x", "--shots", "1", "--seeds", "0", "--systems", "CAN"]
+
+
+@pytest.mark.usefixtures("sweep")
+def test_photographs_have_a_file_of_their_own(tmp_path: Path) -> None:
+    assert main(["table", "1", str(tmp_path), *PHOTOGRAPHS]) == 0
+    assert main(["table", "1", str(tmp_path), "--gather", "--dataset", "miniimagenet"]) == 0
+    assert train_cells.results() == []
     assert {r["cell"] for r in train_cells.results(dataset="miniimagenet")} == {"can, common", "can, authors'"}
-    asked.clear()
-    (own := tmp_path / "own").mkdir()
-    assert main(["table", "1", str(own), "--seeds", "0", *photographs, "DMF", "--own-training"]) == 0
-    assert [p["cell"] for p in asked] == ["can, authors'", "dmf"]
-    for wrong in ({"table": 2}, {"table": 1, "settings_of": 1}):
-        with pytest.raises(ValueError, match="own_training is of Table 1"):
-            train_cells.fill(own, own_training=True, **wrong)
-    with pytest.raises(ValueError, match="there is no system CAN't; there are DMF, ProtoNet"):
-        train_cells.fill(tmp_path, 1, systems=["CAN't"])
-    with pytest.raises(ValueError, match="of Table 1 validation chooses them"):
-        train_cells.fill(tmp_path, 1, cells=[NO_ALIGNMENT])
+
+
+def test_own_training_tries_the_first_setting_of_each_system_alone(tmp_path: Path, sweep: PretendedSweep) -> None:
+    assert main(["table", "1", str(tmp_path), *PHOTOGRAPHS, "DMF", "--own-training"]) == 0
+    assert [p["cell"] for p in sweep.asked] == ["can, authors'", "dmf"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"table": 2, "own_training": True}, "own_training is of Table 1"),
+        ({"table": 1, "own_training": True, "settings_of": 1}, "own_training is of Table 1"),
+        ({"table": 1, "systems": ["CAN't"]}, "there is no system CAN't; there are DMF, ProtoNet"),
+        ({"table": 1, "cells": [NO_ALIGNMENT]}, "of Table 1 validation chooses them"),
+    ],
+)
+def test_what_contradicts_the_protocol_is_refused(
+    wrong: dict[str, Any], said: str, tmp_path: Path, sweep: PretendedSweep
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        train_cells.fill(tmp_path, **wrong)
+    assert sweep.asked == []
