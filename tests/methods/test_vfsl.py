@@ -95,14 +95,14 @@ def test_the_loss_is_the_bound_of_its_draws() -> None:
 
 def test_its_bound_lies_below_the_likelihood_it_bounds() -> None:
     """Jensen: -E log p(y | x, z) is at least -log E p(y | x, z), with the same many draws."""
-    model, (support, query) = made(draws=2000), maps()
+    model, (support, query) = made(draws=1000), maps()
     set_keys(model, [(0, 1), (0, 2)])
     with torch.no_grad():
         mean, variance = model.infer(support.mean((-2, -1)))
-        z = mean.unsqueeze(1) + variance.sqrt().unsqueeze(1) * model.noise.draw(mean, 2000, N, C)
+        z = mean.unsqueeze(1) + variance.sqrt().unsqueeze(1) * model.noise.draw(mean, 1000, N, C)
         x, s = query.mean((-2, -1)), model.log_spread.exp()
         logits = -(x[:, None, :, None] - z[:, :, None]).square().sum(-1) / (2 * s)  # [E, L, Q, N]
-        own = logits.softmax(-1).gather(-1, LABELS[:, None, :, None].expand(-1, 2000, -1, -1))
+        own = logits.softmax(-1).gather(-1, LABELS[:, None, :, None].expand(-1, 1000, -1, -1))
         likelihood = -own.mean(1).log().mean()
         assert model.loss(support, query, LABELS, LABELS).few_shot > likelihood
 
