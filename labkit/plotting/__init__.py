@@ -1,6 +1,72 @@
 """Pictures: style, and the figures that several notebooks share."""
 
-from labkit.plotting.curves import *  # noqa: F403
-from labkit.plotting.pictures import *  # noqa: F403
-from labkit.plotting.sampling import *  # noqa: F403
-from labkit.plotting.style import *  # noqa: F403
+from labkit.plotting.curves import accuracy_bars, data_sheet_lines, episode_histograms, learning_curves
+from labkit.plotting.pictures import (
+    heat_row,
+    image_grid,
+    picture_and_heat,
+    readable,
+    score_rows,
+    show_episode,
+    show_heat,
+    show_image,
+    show_pairs,
+    spotlight,
+)
+from labkit.plotting.sampling import MARKED, sampling_row, show_points, show_sampling
+from labkit.plotting.story import episode_and_question, from_position_to_score
+from labkit.plotting.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    HEAT,
+    MOST_INCHES,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    SMALL,
+    YELLOW,
+    save,
+    save_in,
+    text,
+    use_style,
+)
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "HEAT",
+    "MARKED",
+    "MOST_INCHES",
+    "ORANGE",
+    "PINK",
+    "RED",
+    "SKY",
+    "SMALL",
+    "YELLOW",
+    "accuracy_bars",
+    "data_sheet_lines",
+    "episode_and_question",
+    "episode_histograms",
+    "from_position_to_score",
+    "heat_row",
+    "image_grid",
+    "learning_curves",
+    "picture_and_heat",
+    "readable",
+    "sampling_row",
+    "save",
+    "save_in",
+    "score_rows",
+    "show_episode",
+    "show_heat",
+    "show_image",
+    "show_pairs",
+    "show_points",
+    "show_sampling",
+    "spotlight",
+    "text",
+    "use_style",
+]
