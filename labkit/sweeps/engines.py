@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from multiprocessing import connection
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
 from labkit.common.machine import cores
+from labkit.common.processes import script_hidden, start_context
 from labkit.sweeps.task import Record, Run, Task, attempt
 
 Do = Callable[[Iterable[Task]], Iterator[tuple[Task, Record | None]]]
@@ -46,10 +46,8 @@ def local(
     own = getattr(run, "func", run)  # of a functools.partial
     if own.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
         raise ValueError(f"another process cannot import {own.__qualname__} from a notebook: write it into a module")
-    if own.__module__ != "__main__":  # the processes need nothing of the script, and would run it if it has no guard
-        hidden: Callable[[], AbstractContextManager[None]] = _script_hidden
-    else:
-        hidden = nullcontext
+    # Unless the script's own function is swept, the processes need nothing of the script.
+    hidden: Callable[[], AbstractContextManager[None]] = script_hidden if own.__module__ != "__main__" else nullcontext
     places = local_places(cpus, gpus)[:workers]
     variables = dict(os.environ) | {"OMP_NUM_THREADS": str(cpus)}
     pool = [_Worker(pickle.dumps(run), cpus, variables | {VISIBLE: place}, hidden) for place in places]
@@ -95,9 +93,7 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         if self.process is None or not self.process.is_alive():
-            methods = multiprocessing.get_all_start_methods()
-            context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-            context.set_forkserver_preload([__name__])
+            context = start_context(__name__)
             self.pipe, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, *self.arguments))
             with self.hidden():
@@ -132,16 +128,6 @@ class _Worker:
         if self.process is not None:
             self.process.kill()  # between two runs, or in one whose sweep was interrupted
             self.process.join()
-
-
-@contextmanager
-def _script_hidden() -> Iterator[None]:
-    """Processes that are started in here do not run the script that called."""
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _size(file: Path) -> int:

@@ -2,14 +2,12 @@
 
 import hashlib
 import multiprocessing
-import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import matplotlib
 import numpy as np
@@ -18,6 +16,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.common.machine import cores, reserve
+from labkit.common.processes import script_hidden, start_context
 from labkit.data.cache import build_once, digest_of
 from labkit.data.glyphs.classes import GlyphClass, font_digests, read_table
 from labkit.data.glyphs.scene import DEFAULT, Difficulty, render
@@ -155,17 +154,9 @@ def _render_all(
                 _render_class(*job)
                 bar.update()
             return
-        # A server of processes, because a fork of a process that runs torch's threads may hang.
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        context.set_forkserver_preload([__name__])
-        pool = ProcessPoolExecutor(workers, mp_context=context)
-        # The processes need nothing of the script that called, and would run it again if it had no __main__ guard.
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:
+        pool = ProcessPoolExecutor(workers, mp_context=start_context(__name__))
+        with script_hidden():  # they need nothing of it
             futures = [pool.submit(_render_class, *job) for job in jobs]
-        finally:
-            sys.modules["__main__"] = main
         try:
             for future in as_completed(futures):
                 future.result()
