@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit import plotting
+from labkit.common.devices import one_thread
 from labkit.common.places import RESULTS as SHIPPED
 from labkit.data import load_images
 from labkit.data.glyphs.sharp import sharp
@@ -224,9 +225,9 @@ def table(rows: Sequence[Mapping[str, Any]], entries: Sequence[str] = ("ink", "m
     return pd.DataFrame(lines).T
 
 
+@one_thread()
 def run(episodes: int = 200, seed: int = 0, out: Path = RESULTS) -> None:
     """Measure every network and write the result."""
-    torch.set_num_threads(1)
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     networks = {name: network.load() for name, network in NETWORKS.items()}
     first = {name: next(judged(model, images, 1, seed)) for name, model in networks.items()}

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit import plotting
+from labkit.common.devices import one_thread
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
@@ -151,6 +152,7 @@ def drawn_pairs(model: DMF, images: ImageSet, seed: int = 0) -> tuple[Any, dict[
     return figure, {"seed": seed, "chosen": figure3_sampling.CHOSEN, "random": draws}
 
 
+@one_thread()
 def run(
     dataset: str,
     data_root: Path | None = None,
@@ -171,7 +173,6 @@ def run(
     Raises:
         ValueError: the first network is no DMF.
     """
-    torch.set_num_threads(1)
     plotting.use_style()
     own, models, images = chosen.opened(weights, dataset, data_root)
     first = next(iter(models.values()))

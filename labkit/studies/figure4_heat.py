@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit.common import places
+from labkit.common.devices import one_thread
 from labkit.data import load_images
 from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
@@ -258,9 +259,9 @@ def table(rows: Sequence[Mapping[str, Any]], what: str, kind: str = "feature") -
     return pd.DataFrame(lines).T
 
 
+@one_thread()
 def run(episodes: int = 200, seed: int = 0, out: Path = RESULTS) -> None:
     """Measure every network and write the result."""
-    torch.set_num_threads(1)
     images = load_images("glyphs-mini", "test", size=40, per_class=200, progress=False)
     played = {name: play(n.load(), images, range(episodes), seed, title=name) for name, n in NETWORKS.items()}
     hits = {name: lines["feature", AFTER, "hottest"].groupby(level="episode").mean() for name, lines in played.items()}

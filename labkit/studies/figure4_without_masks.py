@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit import plotting
+from labkit.common.devices import one_thread
 from labkit.common.places import RESULTS
 from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
@@ -201,6 +202,7 @@ def drawn_classes(model: DMF | CAN, images: ImageSet, seed: int = 0) -> Any:
     return figures_3_and_4.heat_by_class(shown)
 
 
+@one_thread()
 def run(
     dataset: str,
     data_root: Path | None = None,
@@ -215,7 +217,6 @@ def run(
     Raises:
         ValueError: a network that aligns nothing and is no DMF.
     """
-    torch.set_num_threads(1)
     plotting.use_style()
     own, models, images = chosen.opened(weights, dataset, data_root)
     about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}

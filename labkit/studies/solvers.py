@@ -22,6 +22,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from labkit.common import places
+from labkit.common.devices import one_thread
 from labkit.common.timing import alternate
 from labkit.data import load_images
 from labkit.data.glyphs.scene import Difficulty
@@ -212,9 +213,9 @@ def summarise(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("rule")
 
 
+@one_thread()
 def run(out: Path = RESULTS) -> None:
     """Measure everything over 200 tasks and write the result."""
-    torch.set_num_threads(1)
     model: Any = load_model("quick")
     studies = {
         "k = 1": kernel_1(model, 100),

@@ -22,6 +22,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from labkit import plotting
+from labkit.common.devices import one_thread
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
@@ -207,6 +208,7 @@ def examples(
     return rows
 
 
+@one_thread()
 def run(
     dataset: str,
     data_root: Path | None = None,
@@ -220,7 +222,6 @@ def run(
     Args:
         plan: fields of `Plan`; the others as of `figure3_without_masks.run`.
     """
-    torch.set_num_threads(1)
     plotting.use_style()
     asked = Plan(**plan)
     own, models, images = chosen.opened(weights, dataset, data_root)
