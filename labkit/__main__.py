@@ -31,7 +31,7 @@ SAID = (ValueError, TypeError, OSError, FailedRunsError)
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Call the command that is named first; its exit code.
+    """Call the command that is named first, and return its exit code.
 
     What is wrong with the input is said in one sentence; `--traceback` lets the exception through.
     """

@@ -59,7 +59,7 @@ def main(asked: argparse.Namespace) -> int:
 def keep(
     asked: argparse.Namespace, before: dict[str, Any], made: dict[str, Any], name: str, of: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write a model's part into the record, and print it; the record."""
+    """Write a model's part into the record, print it, and return the record."""
     found = {
         "what": "Temperature and likeness thresholds of shipped models, fitted on validation classes (`fits`), and "
         "what they do on novel classes, on which nothing is fitted (`novel`). An episode has `way` classes, 5 queries "
@@ -78,7 +78,7 @@ def keep(
 
 
 def shown(of: dict[str, Any]) -> pd.DataFrame:
-    """Of a model's record, 5-way episodes of novel classes in percent at `MEASURED_SHOTS` pictures a class."""
+    """A model's record of 5-way episodes of novel classes in percent, a row for each of `MEASURED_SHOTS`."""
     rows = {row["shot"]: row for row in of["novel"] if row["way"] == 5 and row["shot"] in MEASURED_SHOTS}
     columns = {
         "accuracy": "accuracy",

@@ -92,7 +92,7 @@ def _at_once(notebooks: int) -> int:
 
 
 def _execute_all(notebooks: list[Path], runs: Path, fast: bool) -> list[str]:
-    """Execute notebooks, as many at once as there are cores, four at most; the names of those that failed.
+    """Execute notebooks, as many at once as there are cores, at most four, and return the names of those that failed.
 
     A notebook spends most of its time in starting a kernel and in drawing, which use one core.
     """
@@ -220,7 +220,7 @@ def _last_line(file: Path) -> dict[str, Any] | None:
 
 
 def keep(folder: Path, results: Mapping[str, Result], **about: Any) -> pd.DataFrame:
-    """Write ``result.json`` and ``accuracies.csv`` of a run, with what it was computed with; the table of the second.
+    """Write ``result.json`` (with versions) and ``accuracies.csv`` of a run, and return the table in the second.
 
     Args:
         folder: of the run.

@@ -77,8 +77,10 @@ def main(given: argparse.Namespace) -> int:
 
 
 def _on_one_backbone(given: argparse.Namespace) -> int:
-    """Raises:
-    ValueError: no backbone, or an option of the other protocol.
+    """Do what the command asks of a table on one backbone; the exit code.
+
+    Raises:
+        ValueError: no backbone, or an option of the other protocol.
     """
     if given.gather:
         one_backbone.gather(given.folder)
@@ -101,8 +103,10 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
 
 
 def _show(given: argparse.Namespace) -> int:
-    """Raises:
-    ValueError: Table 2, or cards that belong to another table.
+    """Print Table 1 on one backbone, with the cards that are given; the exit code.
+
+    Raises:
+        ValueError: Table 2, or cards that belong to another table.
     """
     if given.table == 2 or not given.show:
         raise ValueError("--cards are shown in Table 1: dmf-lab table 1 ... --show --cards FILE")

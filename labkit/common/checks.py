@@ -108,7 +108,11 @@ def options(what: str, function: Callable[..., Any], given: Iterable[str]) -> No
 
 
 def literals(owner: type, values: Mapping[str, Any]) -> None:
-    """Of `values` by name, those that `owner` annotates with a `Literal` are among its words."""
+    """Check that every value whose attribute `owner` annotates with a `Literal` is one of the words listed there.
+
+    Raises:
+        ValueError: it is none of them.
+    """
     for name, hint in get_type_hints(owner).items():
         if name in values and get_origin(hint) is Literal and values[name] not in get_args(hint):
             raise ValueError(f"{name} must be one of {get_args(hint)}, got {values[name]!r}")

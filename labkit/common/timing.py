@@ -15,7 +15,7 @@ from labkit.common.versions import versions
 
 
 def seconds(work: Callable[[], Any], device: str) -> float:
-    """Of one call, the device's work included."""
+    """Wall-clock seconds of one call, with the GPU synchronised before and after it."""
     if _on_gpu(device):
         torch.cuda.synchronize()
     started = time.perf_counter()

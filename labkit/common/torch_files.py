@@ -1,7 +1,8 @@
-"""What torch.save wrote, of any release, read without torch's unpickler.
+"""Files that any release of torch.save wrote are read here, without PyTorch's unpickler.
 
-torch's own restricted one runs no code, but a file of 400 bytes makes it fill any memory, and one of 700 bytes keeps it
-busy for ever. Here a file may name what `ALLOWED` lists, and gets no more memory than it is long.
+PyTorch's own restricted unpickler runs no code, but a file of 400 bytes can make it fill the whole memory, and one of
+700 bytes can make it run for ever. Here a file may name only what `ALLOWED` lists, and its storages together get no
+more memory than the file is long.
 """
 
 import io
@@ -104,7 +105,7 @@ class _Storage:
 
 
 class _TorchReader(Reader):
-    """Adds to the reader of data the storages, which together get no more memory than the file is long."""
+    """Reads storages too, which together get no more memory than the file is long."""
 
     allowed: ClassVar[Mapping[str, Any]] = ALLOWED
 
@@ -182,7 +183,7 @@ def read_torch(content: bytes, file: Path) -> Any:
 
 
 def _read_zipped(content: bytes) -> Any:
-    """Since PyTorch 1.6: ``NAME/data.pkl``, ``NAME/byteorder`` and the numbers of each storage, ``NAME/data/KEY``."""
+    """Read the format since PyTorch 1.6: a zip of ``NAME/data.pkl``, ``NAME/byteorder`` and every ``NAME/data/KEY``."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         (found,) = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         folder = found.removesuffix("data.pkl")
@@ -202,7 +203,10 @@ def _read_zipped(content: bytes) -> Any:
 
 
 def _read_stream(content: bytes) -> Any:
-    """Before PyTorch 1.6: pickles of `MAGIC`, a version, the writer's system, the object, its storages; numbers."""
+    """Read the format before PyTorch 1.6: five pickles, and after them the numbers of the storages.
+
+    The pickles hold `MAGIC`, a version, the writer's system, the object, and the keys of its storages.
+    """
     stream = io.BytesIO(content)
     magic, version, system = (Reader(stream, len(content)).load() for _ in range(3))
     if (magic, version) != (MAGIC, 1001) or not system.get("little_endian"):

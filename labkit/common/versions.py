@@ -13,7 +13,7 @@ def versions() -> dict[str, str]:
 
 
 def _release(*names: str) -> str:
-    """Of the first of these distributions that is installed: none is worth losing a result."""
+    """The release of the first of these that is installed; a missing one must not cost anybody a result."""
     for name in names:
         try:
             return metadata.version(name)

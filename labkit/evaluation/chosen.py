@@ -74,7 +74,7 @@ def names_of(weights: Sequence[Path | str]) -> list[str]:
 def opened(
     weights: Sequence[Path | str] | None, dataset: str, data_root: Path | str | None = None
 ) -> tuple[list[Any], dict[str, Method], ImageSet]:
-    """Names or files of networks, the networks by what they do, and the pictures of novel classes; says which."""
+    """Names or files of networks, the networks by what they do, and pictures of novel classes; prints which."""
     own = weights_of(weights, dataset)
     models = load_by_kind(own)
     images = images_for(next(iter(models.values())), dataset, data_root)

@@ -70,7 +70,7 @@ class FeatureSet(ImageSet):
 
     @property
     def backbone_options(self) -> dict[str, Any]:
-        """Of the backbone ``"features"`` that reads these maps."""
+        """Options for the backbone ``"features"``, with which it reads these maps."""
         channels = self.pixels.shape[-1] // (2 if self.mirrored else 1)
         options = {"channels": channels, "stride": self.stride, "digest": self.backbone}
         return options | ({"mirrored": True} if self.mirrored else {})

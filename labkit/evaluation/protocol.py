@@ -52,7 +52,7 @@ class Result:
         )
 
     def summary(self) -> dict[str, Any]:
-        """All but the single episodes, in JSON types."""
+        """The result in JSON types, without the accuracies of single episodes."""
         return {
             "accuracy": round(self.accuracy, 3),
             "ci95": round(self.ci95, 3),

@@ -215,7 +215,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
 
 
 def rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """To `BITS` binary digits: a page is smaller by a third; numbers are off by 1.6e-5 of themselves at most."""
+    """Numbers rounded to `BITS` binary digits: a relative error of 1.6e-5 at most, and a page smaller by a third."""
     mantissa, exponent = np.frexp(np.asarray(values, np.float32))
     found: NDArray[np.float32] = np.ldexp(np.round(mantissa * 2**BITS) / 2**BITS, exponent).astype(np.float32)
     return found
@@ -229,7 +229,7 @@ class _Buffer:
         self.length = 0
 
     def add(self, values: Tensor | NDArray[Any]) -> int:
-        """Append an array in row order; where it begins, in bytes."""
+        """Append an array in row order, and return the byte at which it begins."""
         if isinstance(values, Tensor):
             values = values.detach().cpu().numpy()
         content = np.ascontiguousarray(values if values.dtype.itemsize == 1 else rounded(values)).tobytes()

@@ -110,7 +110,7 @@ class Explorer(anywidget.AnyWidget):
         return page.page(self.header, self.buffer, {name: getattr(self, name) for name in views.VIEW}, title)
 
     def what_if(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The filter and the scores if one position looked elsewhere.
+        """The filter and the scores that would result if one position sampled other points.
 
         Args:
             request: task, checkpoint, query, support_class, row, column, mode as numbers, and points: nine (y, x) in

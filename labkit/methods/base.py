@@ -1,4 +1,4 @@
-"""What every few-shot method here is: a backbone, a score of features, a loss on images (see `labkit.methods`).
+"""What every few-shot method here is: a backbone, a score of features, a loss on images (see `labkit.models.registry`).
 
 Shapes use E episodes, N classes (way), K shots, Q queries (of all classes together), c channels, maps of h x w cells.
 """

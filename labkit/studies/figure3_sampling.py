@@ -72,7 +72,7 @@ def cells_on_object(masks: Tensor, side: int, stride: float) -> Tensor:
 
 
 def boxes(masks: Tensor) -> Tensor:
-    """Objects filled up to their bounding boxes: bool [B, H, W], as they came."""
+    """Masks of the objects' bounding boxes, bool [B, H, W], from the masks of the objects, [B, H, W]."""
     spans = [_between(masks.any(axis)) for axis in (1, 2)]  # columns that hold ink, and rows
     return spans[1][:, :, None] & spans[0][:, None, :]
 

@@ -122,7 +122,7 @@ def fill(
     episodes: int = EPISODES,
     **how: Any,
 ) -> pd.DataFrame:
-    """Train what is not trained yet; the table of the stage.
+    """Train what is not trained yet, and return the table of the stage.
 
     Args:
         names: of `NAMES`; None means all, and with `novel` the idea that validation chose and the baselines.
@@ -192,7 +192,7 @@ def chosen(found: Sequence[Mapping[str, Any]], shot: int) -> str:
 
 
 def what_changes() -> dict[str, str]:
-    """Of every idea, by its name: what it changes, and why."""
+    """What every idea changes, and why, by the name of the idea."""
     return {name: (idea.__doc__ or "").splitlines()[0].replace("`", "") for name, idea in BY_NAME.items()}
 
 

@@ -90,7 +90,7 @@ def run_cell(parameters: dict[str, Any], folder: Path, *, dataset: str = GLYPHS,
 def missing(
     cells: Iterable[str] = tuple(PAPER_AND_CODE), seeds: Iterable[int] = SEEDS, dataset: str = GLYPHS
 ) -> list[dict[str, Any]]:
-    """Of these trainings, those that the lab's results do not have, seed by seed.
+    """The trainings that are asked for and that the lab's results do not have, seed by seed.
 
     Raises:
         ValueError: a cell or a data set that is not there.

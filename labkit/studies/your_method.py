@@ -78,7 +78,7 @@ class Tried:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """What the comparison says, in sentences."""
         values = [r.accuracy if self.on == "novel" else r.validation for r in self.runs if not r.diverged]
         failed = [f"Seed {r.seed} diverged: {r.diverged}." for r in self.runs if r.diverged]
         mean, half = intervals.over_seeds(values)

@@ -122,7 +122,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes have come to this call."""
     if world() > 1:
         dist.barrier()
 

@@ -79,7 +79,7 @@ class Watch:
 
 
 def check_finite(state: Mapping[str, Tensor], step: int, kept: str) -> None:
-    """Before weights are written.
+    """Check weights that are about to be written.
 
     Raises:
         FloatingPointError: one of them is not finite; a step may break weights though its own loss was fine.

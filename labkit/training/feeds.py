@@ -39,7 +39,7 @@ class Feed(Protocol):
     prepare: Preparation
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Episodes, or pictures, of these numbers."""
+        """The episodes or pictures that have these numbers."""
 
 
 class EpisodeFeed:
@@ -76,7 +76,7 @@ class PictureFeed:
         self._pass: tuple[int, NDArray[np.int64]] = -1, np.empty(0, np.int64)
 
     def indices(self, numbers: Sequence[int]) -> NDArray[np.int64]:
-        """Places in the `ImageSet` of the pictures of these numbers."""
+        """Where in the `ImageSet` the pictures with these numbers lie."""
         found = []
         for number in numbers:
             turn, place = divmod(number, len(self.labels))

@@ -25,7 +25,7 @@ class Logbook:
         self.lines: list[dict[str, Any]] = []
 
     def add(self, **line: Any) -> None:
-        """A new line; numbers are rounded to six digits."""
+        """Write a new line and tell it; numbers are rounded to six digits."""
         self.lines.append({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()})
         self._write(self.lines[-1])
         self.tell(self.lines[-1])

@@ -156,7 +156,7 @@ def train(
 
 
 def _work(experiment: Experiment, base: ImageSet, validation: ImageSet, folder: Path, options: dict[str, Any]) -> None:
-    """One of several processes; what it trained lies in `folder`."""
+    """Train in one of several processes; the result lies in `folder`."""
     train(experiment, base, validation, folder, **options)
 
 

@@ -35,7 +35,7 @@ def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str
 
 
 def set_modes(model: nn.Module, rates: dict[str, float]) -> None:
-    """Training mode, and no gradient and evaluation mode for what `rates` freeze."""
+    """Set a model to training mode, but what `rates` freeze to evaluation mode and without gradients."""
     model.train()
     for name, module in model.named_modules():
         if name and factor_of(name, rates) == 0:

@@ -155,7 +155,7 @@ class Stretch:
     seen: int
 
     def numbers(self, step: int) -> range:
-        """Of the episodes, or pictures, that step `step` of the whole training takes, counted from 0."""
+        """The numbers, counted from 0, of the episodes or pictures that step `step` of the whole training takes."""
         first = self.seen + (step - self.start) * self.phase.size
         return range(first, first + self.phase.size)
 

@@ -77,15 +77,15 @@ class Run:
         return self.step - self.stretch.start
 
     def own(self, step: int) -> Any:
-        """Numbers of the episodes, or pictures, of a step, as far as this process takes them."""
+        """The numbers of the episodes or pictures of a step that this process takes."""
         return share(self.stretch.numbers(step))
 
     def check(self) -> None:
-        """Stops, at the latest before anything is written, if a step so far was not finite."""
+        """Stop the training if loss or gradients so far were not finite; called before anything is written."""
         self.watch.check(self.seed, self.stretch.phase.batch, self.own, self.kept)
 
     def log_group(self) -> tuple[float, float]:
-        """A line of means over the step-group that ends here; its loss and accuracy."""
+        """Log the means over the step-group that ends here, and return its loss and accuracy."""
         self.check()
         loss, few_shot, auxiliary, accuracy = (mean(self.totals) / ((self.done - 1) % GROUP + 1)).tolist()
         self.totals.zero_()
@@ -95,11 +95,11 @@ class Run:
         return loss, accuracy
 
     def _phase(self) -> dict[str, str]:
-        """Lines name their phase where an experiment has several kinds."""
+        """The phase as an entry of a log line, where the experiment lists its phases."""
         return {"phase": self.stretch.phase.name} if self.experiment.phases else {}
 
     def validate(self, images: ImageSet) -> None:
-        """By the first process, which keeps the best weights; the others wait for it in their next step."""
+        """Validate in the first process, which keeps the best weights; the others wait for it in their next step."""
         self.check()
         self._validate(images)
 
@@ -116,7 +116,7 @@ class Run:
             save_model(self.model, self.folder / "best.safetensors", about)
 
     def save(self) -> None:
-        """Everything that `resume` needs, last: what it counts on is on the disk already."""
+        """Write everything that `resume` needs, after the files that it relies on."""
         self.check()
         self._save(mean(self.totals))
 

@@ -19,7 +19,7 @@ class Experiment:
         name: of the preset.
         dataset, size, per_class: see `labkit.load_images`; `per_class` None takes all images.
         way, shot, query: training episodes.
-        method: of `labkit.methods.METHODS`.
+        method: its name in `labkit.models.registry.METHODS`.
         backbone, backbone_options, groups, preset, choices: of `labkit.DMF`; of other methods `choices` holds all
             that is their own, and the paper's groups and preset say nothing.
         steps: optimiser steps in all; a length in seconds would make results depend on the machine.
@@ -97,7 +97,10 @@ class Experiment:
         return self.phases or (Phase(steps=self.steps, size=self.batch, **common),)
 
     def to_json(self) -> dict[str, Any]:
-        """All settings in JSON types; without phases as before there were any, since checkpoints are known by it."""
+        """All settings in JSON types. An experiment without phases is written as before phases existed.
+
+        Checkpoints are recognised by this text, and older ones must stay so.
+        """
         fields = {name: value for name, value in asdict(self).items() if name != "phases"}
         return fields | ({"phases": [phase.to_json() for phase in self.phases]} if self.phases else {})
 

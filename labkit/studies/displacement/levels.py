@@ -83,8 +83,10 @@ class Plan:
     episodes: int = 600
 
     def __post_init__(self) -> None:
-        """Raises:
-        TypeError, ValueError: a number that is none, or too small.
+        """Check that all numbers are whole and large enough.
+
+        Raises:
+            TypeError, ValueError: one is not.
         """
         for name in ("size", "per_class", "way", "shot", "query", "episodes"):
             object.__setattr__(self, name, checks.check_int(name, getattr(self, name)))

@@ -151,7 +151,7 @@ def study(model: Any, wanted: Sequence[Level], plan: Plan, title: str = "") -> S
 
 
 def measure_method(parameters: dict[str, Any], _: Path, weights: Path | None = None) -> dict[str, Any]:
-    """`study` of one method as a run of a sweep, in JSON types; by the digest other weights are another run.
+    """`study` of one method as a run of a sweep, in JSON types; the digest makes other weights another run.
 
     `weights` is a folder with models that are not shipped.
     """
@@ -161,14 +161,14 @@ def measure_method(parameters: dict[str, Any], _: Path, weights: Path | None = N
 
 
 def study_of(result: Mapping[str, Any]) -> Study:
-    """What `measure_method` gave, as `study` gives it."""
+    """The result of `measure_method` in the form in which `study` returns it."""
     by_level = list(zip(all_levels(), result["played"], result["landed"], strict=True))
     played = {level: np.array(values) for level, values, _ in by_level}
     return played, {level: share for level, _, share in by_level if share is not None}
 
 
 def gather(studies: Mapping[str, Study], digests: Mapping[str, str], plan: Plan) -> dict[str, Any]:
-    """The numbers of `RESULTS`, from every method's `study` and `digest`; "remedy": it against DMF."""
+    """The content of `RESULTS` from every method's `study` and `digest`; its "remedy" compares `REMEDY` with DMF."""
     played = {name: own for name, (own, _) in studies.items()}
     return {
         "plan": asdict(plan),

@@ -95,7 +95,7 @@ def shifted(pixels: NDArray[np.uint8], down: int, right: int, ground: str = "mir
 
 
 def pixels_of(distance: float, direction: int, size: int) -> tuple[int, int]:
-    """Down and right, by how many pixels the supports are shifted at a distance; the queries as far the other way."""
+    """By how many pixels supports are shifted down and right; queries are shifted as far the other way."""
     y, x = DIRECTIONS[direction % len(DIRECTIONS)]
     return round(y * distance * size / 2), round(x * distance * size / 2)
 

@@ -56,7 +56,7 @@ class Schedule:
 
     @property
     def seconds(self) -> float:
-        """That steps, validations and the test will take together."""
+        """Seconds that the steps, the validations and the test take together."""
         return self.steps * self.step + VALIDATIONS * self.validation + self.test
 
     def applied_to(self, e: Experiment) -> Experiment:
@@ -112,8 +112,10 @@ def measure(
 
 
 def _step(e: Experiment, base: ImageSet, device: str, compiler: str | None, count: int) -> float:
-    """Seconds of a step, the mean over phases. What is compiled here the training finds compiled: a graph belongs to
-    the code and the shapes, not to the weights."""
+    """Seconds of a step, as the mean over phases.
+
+    The training need not compile again what is compiled here: a graph depends on the code and the shapes alone.
+    """
     of_all = 0.0
     for phase in e.plan:
         alone = replace(e, phases=(phase,), steps=phase.steps)

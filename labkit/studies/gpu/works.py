@@ -54,7 +54,7 @@ class SpeedSetting(Setting):
     experiment: Experiment = field(default_factory=lambda: works()["mini-1shot"])
 
     def images(self, split: str) -> ImageSet:
-        """One of the three."""
+        """The pictures of one of the three splits."""
         return self.pictures[("train", "val", "test").index(split)]
 
 

@@ -29,11 +29,11 @@ class Card:
 
     @property
     def row(self) -> str:
-        """By which name a table knows it: no system of the lab is called so."""
+        """The name of its row in a table, which no system of the lab has."""
         return f"{self.system} (yours)"
 
     def write(self, file: Path | str) -> Path:
-        """Write it; the file's path."""
+        """Write the card, and return the path of its file."""
         path = checks.path("file", file, "the path of a card to be written, such as mine.json")
         found = {"card": KIND, "system": self.system, "looks": self.looks, "date": str(date.today())}
         found |= {"source": self.source, "runs": [run.to_json() for run in self.runs]}
@@ -42,7 +42,7 @@ class Card:
 
 
 def read_card(file: Path | str) -> Card:
-    """What `Card.write` wrote.
+    """Read a card that `Card.write` wrote.
 
     Raises:
         ValueError: it is no card.

@@ -203,7 +203,10 @@ def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:
 
 
 def applied(cell: Cell, base: Experiment) -> Experiment:
-    """What a cell makes of a base, as many image passes long; of an authors' training that of the base's shots."""
+    """The base with a cell's changes, made as long as the base in image passes.
+
+    A cell of an authors' training takes the one for the base's number of shots.
+    """
     choices = dict(cell.changes.get("choices", {}))
     if "method" not in cell.changes:  # another method shares none of DMF's choices
         choices = base.choices | choices

@@ -80,7 +80,7 @@ class HeadRun:
 
     @property
     def accuracy(self) -> float:
-        """On novel classes in percent; NaN where nobody looked."""
+        """Accuracy on novel classes in percent; NaN where it was not measured."""
         return float(self.novel.get("accuracy", np.nan))
 
     @property
@@ -90,13 +90,13 @@ class HeadRun:
         return 100 * right / (self.novel["way"] * self.novel["query"]) if len(right) else right
 
     def to_json(self) -> dict[str, Any]:
-        """In JSON types; a training that diverged has no validation."""
+        """The run in JSON types; a training that diverged has None as its validation accuracy."""
         plain = asdict(self)
         return plain | {"validation": None if np.isnan(self.validation) else self.validation}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> HeadRun:
-        """What `to_json` gave."""
+        """The run that `to_json` wrote."""
         return cls(**row | {"validation": float("nan") if row["validation"] is None else row["validation"]})
 
 

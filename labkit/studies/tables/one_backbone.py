@@ -124,7 +124,7 @@ def fill(
     episodes: int = EPISODES,
     **how: Any,
 ) -> list[HeadRun]:
-    """Train what a table on one backbone lacks; all that is finished then, of this dataset and backbone.
+    """Train what a table on one backbone lacks, and return all that is finished for this dataset and backbone.
 
     Of Table 1 both settings of a system are trained with seed 0, and the one that validation chooses with all seeds.
 

@@ -173,7 +173,7 @@ def started(row: dict[str, Any]) -> bool:
 
 
 def tried(rows: Sequence[Row], system: str, shot: int) -> dict[Cell, Row]:
-    """Of each setting of a system of Table 1 the run with seed 0, where it is finished; it may have diverged."""
+    """The run with seed 0 of every setting of a system of Table 1, where it is finished; it may have diverged."""
     first = {r["cell"]: r for r in rows if (r["shot"], r["seed"]) == (shot, 0)}
     return {cell: first[cell.name] for cell in TABLE1 if cell.factor == system and cell.name in first}
 
@@ -199,7 +199,7 @@ def fill(
     data_root: Path | str | None = None,
     **how: Any,
 ) -> list[Row]:
-    """Train what a table lacks; all that is finished then, as `results` gives it.
+    """Train what a table lacks, and return all that is finished then, as `results` gives it.
 
     Of Table 1 every setting is trained with seed 0, and what validation chooses with the other seeds too.
 

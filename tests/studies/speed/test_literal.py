@@ -1,4 +1,4 @@
-"""The opponent computes what the lab computes, so that its time may be compared."""
+"""The literal form computes what the lab's own form computes, so that their times can be compared."""
 
 import pytest
 import torch
