@@ -3,7 +3,18 @@
 import platform
 from importlib import metadata
 
-PACKAGES = ("torch", "torchvision", "torchdiffeq", "POT", "numpy", "pillow", "matplotlib")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchdiffeq",
+    "POT",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pillow",
+    "matplotlib",
+)
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import labkit
+from labkit.common.versions import versions
 from labkit.explorer.widget import Explorer
 from labkit.models.checkpoints import WEIGHTS, read_header
 
@@ -44,6 +45,12 @@ def test_no_code_of_the_lab_holds_an_address() -> None:
         if file.suffix in (".py", ".js", ".css"):
             found = set(re.findall(r"https?://[^\"'` )]+", file.read_text()))
             assert found <= {"http://www.w3.org/2000/svg", "https://git-lfs"}, file  # names, not addresses
+
+
+def test_a_new_result_says_more_than_early_ones_do() -> None:
+    found = versions()
+    assert found.keys() == PACKAGES | {"POT", "scipy", "scikit-learn", "pandas"}
+    assert "not installed" not in found.values()
 
 
 def numbers_without_versions(value: Any) -> list[str]:
