@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from labkit.common.modes import evaluating
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method, mean_of_shots
 
@@ -26,15 +27,8 @@ class FewShotModel(Protocol):
 @contextmanager
 def eval_mode(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode, full precision and no gradients inside; afterwards every part is in its own mode again."""
-    modes = {module: module.training for module in model.modules()}
-    device = next((p.device.type for p in model.parameters()), "cpu")
-    model.eval()
-    try:
-        with torch.inference_mode(), torch.autocast(device, enabled=False):
-            yield
-    finally:
-        for module, training in modes.items():  # one by one: a part may have been frozen
-            module.training = training
+    with evaluating(model), torch.inference_mode():
+        yield
 
 
 def embed(

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from labkit.common.modes import evaluating
+
 SIZES = (84, 224, 96, 40, 64, 32, 112, 128, 160, 256, 299, 384)  # pixels; a backbone may take one size only
 FAR = 192  # pixels; a multiple of most strides: the cells that so many more pixels bring tell the stride
 
@@ -114,14 +116,9 @@ def _first(backbone: nn.Module, sizes: Iterable[int], channels: int = 3) -> tupl
 
 def _shape(backbone: nn.Module, size: int, channels: int) -> tuple[int, ...]:
     parameter = next(backbone.parameters(), torch.zeros(()))
-    modes = {module: module.training for module in backbone.modules()}
-    with torch.no_grad(), torch.autocast(parameter.device.type, enabled=False):
-        image = torch.zeros(1, channels, size, size, dtype=parameter.dtype, device=parameter.device)
-        try:
-            out = backbone.eval()(image)
-        finally:
-            for module, training in modes.items():  # one by one: a part may be frozen
-                module.training = training
+    image = torch.zeros(1, channels, size, size, dtype=parameter.dtype, device=parameter.device)
+    with evaluating(backbone), torch.no_grad():  # not inference mode: a tensor that it keeps may be trained with later
+        out = backbone(image)
     if not isinstance(out, Tensor):
         raise NoMaps(
             f"a backbone must give feature maps [B, c, h, w], one tensor; this {type(backbone).__name__} gives a "
