@@ -54,7 +54,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def memory_explained(lower: str) -> Iterator[None]:
-    """For commands: a GPU whose memory does not suffice ends them with one sentence instead of a traceback.
+    """End a command with one sentence instead of a traceback where the GPU's memory does not suffice.
 
     Args:
         lower: what takes less memory, for example ``"batch or query"``.

@@ -86,7 +86,7 @@ def fullest_cell(mask: Tensor, side: int, stride: float) -> tuple[int, int]:
 
 
 def cells_of(size: int, side: int, stride: float) -> Tensor:
-    """For each pixel of a row of `size` the feature cell, of `side`, that it lies in: int64 [size]."""
+    """The feature cell, of `side` in a row, in which each pixel of a row of `size` lies: int64 [size]."""
     return (torch.arange(size) / stride).long().clamp(max=side - 1)
 
 

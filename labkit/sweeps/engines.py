@@ -59,7 +59,7 @@ def local(
 
 
 def local_places(cpus: int, gpus: float | None) -> list[str]:
-    """For each run that fits on this machine at once, the CUDA_VISIBLE_DEVICES it gets.
+    """The CUDA_VISIBLE_DEVICES of every run that fits on this machine at the same time.
 
     Raises:
         ValueError: GPUs were asked for, and there are too few; or a fraction of more than one.

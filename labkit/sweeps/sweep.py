@@ -210,7 +210,7 @@ def _check_run(run: Any) -> None:
 
 
 def refuse_failed(failed: Sequence[Record]) -> None:
-    """To be called at the end: an error if some runs failed.
+    """Raise an error if some runs failed; to be called when all others are finished.
 
     Raises:
         FailedRunsError: names the first and its error.

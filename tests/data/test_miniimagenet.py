@@ -122,7 +122,7 @@ def test_two_data_sets_of_the_same_names_sizes_and_times_share_nothing(
 
 @pytest.mark.parametrize("layout", ["pickle", "images+csv", "cache-pkl", "folders"])
 def test_another_data_set_at_the_same_path_is_noticed_and_read(root: Path, own_cache: Path, layout: str) -> None:
-    """Of the same names, lengths and times; a data set that lay there before is known again, and damage still found."""
+    """Names, lengths and times are the same. The earlier set is recognised when it returns, and damage still found."""
     write(layout, root)
     files = [file for file in root.rglob("*") if file.is_file() and file.suffix != ".csv"]
     longest = max(file.stat().st_size for file in files)

@@ -27,7 +27,7 @@ NOTEBOOK = ROOT / "notebooks" / "08_explorer.ipynb"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, untrained: labkit.DMF) -> Iterator[Lab]:
-    """With ``explorer.ipynb``, the notebook without its long cells, with two networks, writing into its own folder."""
+    """JupyterLab with ``explorer.ipynb``, which is notebook 8 without its long cells and with two networks."""
     folder = tmp_path_factory.mktemp("lab")
     labkit.save_model(untrained, folder / "untrained.safetensors")
     weights = ["quick", str(folder / "untrained.safetensors")]

@@ -45,7 +45,7 @@ def their_state(
 
 
 def write(path: Path, state: Any, zipped: bool = False, acc: Any = None) -> Path:
-    """As their script under PyTorch 1.4 writes it: not zipped, the accuracy a NumPy scalar."""
+    """Write a checkpoint as their script does under PyTorch 1.4: not zipped, with the accuracy as a NumPy scalar."""
     content = {"state_dict": state, "acc": np.float64(0.6776) if acc is None else acc, "epoch": 94}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     return path

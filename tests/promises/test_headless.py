@@ -39,7 +39,7 @@ def papermill(notebook: Path, out: Path, *arguments: str) -> subprocess.Popen[st
 
 
 def test_notebook_3_says_what_is_missing_and_papermill_fails(tmp_path: Path) -> None:
-    """All at once, since most of it is waiting for kernels."""
+    """All cases run at the same time, since most of the time is spent waiting for kernels."""
     cases = {
         "DataError: miniimagenet needs the folder its files lie in: pass root=": ["-p", "preset", "mini-1shot"],
         "DataError: .*no_such_folder: expected a folder with the data set in it, there is none": [

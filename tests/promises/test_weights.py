@@ -49,7 +49,7 @@ def test_they_reach_the_accuracy_that_is_written_in_them(file) -> None:  # type:
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
 def test_their_preset_trains_the_same_model_in_the_same_way(file) -> None:  # type: ignore[no-untyped-def]
-    """With the options that came since, which a recipe of before does not name.
+    """Options that were added since, which an older recipe does not name, have their defaults.
 
     The preset is that of the file's name, or what the command in the file asks for.
     """

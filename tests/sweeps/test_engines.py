@@ -90,7 +90,7 @@ def test_a_node_dies_in_mid_sweep(cluster: Any, tmp_path: Path) -> None:
 
 
 def kill_a_node(started: Any, nodes: list[Any], folder: Path, struck: list[str]) -> None:
-    """With SIGKILL, when a run on it has counted to three; not the one that the driver talks to, for Ray forbids it."""
+    """Kill a node when a run on it has counted to three; not the driver's own node, which Ray does not survive."""
     while not struck:
         time.sleep(0.05)
         for file in folder.glob("*/counted"):

@@ -72,7 +72,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, step: int, episode: int, value: float = math.nan) -> None:
-    """From `step` on (counted from 1), one episode's pixels are `value`."""
+    """Make the pixels of one episode `value`, from step `step` on (counted from 1)."""
     draw = EpisodeSampler.batch
 
     def batch(self: EpisodeSampler, episodes: range) -> Episode:
@@ -105,7 +105,7 @@ def test_a_bad_number_stops_training_at_its_step(value: float, tmp_path: Path, m
 def test_without_a_look_at_every_step_the_first_bad_one_is_still_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU, where a look is a wait: weights have long been broken when the step-group ends."""
+    """On a GPU the loss is looked at once a step-group only, when the weights have long been broken."""
     poisoned(monkeypatch, step=3, episode=0)
     check, looks = Watch.check, []
 

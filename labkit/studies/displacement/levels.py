@@ -123,7 +123,7 @@ def placed(distance: float, apart: bool) -> Level:
 
 
 def all_levels() -> list[Level]:
-    """All of the study; levels that show the same images follow one another."""
+    """All levels of the study; those that show the same images follow one another."""
     found = [placed(d, apart) for d in DISTANCES for apart in (True, False)]
     for study, values in (("clutter", CLUTTERS), ("contrast", CONTRASTS)):
         for value in values:

@@ -169,7 +169,7 @@ def product(setting: Setting) -> dict[str, Any]:
 
 
 def _bind(folder: Path, this: dict[str, Any]) -> None:
-    """A folder belongs to a kind of device, and to the real thing or to a rehearsal: neither is taken for the other."""
+    """Refuse a folder that was begun on another kind of device, and never mix a rehearsal with the real thing."""
     file = folder / "belongs.json"
     if not file.exists():
         write_json(file, this)

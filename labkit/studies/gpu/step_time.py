@@ -68,7 +68,7 @@ def compilers(setting: SpeedSetting) -> dict[str, Any]:
 
 
 def profiled(setting: SpeedSetting) -> dict[str, Any]:
-    """On what the time of a step goes: by kind of kernel, and the longest kernels by name.
+    """How the time of a step divides into kinds of kernels, and the longest kernels by name.
 
     Returns:
         ``seconds`` of a step, ``busy`` of them (the sum over kernels), ``kinds`` and ``longest``: seconds of a step.

@@ -168,7 +168,7 @@ def test_object_size_is_the_larger_side_of_the_box():
 
 
 def test_rotation_and_shear_0_leave_the_glyph_upright():
-    """Of characters that only one face has, the box then always has the same proportions."""
+    """The box of a character that only one face has then always has the same proportions."""
 
     def spread(row: GlyphClass, **changes: float) -> float:
         boxes = [sides(render(row, i, size=84, seed=0, difficulty=replace(PLAIN, **changes))[1]) for i in range(6)]

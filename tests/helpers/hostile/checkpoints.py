@@ -61,7 +61,7 @@ def _touch(canary: Path, protocol: int = 2) -> bytes:
 
 
 def _legacy_tar(canary: Path) -> bytes:
-    """As torch 0.1 wrote checkpoints: a tar of three pickles."""
+    """A checkpoint as torch 0.1 wrote it: a tar of pickles."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name in ("storages", "tensors", "pickle", "sys_info"):
@@ -73,7 +73,7 @@ def _legacy_tar(canary: Path) -> bytes:
 
 
 def _stream(body: bytes) -> bytes:
-    """As torch before 1.6 wrote checkpoints, with any pickle in it."""
+    """A checkpoint as torch before 1.6 wrote it, with any pickle in it."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
     return b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, system)) + body
 

@@ -56,7 +56,7 @@ def test_every_head_is_a_method_with_its_options_and_trains_as_long_as_the_other
 
 @pytest.fixture(scope="module")
 def wide_maps() -> Maps:
-    """As many channels and base classes as heads are made for, of tiny maps."""
+    """Tiny maps with as many channels and base classes as the heads are made for."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(21), 23)
     of_class = rng.standard_normal((21, 3, 3, 160))
