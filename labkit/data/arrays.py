@@ -1,6 +1,7 @@
 """Pixels and data sets that Python holds already, made into the arrays of an `ImageSet`."""
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from labkit.common import checks
 from labkit.common.errors import DataError
 from labkit.data.decode import RESAMPLINGS, decode, to_rgb
-from labkit.data.source import check_choice, check_size, numbered
+from labkit.data.source import CHUNK, check_choice, check_size, numbered
 
 Labelled = tuple[NDArray[np.int64], tuple[str, ...]]
 
@@ -106,9 +107,17 @@ def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, c
     return values, tuple(chosen)
 
 
-def digest_of_pixels(pixels: NDArray[np.uint8]) -> str:
-    """First 16 hex digits of the sha256 of the pixels in order."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16]
+def digest_of_pixels(pixels: NDArray[Any], in_a_file: bool = False) -> str:
+    """First 16 hex digits of the sha256 of the pixels in order, or of the .npy file that would hold them."""
+    found, header = hashlib.sha256(), io.BytesIO()
+    if in_a_file:
+        kind = np.lib.format.dtype_to_descr(pixels.dtype)
+        about = {"descr": kind, "fortran_order": False, "shape": pixels.shape}
+        np.lib.format.write_array_header_1_0(header, about)
+        found.update(header.getvalue())
+    for start in range(0, len(pixels), CHUNK):  # they may lie on the disk, or be every second row of something
+        found.update(np.ascontiguousarray(pixels[start : start + CHUNK]).data)
+    return found.hexdigest()[:16]
 
 
 def read_dataset(

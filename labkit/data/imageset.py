@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ class Provenance:
         source_size: pixels of the images before resizing, ``"84x84"`` or a range ``"60x84 .. 500x375"``.
         resampling: filter of the one resize, ``"none"`` where the source had the asked size.
         digest: sha256 (first 16 hex digits) of the decoded pixels in order: of the array, or of the file in the cache
-            that holds it. Labels are told by `ImageSet.labels_digest`.
+            that holds it. Labels are told by `ImageSet.labels_digest`, pixels put in their place since by
+            `ImageSet.digest`.
         details: everything else that shaped the pixels, such as seed, difficulty and library versions.
     """
 
@@ -95,6 +96,23 @@ class ImageSet:
         if self.packed_masks is not None and self.packed_masks.shape != packed:
             raise ValueError(f"packed_masks must be {list(packed)}, a bit a pixel, got {list(self.packed_masks.shape)}")
 
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that change with the pixels: the provenance's, if it is theirs.
+
+        `dataclasses.replace` gives a set other pixels and leaves its provenance as it was. So the pixels are hashed
+        when this is first asked for (two seconds a gigabyte), but for sets straight from a source, which did so.
+        """
+        from labkit.data import arrays
+
+        known = self.provenance.digest
+        return known if known == arrays.digest_of_pixels(self.pixels, True) else arrays.digest_of_pixels(self.pixels)
+
+    def with_known_digest(self) -> Self:
+        """This set, whose provenance has just been given the digest of its pixels: they are not hashed again."""
+        vars(self)["digest"] = self.provenance.digest
+        return self
+
     @property
     def labels_digest(self) -> str:
         """16 hex digits that change with the labels or the names of the classes."""
@@ -148,7 +166,8 @@ class ImageSet:
         filter_used = "none" if squares.shape == taken.shape else resampling
         digest = arrays.digest_of_pixels(squares)
         about = Provenance(dataset, split, "arrays", f"{width}x{height}", filter_used, digest, {})
-        return cls(squares, numbers, class_names, None if categories is None else tuple(categories), about)
+        named = None if categories is None else tuple(categories)
+        return cls(squares, numbers, class_names, named, about).with_known_digest()
 
     @classmethod
     def from_dataset(
@@ -206,7 +225,7 @@ class ImageSet:
             digest=arrays.digest_of_pixels(pixels),
             details={},
         )
-        return cls(pixels, numbers, class_names, None, about)
+        return cls(pixels, numbers, class_names, None, about).with_known_digest()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -276,4 +295,4 @@ def read_arrays(folder: Path) -> ImageSet:
         categories=about["categories"] and tuple(about["categories"]),
         provenance=Provenance(**about["provenance"]),
         packed_masks=np.load(masks, mmap_mode="r", allow_pickle=False) if masks.exists() else None,
-    )
+    ).with_known_digest()

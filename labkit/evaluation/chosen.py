@@ -161,7 +161,7 @@ def said(weights: Sequence[Path | str], models: Mapping[str, Method], images: Im
 
 def about(weights: Sequence[Path | str], models: Mapping[str, Method], images: ImageSet) -> dict[str, Any]:
     """What is recorded beside results: the networks by their names, and the pictures."""
-    where = asdict(images.provenance)
+    where = asdict(images.provenance) | {"digest": images.digest}
     kept = ("dataset", "split", "layout", "source_size", "resampling", "digest")
     networks = {name: provenance(own, model) for own, (name, model) in zip(weights, models.items(), strict=True)}
     return {
@@ -178,5 +178,5 @@ def kept(file: Path, models: Mapping[str, Method], images: ImageSet) -> dict[str
     weights = {own["digest"] for own in content["networks"].values()}
     same = {digest(model) for model in models.values()} <= weights
     of = content["images"]
-    same &= of["digest"] == images.provenance.digest
+    same &= of["digest"] == images.digest
     return content if same and of.get("labels", images.labels_digest) == images.labels_digest else None

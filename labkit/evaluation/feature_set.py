@@ -109,7 +109,7 @@ def embed_all(
     cache &= model.backbone_name is not None
     backbone = backbone_digest(model)
     p = images.provenance
-    about = {"backbone": backbone, "pictures": p.digest, "dtype": dtype, "code": CODE, "torch": torch.__version__}
+    about = {"backbone": backbone, "pictures": images.digest, "dtype": dtype, "code": CODE, "torch": torch.__version__}
     provenance = replace(p, digest=_digest(about), details=p.details | {"features": about})
 
     def parts() -> Iterator[NDArray[Any]]:
@@ -132,7 +132,7 @@ def embed_all(
                     np.lib.format.write_array_header_1_0(out, header)
                 out.write(part.tobytes())
 
-    # A part of a set, or one in another order, may have its digest; with mirror images too it is the same pictures'.
+    # With other labels, or with mirror images too, the digest is the same pictures'.
     kept_by = about | {"labels": images.labels_digest} | ({"mirrored": True} if mirrored else {})
     if cache:
         maps = np.load(build_once(f"{p.dataset}-{p.split}-features", kept_by, build) / "maps.npy", mmap_mode="r")
@@ -140,7 +140,7 @@ def embed_all(
         maps = np.concatenate(list(parts()))
     names = images.class_names, images.categories
     of: dict[str, Any] = {"picture_size": images.size, "backbone": backbone, "stride": model.stride}
-    return FeatureSet(maps, images.labels, *names, provenance, mirrored=mirrored, **of)
+    return FeatureSet(maps, images.labels, *names, provenance, mirrored=mirrored, **of).with_known_digest()
 
 
 def backbone_digest(model: Method) -> str:

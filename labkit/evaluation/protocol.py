@@ -148,7 +148,7 @@ def evaluate(
         "layout": images.provenance.layout,
         "source_size": images.provenance.source_size,
         "resampling": images.provenance.resampling,
-        "digest": images.provenance.digest,
+        "digest": images.digest,
         "precision": "bfloat16" if bfloat16 else str(first.dtype).removeprefix("torch."),
     }
     return Result(

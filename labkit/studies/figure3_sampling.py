@@ -234,7 +234,7 @@ def run(episodes: int = 200, seed: int = 0, out: Path = RESULTS) -> None:
     content = {
         "episodes": episodes,
         "seed": seed,
-        "images": images.provenance.digest,
+        "images": images.digest,
         "weights": {name: network.weights for name, network in NETWORKS.items()},
         "episode 0": {name: round(found[LEARNED, "on the object", "ink"], 3) for name, found in first.items()},
         "networks": {name: measure(model, images, episodes, seed, title=name) for name, model in networks.items()},

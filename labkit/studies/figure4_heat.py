@@ -268,7 +268,7 @@ def run(episodes: int = 200, seed: int = 0, out: Path = RESULTS) -> None:
     content = {
         "episodes": episodes,
         "seed": seed,
-        "images": images.provenance.digest,
+        "images": images.digest,
         "networks": {name: network.about() for name, network in NETWORKS.items()},
         "episode 0": {name: round(float(values.to_numpy()[0]), 3) for name, values in hits.items()},
         "rows": summarise(played),

@@ -51,7 +51,7 @@ class Run:
         self.step, self.best, self.kept = 0, 0.0, "There is no checkpoint yet."
         self.totals = torch.zeros(4, device=device)
         self.logbook = Logbook(folder, log)
-        pictures = {"digest": base.provenance.digest, "labels": base.labels_digest}
+        pictures = {"digest": base.digest, "labels": base.labels_digest}
         self.identity = json.dumps({"experiment": experiment.to_json(), "seed": seed} | pictures)
         self.enter()
 

@@ -1,5 +1,6 @@
 """ImageSet: what it holds, and what it refuses to hold."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from labkit.data.cache import digest_of
 from labkit.data.imageset import ImageSet, read_arrays, write_arrays
 from tests.helpers.toys import toy_images
 
@@ -32,6 +34,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert np.array_equal(back.pixels, IMAGES.pixels)
     assert (back.class_names, back.categories) == (IMAGES.class_names, ("a", "a", "b", "b"))
     assert back.provenance == IMAGES.provenance
+    assert back.digest == IMAGES.provenance.digest  # the cache has hashed it
     assert torch.equal(back.masks(slice(None)), IMAGES.masks(slice(None)))
 
 
@@ -50,6 +53,22 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 def test_what_does_not_fit_together_is_refused(changes: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         replace(IMAGES, **changes)
+
+
+def test_the_digest_is_of_the_pixels_whatever_the_provenance_says(tmp_path: Path) -> None:
+    given = ImageSet.from_arrays(IMAGES.pixels, IMAGES.labels)
+    np.save(tmp_path / "pixels.npy", IMAGES.pixels)
+    kept = digest_of(tmp_path / "pixels.npy")
+    write_arrays(tmp_path, given.labels, given.class_names, None, replace(given.provenance, digest=kept))
+    for source in (given, read_arrays(tmp_path)):
+        assert source.digest == source.provenance.digest  # recorded in results: it must stay what it is
+        assert replace(source, categories=("a", "a", "b", "b")).digest == source.digest
+        inverted = replace(source, pixels=255 - source.pixels)
+        assert inverted.provenance.digest == source.digest  # which is why nobody asks it
+        assert inverted.digest == ImageSet.from_arrays(255 - IMAGES.pixels, IMAGES.labels).digest
+        part = replace(source, pixels=source.pixels[::2], labels=source.labels[::2])
+        assert len({source.digest, inverted.digest, part.digest}) == 3
+        assert pickle.loads(pickle.dumps(source)).digest == source.digest
 
 
 def test_no_masks_says_so() -> None:

@@ -71,7 +71,7 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     assert found["networks"]["DMF"]["digest"] == chosen.digest(load_model("quick"))
     assert found["command"] == "dmf-lab figure 3 --dataset toy --data-root ROOT --weights quick --episodes 2 --seed 0"
     assert chosen.figure_name("figure3", "toy", ["quick-none"]) == "figure3_toy_quick-none"  # beside it, not over it
-    assert drawn["how"]["images"]["digest"] == images.provenance.digest
+    assert drawn["how"]["images"]["digest"] == images.digest
     assert len(drawn["how"]["pairs"]["random"]) == 3
     with pytest.raises(ValueError, match="quick-can is a CAN"):
         study.run("toy", weights=["quick-can"], out=tmp_path / "y.json", figures=tmp_path)

@@ -90,7 +90,7 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     shifted.run("toy", weights=files, out=out, figures=drawn, **how)
     found = json.loads(out.read_text())
     assert found["networks"]["DMF"]["digest"] == chosen.digest(chosen.load_model(files[0]))
-    assert found["images"]["digest"] == images.provenance.digest
+    assert found["images"]["digest"] == images.digest
     assert found["plan"]["episodes"] == 8
     by = {(r["method"], r["study"], r["level"]): r for r in found["rows"]}
     assert {m for m, _, _ in by} == {"DMF", shifted.SWITCHED_OFF, "no alignment"}

@@ -67,8 +67,10 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="another experiment or seed"):
         train(replace(TINY, steps=2), BASE, VALIDATION, tmp_path, seed=1, progress=False)
     corrected = replace(BASE, labels=BASE.labels[::-1].copy())  # the same pictures
-    with pytest.raises(ValueError, match="a training on other pictures or labels"):
-        train(replace(TINY, steps=2), corrected, VALIDATION, tmp_path, progress=False)
+    inverted = replace(BASE, pixels=255 - BASE.pixels)  # and others, of the same provenance
+    for other in (corrected, inverted):
+        with pytest.raises(ValueError, match="a training on other pictures or labels"):
+            train(replace(TINY, steps=2), other, VALIDATION, tmp_path, progress=False)
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, step: int, episode: int, value: float = math.nan) -> None:
