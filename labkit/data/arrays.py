@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from labkit.common import checks
@@ -164,7 +165,10 @@ def read_dataset(
 
 
 def names_of(dataset: Any, key: str) -> Sequence[str] | None:
-    """The class names that a data set knows: `classes` of torchvision, or of what a `Subset` is of, or `features`."""
+    """The class names that a data set knows: `classes` of torchvision, or `features`; of a `Subset` those of the whole.
+
+    Only a `Subset` is known to leave labels as they are: what else wraps a data set may number the classes anew.
+    """
     while True:
         classes = getattr(dataset, "classes", None)
         if isinstance(classes, Sequence) and classes and all(isinstance(name, str) for name in classes):
@@ -175,7 +179,7 @@ def names_of(dataset: Any, key: str) -> Sequence[str] | None:
         named = getattr(features.get(key), "names", None) if isinstance(features, Mapping) else None
         if named:
             return list(named)
-        if not hasattr(dataset, "dataset"):
+        if not isinstance(dataset, Subset):
             return None
         dataset = dataset.dataset
 

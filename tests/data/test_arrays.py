@@ -112,6 +112,20 @@ def test_data_sets(dataset: Any) -> None:
     assert images.provenance.resampling == "none"
 
 
+def test_names_of_a_wrapped_data_set_are_its_own() -> None:
+    class Renumbered(HuggingFaces):
+        """Keeps the data set that it took its pictures from, and calls cats and owls by other numbers."""
+
+        features: Any = None
+        dataset = Torchvisions()
+
+    assert ImageSet.from_dataset(Renumbered(), progress=False).class_names == ("0", "1", "2")
+    named = Renumbered()
+    named.features = {"label": SimpleNamespace(names=["owl", "dog", "cat"])}
+    part = torch.utils.data.Subset(named, [0, 1])  # type: ignore[arg-type]
+    assert ImageSet.from_dataset(part, progress=False).class_names == ("owl", "dog")
+
+
 def test_a_data_set_of_several_sizes_and_without_names() -> None:
     listed = [(Image.fromarray(PIXELS[i]).resize((10 + i, 12)), torch.tensor(5 - i // 3)) for i in range(6)]
     images = ImageSet.from_dataset(listed, size=8, progress=False)
