@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +26,16 @@ class Preparation:
         pixels: of all pictures, uint8 [n, h, w, 3]; of feature maps float [n, h, w, c].
 
     Raises:
-        ValueError: no such device.
+        ValueError: no such device; feature maps with a preprocessing of pictures, or the other way round, or with an
+            `augment`.
     """
 
     def __init__(
         self, images: ImageSet, device: torch.device | str, preprocessing: Preprocessing, augment: Augment | None
     ) -> None:
+        preprocessing.check_kind(images)
+        if augment is not None and images.pixels.dtype != np.uint8:
+            raise ValueError(f"augment changes pictures, and {images!r} holds feature maps: leave it out")
         self.pixels = images.tensor(available(device))
         self.preprocessing, self.augment = preprocessing, augment
         self._constants = preprocessing.constants(self.pixels.device)

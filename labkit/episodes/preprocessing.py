@@ -84,6 +84,14 @@ class Preprocessing:
         mean, std = (c.to(unit.dtype) for c in constants or self.constants(unit.device))
         return (unit - mean) / std
 
+    def check_kind(self, images: ImageSet) -> None:
+        """Raises:
+        ValueError: pictures instead of feature maps, or the other way round.
+        """
+        if bool(self.mean) != (images.pixels.dtype == np.uint8):
+            ours, theirs = ("pictures", "feature maps") if self.mean else ("feature maps", "pictures")
+            raise ValueError(f"the model reads {ours}, and {images!r} holds {theirs}")
+
     def check(self, images: ImageSet) -> None:
         """Refuse images that were prepared otherwise.
 
@@ -91,9 +99,7 @@ class Preprocessing:
             ValueError: another size or another resampling filter, which moves accuracy by points; pictures instead of
                 feature maps, or the other way round.
         """
-        if bool(self.mean) != (images.pixels.dtype == np.uint8):
-            ours, theirs = ("pictures", "feature maps") if self.mean else ("feature maps", "pictures")
-            raise ValueError(f"the model reads {ours}, and {images!r} holds {theirs}")
+        self.check_kind(images)
         found = (images.size, images.provenance.resampling)
         if self.size != found[0] or self.resampling not in (None, found[1]):
             ours = "unknown" if self.resampling is None else repr(self.resampling)

@@ -57,7 +57,8 @@ class EpisodeSampler:
         augment: applied before normalisation, as a function of (seed, i) too; training gives one.
 
     Raises:
-        ValueError: more classes or images asked for than there are, or no such device.
+        ValueError: more classes or images asked for than there are, or no such device; feature maps to be augmented, or
+            with a preprocessing of pictures.
         TypeError: `images` is no `ImageSet`, or a count no whole number.
     """
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from labkit.common.modes import evaluating
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.backbones import CachedFeatures
 from labkit.methods.base import Method, mean_of_shots
 
 BATCH = 256  # pictures embedded at once
@@ -65,9 +66,9 @@ def embed_pictures(model: Method, pixels: NDArray[np.uint8], mirrored: bool = Fa
     """Feature maps [n, c, h, w] of pictures uint8 [n, size, size, 3], or of their mirror images, on the model's device.
 
     Raises:
-        ValueError: the model does not say how its images were prepared, or they have another size.
+        ValueError: the model does not say how its images were prepared, or they have another size; or it is a head.
     """
-    kept = preprocessing_of(model)
+    kept = picture_preprocessing(model)
     if pixels.shape[1:] != (kept.size, kept.size, 3):
         raise ValueError(f"the model reads [n, {kept.size}, {kept.size}, 3], got {list(pixels.shape)}")
     with eval_mode(model):
@@ -84,6 +85,21 @@ def preprocessing_of(model: Method) -> Preprocessing:
     if model.preprocessing is None:
         raise ValueError("the model does not say how its images were prepared: set model.preprocessing")
     return model.preprocessing
+
+
+def picture_preprocessing(model: Method) -> Preprocessing:
+    """The preprocessing of a model of pictures.
+
+    Raises:
+        ValueError: it has none, or it is a head, which reads feature maps.
+    """
+    of_maps = model.preprocessing is not None and not model.preprocessing.mean
+    if of_maps or isinstance(getattr(model, "backbone", None), CachedFeatures):
+        raise ValueError(
+            "the model is a head of feature maps and reads no pictures: make it whole with "
+            "labkit.training.heads.on_pictures(head, backbone)"
+        )
+    return preprocessing_of(model)
 
 
 def compare(model: Method, support: Tensor, mask: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:

@@ -89,7 +89,7 @@ def evaluate(
 
     Raises:
         ValueError: fewer than 2 episodes, images prepared otherwise, maps of another backbone than the head was trained
-            on, or more asked of a class than it has.
+            on, maps for a model of pictures or the other way round, or more asked of a class than it has.
         TypeError: a model without `embed` and `score`, or images that are no `ImageSet`.
         FloatingPointError: scores that are not numbers, of which the largest would be the first class by chance.
     """

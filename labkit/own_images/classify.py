@@ -23,7 +23,7 @@ from torch import Tensor
 from labkit.common import checks
 from labkit.common.files import write_atomically
 from labkit.common.names import read_alike, shown
-from labkit.evaluation.features import compare, embed_pictures, preprocessing_of
+from labkit.evaluation.features import compare, embed_pictures, picture_preprocessing, preprocessing_of
 from labkit.evaluation.protocol import BROKEN
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
@@ -197,7 +197,7 @@ def enrol(
 
     Raises:
         ValueError: fewer than two classes, a class without a readable picture, or two classes whose names read alike,
-            such as 1 and "1".
+            such as 1 and "1"; a model that is a head of feature maps.
     """
     if fit not in ("letterbox", "crop"):
         raise ValueError(f"fit must be 'letterbox' or 'crop', got {fit!r}")
@@ -206,7 +206,7 @@ def enrol(
     checks.kind("model", model, Method, "a method of labkit, as labkit.load_model gives")
     checks.kind("support", support, (Mapping, str, Path), "pictures by class, {'cat': [...], ...}, or a folder")
     checks.kind("calibration", calibration, (Calibration, type(None)), "a labkit.Calibration or None")
-    kept = preprocessing_of(model)
+    kept = picture_preprocessing(model)
     classes = class_folders(support) if isinstance(support, str | Path) else by_text("classes", support)
     alike = read_alike(classes)
     if alike:

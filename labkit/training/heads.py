@@ -7,6 +7,7 @@ evaluate(trained.model, novel)                     # 2000 episodes in seconds
 whole = on_pictures(trained.model, backbone)       # an ordinary model, of pictures
 """
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,14 @@ def on_pictures(head: Method, backbone: Method) -> Method:
     wanted, found = getattr(head.backbone, "digest", ""), backbone_digest(backbone)
     if wanted != found:
         raise ValueError(f"the head was trained on maps of the backbone {wanted or 'of pictures'}, this one is {found}")
-    of_backbone = {"backbone": backbone.backbone_name, "backbone_options": backbone.backbone_options}
+    # A module that was given has no name to be made anew by; copied, since both models may be trained further.
+    own = backbone.backbone_name or copy.deepcopy(backbone.backbone)
+    of_backbone = {"backbone": own, "backbone_options": backbone.backbone_options}
     with torch.random.fork_rng():
         model = type(head)(**head.recipe() | of_backbone)
     model.load_state_dict(
         head.state_dict() | {f"backbone.{name}": value for name, value in backbone.backbone.state_dict().items()}
     )
     model.preprocessing = backbone.preprocessing
-    device = next(backbone.parameters()).device
+    device = next(backbone.parameters(), torch.zeros(())).device
     return model.to(device).eval()

@@ -9,6 +9,7 @@ import torch
 
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
+from labkit.episodes.augment import Augment
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation import feature_set
@@ -107,6 +108,10 @@ def test_pictures_and_maps_are_not_mistaken_for_each_other() -> None:
         evaluate(net, maps, 3, 1, 5, 10)
     with pytest.raises(ValueError, match=r"the model reads feature maps, and ImageSet\('toy'"):
         evaluate(head_of(net, maps), IMAGES, 3, 1, 5, 10)
+    with pytest.raises(ValueError, match="the model reads pictures, and FeatureSet"):
+        evaluate(net, maps, 3, 1, 5, 10, strict=False)  # which compares other sizes, and cannot compare other kinds
+    with pytest.raises(ValueError, match=r"augment changes pictures, and FeatureSet\('toy'.* leave it out"):
+        EpisodeSampler(maps, 3, 1, 5, augment=Augment())
     with pytest.raises(ValueError, match="the model was trained on 24 px images"):
         embed_all(net, toy_images(size=32), progress=False)
     with pytest.raises(ValueError, match="dtype must be one of"):

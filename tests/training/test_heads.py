@@ -11,7 +11,10 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.evaluation.feature_set import FeatureSet, embed_all
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.classifier import Classifier
+from labkit.methods.protonet import ProtoNet
 from labkit.models.checkpoints import load_model, save_model
+from labkit.own_images.calibration import calibrate
+from labkit.own_images.classify import classify
 from labkit.training.checkpoints import load_state
 from labkit.training.heads import on_pictures, train_head
 from tests.helpers.tiny import BASE, VALIDATION
@@ -51,6 +54,26 @@ def test_a_head_learns_is_resumed_to_the_bit_and_becomes_a_model_of_pictures(tmp
     assert again.metrics == whole.metrics  # nothing is left to do
     with pytest.raises(ValueError, match="the head was trained on maps of the backbone"):
         on_pictures(head, backbone(seed=1))
+
+
+def test_a_head_is_no_model_of_pictures_before_it_has_its_backbone() -> None:
+    """Be the backbone one by name or a module of somebody's own."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, stride=8), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+    picture = np.zeros((24, 24, 3), np.uint8)
+    for net in (backbone(), Classifier(module, classes=6).eval()):
+        net.preprocessing = Preprocessing.of(BASE)
+        (maps,) = maps_of(net, BASE)
+        head = ProtoNet("features", backbone_options=maps.backbone_options).eval()
+        for head.preprocessing in (None, Preprocessing.of(maps)):
+            with pytest.raises(ValueError, match=r"is a head of feature maps .* with labkit\.training\.heads\.on_pict"):
+                classify(head, {"a": picture, "b": picture}, picture)
+            with pytest.raises(ValueError, match="is a head of feature maps and reads no pictures"):
+                calibrate(head, maps, [2], [1], episodes=2)
+        whole = on_pictures(head, net)
+        assert whole.backbone is not net.backbone
+        results = [evaluate(m, i, 3, 1, 5, 10).per_episode for m, i in ((head, maps), (whole, BASE))]
+        np.testing.assert_array_equal(*results)
 
 
 def test_a_method_that_adds_nothing_is_only_measured(tmp_path: Path) -> None:
