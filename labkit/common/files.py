@@ -23,6 +23,7 @@ REFUSALS = {
     errno.EACCES: "there is no permission to write there, ask for it, or write to another folder",
     errno.EEXIST: "a file is where a folder should be, choose another place",
     errno.ENOTDIR: "a file is where a folder should be, choose another place",
+    errno.ENAMETOOLONG: "its name is longer than the file system takes, choose a shorter one",
     errno.EPERM: "there is no permission to write there, ask for it, or write to another folder",
 }
 
@@ -30,6 +31,22 @@ REFUSALS = {
 def expanded(path: Path | str) -> Path:
     """`path`, with a ``~`` or ``~user`` at its start replaced by that home folder, where there is one."""
     return Path(os.path.expanduser(path))  # unlike Path.expanduser it leaves an unknown user alone  # noqa: PTH111
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; a name that no file system takes is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder; a name that no file system takes is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
@@ -156,7 +173,8 @@ def explained(path: Path, otherwise: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         name = error.filename  # none while writing, as opposed to opening
-        ours = name is None or path.is_relative_to(name) or Path(name).is_relative_to(path.parent)
+        there, own = Path(name or path).absolute(), path.absolute()  # mkstemp's are, where ours may not be
+        ours = own.is_relative_to(there) or there.is_relative_to(own.parent)
         if error.errno not in REFUSALS or not ours:
             raise
         what_to_do = REFUSALS[error.errno] + otherwise

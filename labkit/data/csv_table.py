@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from labkit.common.errors import DataError
-from labkit.common.files import instead
+from labkit.common.files import instead, is_file
 
 # Heads of the two columns that are read; others may stand beside them.
 HEADS = (("filename", "label"), ("path", "class"))
@@ -99,14 +99,6 @@ def _unclosed(table: Path, line: int) -> str:
         f"{table}, line {line}: a double quote opens and is not closed in that line; close it, or write it twice where "
         "it belongs to a name. An entry that goes over several lines is not read: join them"
     )
-
-
-def is_file(path: Path) -> bool:
-    """Whether `path` is a file; a name that no file system takes is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
 
 
 def find_file(folder: Path, name: str) -> Path | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from labkit.common.files import first_bytes, instead
+from labkit.common.files import first_bytes, instead, is_file
 from labkit.data.left_out import picture_kind
 
 Picture: TypeAlias = NDArray[np.uint8] | bytes | Path
@@ -115,7 +115,7 @@ def read_rgb(file: bytes | Path | str) -> Image.Image:
     Raises:
         Exception: nearly anything; decoders of broken files are like that.
     """
-    if not isinstance(file, bytes) and not Path(file).is_file():  # reading a pipe would wait for ever
+    if not isinstance(file, bytes) and not is_file(Path(file)):  # reading a pipe would wait for ever
         raise ValueError("not a file")
     with _opened(file) as opened:
         pixels = opened.width * opened.height  # only the header is read yet

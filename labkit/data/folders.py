@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labkit.common import checks
 from labkit.common.errors import DataError
-from labkit.common.files import first_bytes
+from labkit.common.files import first_bytes, is_folder
 from labkit.common.names import read_alike, shown
 from labkit.data.csv_table import find_file, read_rows
 from labkit.data.decode import FORMATS, SUFFIXES
@@ -22,7 +22,7 @@ def real_root(root: Path | str) -> Path:
         TypeError: it is no path.
     """
     folder = checks.path("root", root, "the path of a folder")
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{root}: expected a folder with the data set in it, there is none")
     return folder.resolve()
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from labkit.common import checks
 from labkit.common.devices import available
 from labkit.common.errors import few
-from labkit.common.files import write_atomically
+from labkit.common.files import is_file, write_atomically
 from labkit.common.torch_files import read_torch
 from labkit.dmf.model import DMF
 from labkit.dmf.options import PRESETS
@@ -63,7 +63,7 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
             unexpected or misshapen, all of them listed with what was expected.
     """
     file = checks.path("path", path, "the path of a checkpoint")
-    if not file.is_file():
+    if not is_file(file):
         raise FileNotFoundError(f"there is no checkpoint {file}")
     content = file.read_bytes()
     if content[8:10] == b'{"' or content.startswith(b"labkit sha256 "):

@@ -14,7 +14,7 @@ import torch
 
 from labkit.common import checks, places
 from labkit.common.devices import available
-from labkit.common.files import instead, write_atomically
+from labkit.common.files import instead, is_file, write_atomically
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.base import Method
 from labkit.methods.shapes_only import shapes_only
@@ -100,7 +100,7 @@ def resolve(path: Path | str) -> Path:
     """The file of a path or of a shipped model's name."""
     own = checks.path("path", path, "the path of a file, or the name of a shipped model")
     for candidate in (own, WEIGHTS / f"{path}.safetensors"):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     shipped = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
     raise FileNotFoundError(f"{path} is neither a file nor one of the shipped models {shipped}")

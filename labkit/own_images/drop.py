@@ -18,6 +18,7 @@ from PIL import Image
 
 from labkit.common import checks
 from labkit.common.errors import printable
+from labkit.common.files import is_folder
 from labkit.common.names import read_alike, shown
 from labkit.data.decode import read_rgb
 from labkit.methods.base import Method
@@ -263,7 +264,7 @@ def files_of(folder: Path | str) -> dict[str, bytes]:
         ValueError: no such folder.
     """
     where = checks.path("query", folder)
-    if not where.is_dir():
+    if not is_folder(where):
         raise ValueError(f"{where} is no folder; expected one with pictures in it")
     return {printable(p.name): p.read_bytes() for p in visible(where) if p.is_file()}
 

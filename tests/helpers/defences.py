@@ -92,7 +92,7 @@ DEFENCES = [
     Defence(
         "released: only a file",
         "labkit/dmf/authors_checkpoint.py",
-        "    if not file.is_file():",
+        "    if not is_file(file):",
         "    if not file.exists():",
             "pipe"),
     # Models of ours
@@ -142,7 +142,7 @@ DEFENCES = [
             "PostScript"),
     Defence("pictures: a largest number of pixels", DECODE, "        if pixels > MAX_PIXELS:", "        if False:",
             "picture"),
-    Defence("pictures: no pipes", DECODE, "not Path(file).is_file()", "not Path(file).exists()", "picture and pipe"),
+    Defence("pictures: no pipes", DECODE, "not is_file(Path(file))", "not Path(file).exists()", "picture and pipe"),
     Defence("pictures: large ones one at a time", DECODE, "_large if pixels > MANY_PIXELS else nullcontext()",
             "nullcontext()", "one_at_a_time"),
     # Paths

@@ -29,6 +29,7 @@ X_SUPP, X_Q = torch.zeros(1, 3, 8, 3, 3), torch.zeros(1, 4, 8, 3, 3)
 POINTS = torch.zeros(1, 4, 3, 9, 2, 3, 3)
 TARGETS = torch.zeros(1, 4, dtype=torch.long)
 NAN, INF = float("nan"), float("inf")
+LONG = 300 * "x"  # more letters than the name of a file may have
 NOWHERE, GOLDEN = Path("no such folder"), GOLDENS
 
 
@@ -140,6 +141,8 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         labkit.DataError,
         "no such folder: expected a folder .* there is none",
     ),
+    (lambda: load("miniimagenet", root=LONG), labkit.DataError, "xxx: expected a folder .* there is none"),
+    (lambda: labkit.check_data(LONG), labkit.DataError, "xxx: expected a folder .* there is none"),
     (
         lambda: load("miniimagenet", root=GOLDEN, layout="zip"),
         ValueError,
@@ -296,10 +299,13 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: train(device="cuda:7"), ValueError, "device 'cuda:7' was asked for, and PyTorch finds .* here: pass"),
     # Files.
     (lambda: labkit.load_model("gone"), FileNotFoundError, r"gone is neither a file nor one .* \['"),
+    (lambda: labkit.load_model(LONG), FileNotFoundError, r"xxx is neither a file nor one .* \['"),
+    (lambda: labkit.save_model(dmf(), f"{LONG}.safetensors"), OSError, "cannot be written: its name is longer than"),
     (lambda: labkit.load_model("quick", "tpu"), ValueError, "device must be 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
     (lambda: labkit.save_model(nn.ReLU(), "m.safetensors"), TypeError, "a method of labkit, .* got a ReLU"),
     (lambda: labkit.save_model(dmf(), "m.pt"), ValueError, r"path must end in \.safetensors, got 'm\.pt'"),
     (lambda: labkit.load_released("gone.pth.tar"), FileNotFoundError, r"there is no checkpoint gone\.pth\.tar"),
+    (lambda: labkit.load_released(LONG), FileNotFoundError, "there is no checkpoint xxx"),
     (lambda: labkit.save_released(dmf(), "g.tar"), ValueError, r"alignment is 'closed' \(released: 'rk4'\); relu"),
     # Your images.
     (lambda: classify(support={"a": GREY}), ValueError, r"at least 2 classes, the support has \['a'\]"),
