@@ -1,26 +1,31 @@
 """Anyone's pictures, read as a network reads them; what cannot be read is named and skipped."""
 
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from labkit.common import checks
 from labkit.common.errors import printable
+from labkit.common.files import is_folder
 from labkit.data.decode import RESAMPLINGS, explain, read_rgb, to_rgb
 from labkit.data.left_out import is_litter
 from labkit.episodes.preprocessing import Preprocessing
 
-Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
-"""A path, the bytes of an image file, a Pillow image, or pixels uint8 [h, w], [h, w, 3] or [h, w, 4]."""
+Source: TypeAlias = str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
+"""A path, the bytes of an image file or the file, opened, a Pillow image, or uint8 [h, w], [h, w, 3] or [h, w, 4]."""
 Pictures: TypeAlias = Source | Sequence[Source] | Mapping[str, Source]
 """One or several pictures, perhaps by name; the path of a folder stands for the files in it."""
+EXPECTED = "a picture or several: paths, bytes, open files, Pillow images or arrays (of a tensor its .numpy())"
 Fit: TypeAlias = Literal["letterbox", "crop"]
+ONE = (str, Path, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # picture, and no series of them
 
 
 def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArray[np.uint8]:
@@ -35,8 +40,7 @@ def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArr
             expected = "uint8 [h, w], [h, w, 3] or [h, w, 4]"
             raise ValueError(f"pixels must be {expected}, got {source.dtype} {list(source.shape)}")
         source = Image.fromarray(source)
-    source = checks.path("picture", source) if isinstance(source, str | Path) else source
-    image = to_rgb(source) if isinstance(source, Image.Image) else read_rgb(source)
+    image = to_rgb(source) if isinstance(source, Image.Image) else read_rgb(_file(source))
     # Rendered images were never resized, and say so; Lanczos is what resembles them most.
     name = kept.resampling if kept.resampling in RESAMPLINGS else "lanczos"
     resample, side, (w, h) = Image.Resampling[str(name).upper()], kept.size, image.size
@@ -49,6 +53,20 @@ def square(source: Source, kept: Preprocessing, fit: Fit = "letterbox") -> NDArr
     whole = Image.new("RGB", (side, side), bars)
     whole.paste(image.resize((width, height), resample), ((side - width) // 2, (side - height) // 2))
     return np.asarray(whole)
+
+
+def _file(source: Any) -> Path | bytes:
+    """The path of an image file, or its bytes."""
+    if isinstance(source, str | Path):
+        return checks.path("picture", source)
+    if not hasattr(source, "read"):
+        checks.kind("a picture", source, (bytes, bytearray, memoryview), "a path, bytes, a Pillow image or an array")
+        return bytes(source)
+    if isinstance(source, io.TextIOBase):
+        raise TypeError('it was opened as text; open it with open(..., "rb")')
+    if source.seekable():
+        source.seek(0)  # somebody may have read, or just written it
+    return bytes(source.read())
 
 
 def read(
@@ -83,8 +101,8 @@ def class_folders(root: Path | str) -> dict[str, Path]:
     Raises:
         ValueError: no such folder.
     """
-    folder = checks.path("support", root)
-    if not folder.is_dir():
+    folder = checks.path("support", _not_empty("support", root))
+    if not is_folder(folder):
         raise ValueError(f"{folder} is no folder; expected one with a subfolder of pictures for each class")
     return {printable(p.name): p for p in visible(folder) if p.is_dir()}
 
@@ -110,15 +128,23 @@ def by_text(what: str, named: Mapping[Any, Any]) -> dict[str, Any]:
 def _named(pictures: Pictures, what: str) -> list[tuple[str, Source]]:
     if isinstance(pictures, Mapping):
         return list(by_text(f"pictures of {what!r}", pictures).items())
-    if isinstance(pictures, str | Path) and checks.path(what, pictures).is_dir():
-        pictures = visible(checks.path(what, pictures))
-    if not isinstance(pictures, Image.Image):
-        checks.kind(what, pictures, Iterable, "a picture or several: paths, bytes, Pillow images or arrays")
-    several = [pictures] if isinstance(pictures, str | Path | bytes | np.ndarray | Image.Image) else list(pictures)
+    if isinstance(pictures, str | Path) and is_folder(folder := checks.path(what, _not_empty(what, pictures))):
+        pictures = visible(folder)
+    one = isinstance(pictures, ONE) or hasattr(pictures, "read")
+    if not one and (isinstance(pictures, torch.Tensor) or not isinstance(pictures, Iterable)):
+        checks.kind(what, pictures, ONE, EXPECTED)
+    several: list[Any] = [pictures] if one else list(cast(Iterable[Any], pictures))
     names = [Path(p).name if isinstance(p, str | Path) else f"{what} {i + 1}" for i, p in enumerate(several)]
     if len(set(names)) < len(names):  # files of one name from several folders
         names = [str(p) if isinstance(p, str | Path) else name for p, name in zip(several, names, strict=True)]
     return list(zip(map(printable, names), several, strict=True))
+
+
+def _not_empty(what: str, path: Any) -> Any:
+    """`path`, but for an empty text, which would stand for all that lies in the working folder."""
+    if path == "":
+        raise ValueError(f"{what} is an empty text; expected a path, '.' for the folder in which Python runs")
+    return path
 
 
 def visible(folder: Path | str) -> list[Path]:

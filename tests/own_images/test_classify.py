@@ -304,6 +304,27 @@ def test_what_is_wrong_is_said(model: Method, drawn: SupportSet, tmp_path: Path)
         drawn.classify(good, refuse=2)
 
 
+def test_an_open_file_and_any_bytes_are_one_picture(drawn: SupportSet, tmp_path: Path) -> None:
+    content, file = encoded(halves(30, 30)), tmp_path / "a.png"
+    buffer = io.BytesIO()
+    halves(30, 30).save(buffer, "PNG")  # and its end is where it stands now
+    file.write_bytes(content)
+    expected = drawn.classify(content)
+    with file.open("rb") as opened, file.open() as text:
+        for given in (buffer, opened, bytearray(content), memoryview(content)):
+            for query in (given, [given, given], {"query 1": given}):
+                found = drawn.classify(query)
+                assert set(found.answers) == set(expected.answers)
+                assert len(found.files) == (2 if isinstance(query, list) else 1)
+                assert np.array_equal(found.pictures[-1], expected.pictures[0])
+        with pytest.raises(ValueError, match=r'query 1: it was opened as text; open it with open\(..., "rb"\)'):
+            drawn.classify(text)
+    with pytest.raises(TypeError, match=r"query must be .* its \.numpy\(\)\), got Tensor uint8 \[40, 40, 3\]"):
+        drawn.classify(torch.from_numpy(noise(1)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"query 1: a picture must be a path, .* got Tensor uint8 \[40, 40, 3\]"):
+        drawn.classify([torch.from_numpy(noise(1))])  # type: ignore[list-item]
+
+
 def test_dropped_files_are_sorted_by_name() -> None:
     names = ["cat 1.jpg", "cat-2.png", "cat(3).png", "dog_01.webp", "no entry.png", "7.png"]
     found = pictures.by_name(dict.fromkeys(names, b""))
