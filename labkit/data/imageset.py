@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from labkit.common import checks
-from labkit.common.errors import printable
-from labkit.common.names import read_alike, shown
 from labkit.common.shared_arrays import by_reference
+from labkit.data.classes import check_classes
 
 
 @dataclass(frozen=True)
@@ -66,32 +65,14 @@ class ImageSet:
     packed_masks: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("pixels", self.pixels), ("labels", self.labels)):
-            checks.kind(name, value, np.ndarray, "a NumPy array")
-        n = len(self.labels)
+        checks.kind("pixels", self.pixels, np.ndarray, "a NumPy array")
+        n = len(self.pixels)
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] != 3:
             raise ValueError(f"pixels must be uint8 [n, h, w, 3], got {self.pixels.dtype} {list(self.pixels.shape)}")
         if self.pixels.shape[1] != self.pixels.shape[2]:
             raise ValueError(f"images must be square, got {list(self.pixels.shape)}: labkit.load_images resizes them")
-        if self.labels.ndim != 1 or not np.issubdtype(self.labels.dtype, np.integer):
-            raise ValueError(f"labels must be whole numbers [n], got {self.labels.dtype} {list(self.labels.shape)}")
-        if len(self.pixels) != n:
-            raise ValueError(f"{len(self.pixels)} images but {n} labels")
-        if n == 0:
-            raise ValueError(f"the {self.provenance.split} split of {self.provenance.dataset} holds no image")
-        if int(self.labels.min()) < 0:
-            raise ValueError(f"labels must be from 0 to {len(self.class_names) - 1}, got {int(self.labels.min())}")
-        if odd := [name for name in self.class_names if name != printable(name)]:
-            raise ValueError(f"class names must be text that UTF-8 can hold, got {odd[0]!r}")
-        if alike := read_alike(self.class_names):
-            raise ValueError(f"two classes have names that read alike: {', '.join(shown(alike))}; rename or join them")
-        counts = np.bincount(self.labels, minlength=len(self.class_names))
-        if len(counts) > len(self.class_names):
-            raise ValueError(f"label {int(self.labels.max())} but only {len(self.class_names)} class names")
-        if not counts.all():
-            raise ValueError(f"class {self.class_names[int(counts.argmin())]!r} holds no image")
-        if self.categories is not None and len(self.categories) != len(self.class_names):
-            raise ValueError(f"{len(self.categories)} categories for {len(self.class_names)} classes")
+        where = f"the {self.provenance.split} split of {self.provenance.dataset}"
+        check_classes(self.labels, n, self.class_names, self.categories, where)
         packed = (n, self.size, (self.size + 7) // 8)
         if self.packed_masks is not None and self.packed_masks.shape != packed:
             raise ValueError(f"packed_masks must be {list(packed)}, a bit a pixel, got {list(self.packed_masks.shape)}")

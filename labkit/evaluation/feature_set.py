@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.data.cache import build_once
+from labkit.data.classes import check_classes
 from labkit.data.imageset import ImageSet
 from labkit.evaluation.features import embed_pictures, preprocessing_of
 from labkit.methods.base import Method
@@ -55,6 +56,8 @@ class FeatureSet(ImageSet):
                 f"maps must be float16 or float32 [{len(self.labels)}, h, w, c], got {self.pixels.dtype} "
                 f"{list(self.pixels.shape)}"
             )
+        where = f"the {self.provenance.split} split of {self.provenance.dataset}"
+        check_classes(self.labels, len(self.pixels), self.class_names, self.categories, where)
 
     def __repr__(self) -> str:
         p, (h, w, c) = self.provenance, self.pixels.shape[1:]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import labkit
 from labkit.data.imageset import Provenance
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.evaluation.feature_set import FeatureSet
 from labkit.models.registry import METHODS
 from labkit.training.settings import Experiment
 from tests.helpers.places import GOLDEN as GOLDENS
@@ -37,8 +38,12 @@ def sampler(*arguments: Any, **options: Any) -> labkit.EpisodeSampler:
     return labkit.EpisodeSampler(IMAGES, *arguments, **options)
 
 
-def images(pixels: Any = PIXELS, labels: Any = LABELS, names: tuple[str, ...] = ("a", "b"), **rest: Any) -> Any:
+def images(pixels: Any = PIXELS, labels: Any = LABELS, names: Any = ("a", "b"), **rest: Any) -> Any:
     return labkit.ImageSet(pixels, labels, names, None, WHERE, **rest)
+
+
+def maps(labels: Any) -> Any:
+    return FeatureSet(PIXELS.astype(np.float32), labels, ("a", "b"), None, WHERE, picture_size=64)
 
 
 def load(name: str = "glyphs-mini", split: str = "test", **options: Any) -> labkit.ImageSet:
@@ -118,6 +123,14 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: images(labels=LABELS / 1), ValueError, r"labels must be whole numbers \[n\], got float64 \[6\]"),
     (lambda: images(labels=LABELS - 1), ValueError, "labels must be from 0 to 1, got -1"),
     (lambda: images(labels=LABELS + 1), ValueError, "label 2 but only 2 class names"),
+    (lambda: images(labels=LABELS + 2**40), ValueError, "label 1099511627777 but only 2 class names"),
+    (lambda: images(names=(0, 1)), TypeError, "a class name must be a text, got 0"),
+    (lambda: maps(LABELS - 1), ValueError, "labels must be from 0 to 1, got -1"),
+    (
+        lambda: maps(LABELS[:4]),
+        ValueError,
+        r"maps must be float16 or float32 \[4, h, w, c\], got float32 \[6, 8, 8, 3\]",
+    ),
     (lambda: images(names=("a", "b", "c")), ValueError, "class 'c' holds no image"),
     (lambda: images(PIXELS[:0], LABELS[:0]), ValueError, "the train split of toy holds no image"),
     (lambda: images(packed_masks=PIXELS[..., :2]), ValueError, r"packed_masks must be \[6, 8, 1\].*got \[6, 8, 8, 2\]"),
