@@ -99,8 +99,8 @@ def embed_all(
         mirrored: compute those of the mirror images too, for a method with `Method.shows_mirrored`.
 
     Raises:
-        ValueError: the pictures were prepared otherwise than the model's, the model has no preprocessing, or its
-            features are more than its backbone's.
+        ValueError: the pictures were prepared otherwise than the model's, the model has no preprocessing, its features
+            are more than its backbone's, or one is too large for `dtype`.
         OSError: the cache cannot be written.
     """
     checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
@@ -122,7 +122,7 @@ def embed_all(
                 maps = embed_pictures(model, part)
                 if mirrored:
                     maps = torch.cat([maps, embed_pictures(model, part, mirrored=True)], dim=1)
-                yield maps.movedim(1, -1).cpu().numpy().astype(dtype)
+                yield _rounded(maps.movedim(1, -1).cpu().numpy(), dtype)
                 bar.update(len(maps))
 
     def build(folder: Path) -> None:
@@ -144,6 +144,18 @@ def embed_all(
     names = images.class_names, images.categories
     of: dict[str, Any] = {"picture_size": images.size, "backbone": backbone, "stride": model.stride}
     return FeatureSet(maps, images.labels, *names, provenance, mirrored=mirrored, **of).with_known_digest()
+
+
+def _rounded(maps: NDArray[Any], dtype: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        rounded = maps.astype(dtype)
+    lost = np.isinf(rounded) & np.isfinite(maps)
+    if lost.any():
+        raise ValueError(
+            f"a feature is {np.abs(maps[lost]).max():.4g}, and {dtype} ends at {np.finfo(dtype).max}: pass "
+            'dtype="float32"'
+        )
+    return rounded
 
 
 def backbone_digest(model: Method) -> str:

@@ -72,6 +72,18 @@ def test_half_precision_halves_the_disk_and_hardly_moves_a_map() -> None:
     np.testing.assert_allclose(half.pixels.astype(np.float32), full.pixels, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_features_too_large_for_half_precision_are_no_infinities() -> None:
+    net = model()
+    with torch.no_grad():
+        for weight in net.backbone.parameters():
+            weight.mul_(100)
+    for cache in (True, False):
+        with pytest.raises(ValueError, match=r"a feature is .*, and float16 ends at 65504\.0: pass dtype=\"float32\""):
+            embed_all(net, IMAGES, cache=cache, progress=False)
+    assert np.isfinite(embed_all(net, IMAGES, dtype="float32", progress=False).pixels).all()
+
+
 def test_maps_are_computed_once_for_weights_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     embed = feature_set.embed_pictures
