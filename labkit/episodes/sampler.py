@@ -121,7 +121,8 @@ class EpisodeSampler:
 
     def batch(self, episodes: Iterable[int]) -> Episode:
         """Several episodes at once, gathered by index where the pixels are; every field gains a leading E."""
-        numbers = [checks.check_int("the number of an episode", i, -(2**63)) for i in episodes]
+        numbers = checks.several("episodes", episodes, "a series of their numbers, such as range(4)", least=0)
+        numbers = [checks.check_int("the number of an episode", i, -(2**63)) for i in numbers]
         if not numbers:
             raise ValueError("a batch must hold at least one episode, got none")
         drawn = [self.indices(i) for i in numbers]

@@ -104,6 +104,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: sampler(5, 1, 2)[-1], IndexError, "episodes are numbered from 0, got -1"),
     (lambda: sampler(5, 1, 2)[1.5], TypeError, r"number of an episode must be a whole number, got 1\.5"),
     (lambda: sampler(5, 1, 2).batch([]), ValueError, "at least one episode, got none"),
+    (lambda: sampler(5, 1, 2).batch(3), TypeError, r"episodes must be a series of their numbers, .*range\(4\), got 3"),
     (
         lambda: labkit.EpisodeSampler(PIXELS),
         TypeError,
