@@ -30,7 +30,7 @@ def check_pixels(pixels: Any) -> NDArray[np.uint8]:
     """
     array = pixels.detach().cpu().numpy() if isinstance(pixels, torch.Tensor) else pixels
     if isinstance(array, Sequence) and not isinstance(array, str | bytes):
-        array = np.asarray(array)
+        array = _stacked(array)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"pixels must be an array uint8 [n, h, w, 3], got a {type(pixels).__name__}")
     found = f"{array.dtype} {list(array.shape)}"
@@ -46,6 +46,18 @@ def check_pixels(pixels: Any) -> NDArray[np.uint8]:
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:]:
         raise ValueError(f"pixels must be uint8 [n, h, w, 3], or grey [n, h, w], got {found}")
     return np.repeat(array, 3, axis=3) if array.shape[3] == 1 else np.ascontiguousarray(array)
+
+
+def _stacked(pictures: Sequence[Any]) -> NDArray[Any]:
+    try:
+        return np.asarray(pictures)
+    except ValueError:  # NumPy's own speaks of an inhomogeneous shape
+        shapes = [getattr(each, "shape", getattr(each, "size", type(each).__name__)) for each in pictures]
+        found = [str(shape if isinstance(shape, str) else list(shape)) for shape in dict.fromkeys(shapes)]
+        raise ValueError(
+            f"pixels must be pictures of one shape, got {' and '.join(found[:3])}: resize them before, or pass "
+            "list(zip(pixels, labels)) to ImageSet.from_dataset with size=84"
+        ) from None
 
 
 def resized(pixels: NDArray[np.uint8], size: int | None, resampling: str) -> NDArray[np.uint8]:

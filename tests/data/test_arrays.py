@@ -49,6 +49,11 @@ def test_arrays_of_other_kinds() -> None:
         ({"pixels": PIXELS / 255}, ValueError, r"must be uint8 .* got float64 .*: multiply by 255"),
         ({"pixels": PIXELS.transpose(0, 3, 1, 2)}, ValueError, r"put the channels last, with transpose\(0, 2, 3, 1\)"),
         ({"pixels": PIXELS[:, :9]}, ValueError, "images must be square, got 9 x 16 pixels: pass size=84"),
+        (
+            {"pixels": [*PIXELS[:5], PIXELS[5, 1:]]},
+            ValueError,
+            r"of one shape, got \[16, 16, 3\] and \[15, 16, 3\]: resize them before, or .*from_dataset with size=84",
+        ),
         ({"pixels": "x"}, TypeError, "pixels must be an array"),
         ({"labels": [0] * 5}, ValueError, "6 images but 5 labels"),
         ({"labels": [0.5] * 6}, TypeError, "labels must be whole numbers"),
