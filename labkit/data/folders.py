@@ -42,6 +42,13 @@ def inside(root: Path, path: Path) -> Path:
     return path
 
 
+def _is_inside(root: Path, path: Path) -> bool:
+    try:
+        return inside(root, path) == path
+    except DataError:
+        return False
+
+
 def entries_of(root: Path, folder: Path, left_out: LeftOut) -> list[os.DirEntry[str]]:
     """What lies in `folder`, sorted by name, without hidden files and without what systems leave behind.
 
@@ -77,10 +84,14 @@ def images_in(root: Path, folder: Path, left_out: LeftOut) -> list[Path]:
             if entry.is_file():
                 found.append(path)
                 continue
-        if entry.is_dir(follow_symlinks=False):
+        elif entry.is_symlink() and not _is_inside(root, path):
+            if is_folder(path):  # what is in it is not looked at
+                left_out.pictures.append(f"{path.relative_to(root)}/ (a link to a folder outside {root})")
+            continue
+        if entry.is_dir():
             if any(path.iterdir()):
                 left_out.pictures.append(f"{path.relative_to(root)}/ (a folder inside a class)")
-        elif entry.is_file(follow_symlinks=False) and (kind := picture_kind(entry.name, first_bytes(path, 144))):
+        elif entry.is_file() and (kind := picture_kind(entry.name, first_bytes(path, 144))):
             how = "without one of the suffixes that are read" if kind in FORMATS else "a format that is not read"
             left_out.pictures.append(f"{path.relative_to(root)} ({kind}, {how})")
     return found

@@ -34,6 +34,22 @@ def test_pictures_that_are_not_read_are_named(root: Path) -> None:
     assert "notes" not in said
 
 
+def test_links_are_named_like_what_they_lead_to(root: Path, tmp_path: Path) -> None:
+    write_folders(root, {"a": some_pixels(1, 8), "b": some_pixels(1, 8)})
+    outside = write_folders(tmp_path / "outside", {"more": some_pixels(1, 8)})
+    (root / "b" / "folder.png").mkdir()
+    (root / "b" / "folder.png" / "x.png").write_bytes(b"")
+    links = {"folder": "../b", "sub.png": "../b/folder.png", "bare": "../b/b_0.png", "far": outside / "more"}
+    nothing = {"loop": "loop", "gone": "nowhere", "secret": outside / "more" / "more_0.png"}
+    for name, target in (links | nothing).items():
+        (root / "a" / name).symlink_to(target)
+    with pytest.warns(UserWarning, match="left out 5 that may be pictures") as warned:
+        assert len(load(root)) == 2
+    (said,) = (str(each.message) for each in warned)
+    for part in ("a/folder/ (a folder inside", "a/sub.png/ (a folder", "a/bare (PNG", "a/far/ (a link to a folder out"):
+        assert part in said
+
+
 def test_pictures_beside_the_class_folders_are_named_whatever_they_are_called(root: Path) -> None:
     write_folders(root, {"a": some_pixels(1, 8), "b": some_pixels(1, 8)})
     (root / "beside.heic").write_bytes(b"\0\0\0\x18ftypheic")
