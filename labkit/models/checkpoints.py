@@ -74,6 +74,8 @@ def _with_digest(content: bytes, old: str, new: str) -> bytes:
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Method:
     """A model as `save_model` wrote it, or shipped with the lab (its bare name, for example ``"quick"``), in eval mode.
 
+    Its weights are float32, whatever the file holds; only a model that was saved in float64 comes back so.
+
     Raises:
         FileNotFoundError: neither a file nor a shipped model; says which are shipped.
         ValueError: not one of our files, or damaged, or its tensors do not fit the model it describes.
@@ -87,7 +89,9 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Method:
         with shapes_only():  # the file may ask for any size, and gets the tensors that it brought itself
             model = METHODS[name].from_recipe(header["recipe"])
         kinds = {k: v.dtype for k, v in model.state_dict().items()}
-        state = {k: v.to(kinds.get(k, v.dtype)) for k, v in safetensors.torch.load(content).items()}
+        state = safetensors.torch.load(content)
+        if {v.dtype for v in state.values() if v.is_floating_point()} != {torch.float64}:
+            state = {k: v.to(kinds.get(k, v.dtype)) for k, v in state.items()}
         model.load_state_dict(state, assign=True)
         if kept:
             model.preprocessing = Preprocessing(**kept | {"mean": tuple(kept["mean"]), "std": tuple(kept["std"])})

@@ -41,6 +41,15 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_scores(model: DMF, 
     assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
 
 
+def test_double_precision_comes_back(model: DMF, tmp_path: Path) -> None:
+    x = torch.randn(1, 3, 1, 3, 40, 40).double(), torch.randn(1, 4, 3, 40, 40).double()
+    save_model(model.double().eval(), tmp_path / "double.safetensors")
+    assert torch.equal(load_model(tmp_path / "double.safetensors")(*x), model(*x))
+    save_model(model, tmp_path / "half.safetensors", half=True)
+    kinds = {p.dtype for p in load_model(tmp_path / "half.safetensors").parameters()}
+    assert kinds == {torch.float32}
+
+
 def test_a_value_too_large_for_half_precision_keeps_its_own(model: DMF, tmp_path: Path) -> None:
     with torch.no_grad():
         model.global_classifier.bias[0] = 1e6
