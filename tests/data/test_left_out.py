@@ -44,7 +44,7 @@ def test_links_are_named_like_what_they_lead_to(root: Path, tmp_path: Path) -> N
     for name, target in (links | nothing).items():
         (root / "a" / name).symlink_to(target)
     with pytest.warns(UserWarning, match="left out 5 that may be pictures") as warned:
-        assert len(load(root)) == 2
+        assert len(load_all(root)) == 2
     (said,) = (str(each.message) for each in warned)
     for part in ("a/folder/ (a folder inside", "a/sub.png/ (a folder", "a/bare (PNG", "a/far/ (a link to a folder out"):
         assert part in said
