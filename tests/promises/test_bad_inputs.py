@@ -286,7 +286,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: evaluate(of=images(), way=2, query=1), ValueError, "trained on 24 px images .* has 8 px .* load it with"),
     (lambda: evaluate(shot=12), ValueError, r"shot \+ query = 14 .* has only 12"),
     # Experiments and training.
-    (lambda: labkit.experiment("fast"), ValueError, r"no experiment 'fast'; there are \['cifar-backbone-42', 'mini-1shot', "),
+    (lambda: labkit.experiment("fast"), ValueError, r"no experiment 'fast'; there are \['cifar-backbone-42', 'mini-"),
     (lambda: quick(colour=1), TypeError, "an experiment has no option 'colour'; there are augment, "),
     (lambda: quick(steps=-1), ValueError, "steps must be at least 1, got -1"),
     (lambda: quick(steps="many"), TypeError, "steps must be a whole number, got 'many'"),
