@@ -5,6 +5,7 @@ A model read from one gives the scores that the released code gives with it. Not
 """
 
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -86,7 +87,8 @@ def load_released(path: Path | str, device: torch.device | str = "cpu") -> DMF:
         )
     groups = 1 if channels % rows else rows
     with shapes_only():  # until they are known to be those of the file
-        model = DMF("resnet12", groups, "released", classes=classes, backbone_options={"width": channels / 640})
+        width = _width(theirs, channels)
+        model = DMF("resnet12", groups, "released", classes=classes, backbone_options={"width": width})
     expected: dict[str, list[int | str]] = {_their_name(k): [*v.shape] for k, v in model.state_dict().items()}
     expected |= {key: [] for key in UNUSED}
     if groups != rows:
@@ -171,6 +173,21 @@ def _size(theirs: Mapping[str, Tensor], told_by: Mapping[str, int], usual: int) 
     shapes = [(theirs[key].shape, dim) for key, dim in told_by.items() if key in theirs]
     told = [shape[dim] for shape, dim in shapes if dim < len(shape) and shape[dim] > 0]
     return mode(told) if told else usual
+
+
+def _width(theirs: Mapping[str, Tensor], channels: int) -> float:
+    """The width of a `ResNet12` whose four layers, each rounded by itself, have the file's numbers of channels.
+
+    Where no width has them all, that of the last layer's `channels`: the others are then reported as misshapen.
+    """
+    low, high = 0.0, math.inf
+    for layer, full in enumerate((64, 160, 320, 640), start=1):
+        told_by = {f"base.layer{layer}.0.{name}.weight": 0 for name in ("conv2", "conv3", "bn3")}
+        size = channels if full == 640 else _size(theirs, told_by, 0)
+        if size:  # 4 channels are the least that a layer has
+            low, high = max(low, (size - 2) / full if size > 4 else 0), min(high, (size + 2) / full)
+    plain = channels / 640
+    return plain if low < plain < high or low >= high else (low + high) / 2
 
 
 def _their_name(ours: str) -> str:

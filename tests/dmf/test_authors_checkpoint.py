@@ -100,6 +100,15 @@ def test_the_same_file_comes_back(tmp_path: Path) -> None:
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items())
 
 
+@pytest.mark.parametrize("width", [0.016, 0.05, 0.082, 0.333])
+def test_whatever_width_was_written_is_read(width: float, tmp_path: Path) -> None:
+    """Each layer's channels are rounded by themselves: 212 in the last do not tell whether the third has 104 or 108."""
+    model = DMF("resnet12", 4, "released", classes=3, backbone_options={"width": width})
+    save_released(model, tmp_path / "x.pth.tar")
+    back = load_released(tmp_path / "x.pth.tar").state_dict()
+    assert all(torch.equal(v, back[k]) for k, v in model.state_dict().items())
+
+
 def test_prefixes_of_data_parallel_and_bare_state_dicts_are_read(tmp_path: Path) -> None:
     torch.save({f"module.{k}": v for k, v in their_state().items()}, tmp_path / "bare.pth")
     assert load_released(tmp_path / "bare.pth").groups == 8
