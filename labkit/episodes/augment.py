@@ -29,7 +29,7 @@ class Augment:
     Attributes:
         crop: ``"shift"`` pads by `padding` and crops back (miniImageNet); ``"resized"`` cuts out 8 to 100 % of the
             area at an aspect of 3/4 to 4/3 and enlarges it (tieredImageNet); ``"none"``.
-        padding: of ``"shift"``, as a share of the side; 8 of 84 pixels in the paper's code.
+        padding: of ``"shift"``, as a share of height and of width; 8 of 84 pixels in the paper's code.
         flip: probability of a mirror image.
         jitter: brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter.
         erase: probability of erasing a rectangle of 2 to 40 % of the area (Zhong et al., 2020).
@@ -61,9 +61,24 @@ class Augment:
             object.__setattr__(self, name, value)
 
     def __call__(self, unit: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:
-        """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device; episode e by `seeds[e]`."""
-        u = put(self.draws(unit.shape[1], seeds), unit.device)
-        return self.apply(unit.flatten(0, 1), u, *self.colours(unit.device)).view(unit.shape)
+        """Augment [E, B, 3, h, w] on a scale of 0 to 1, on its own device and in its own type; episode e by `seeds[e]`.
+
+        Half precision is computed in single: it is too coarse for the places of pixels.
+
+        Raises:
+            TypeError: no tensor, or a seed that is no series of whole numbers.
+            ValueError: pictures of another shape or not in floating point, or another number of seeds.
+        """
+        checks.kind("unit", unit, Tensor, "a tensor [E, B, 3, h, w] of pictures on a scale of 0 to 1")
+        if unit.ndim != 5 or unit.shape[2] != 3 or 0 in unit.shape or not unit.is_floating_point():
+            came = f"{str(unit.dtype).removeprefix('torch.')} {list(unit.shape)}"
+            raise ValueError(f"unit must be pictures [E, B, 3, h, w], floating point on a scale of 0 to 1, got {came}")
+        seeds = [tuple(checks.several("a seed", s, "a tuple of whole numbers")) for s in seeds]
+        if len(seeds) != len(unit):
+            raise ValueError(f"seeds must be one for each of the {len(unit)} episodes, got {len(seeds)}")
+        exact = unit if unit.dtype in (torch.float32, torch.float64) else unit.float()
+        u = put(self.draws(unit.shape[1], seeds), unit.device).to(exact.dtype)
+        return self.apply(exact.flatten(0, 1), u, *self.colours(unit.device)).view(unit.shape).to(unit.dtype)
 
     @staticmethod
     def draws(count: int, seeds: Sequence[tuple[int, ...]]) -> NDArray[np.float32]:
@@ -84,15 +99,15 @@ class Augment:
         return self._erased(x, fill, u[8], u[9], u[10], u[11], u[12])
 
     def _moved(self, x: Tensor, u_x: Tensor, u_y: Tensor, u_flip: Tensor, u_area: Tensor, u_aspect: Tensor) -> Tensor:
-        side = x.shape[-1]
+        height, width = x.shape[-2:]
         scale_x = scale_y = torch.ones_like(u_x)
         shift_x = shift_y = torch.zeros_like(u_x)
         if self.crop == "shift":
-            reach = round(self.padding * side)
-            shift_x, shift_y = (((2 * reach + 1) * u).floor().sub(reach) * (2 / side) for u in (u_x, u_y))
+            each = ((u, side, round(self.padding * side)) for u, side in ((u_x, width), (u_y, height)))
+            shift_x, shift_y = (((2 * reach + 1) * u).floor().sub(reach) * (2 / side) for u, side, reach in each)
         elif self.crop == "resized":
             area, aspect = 0.08 + 0.92 * u_area, torch.exp((2 * u_aspect - 1) * np.log(4 / 3))
-            scale_x, scale_y = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+            scale_x, scale_y = (share.clamp(max=1) for share in _shares(area, aspect, height, width))
             shift_x, shift_y = (1 - scale_x) * (2 * u_x - 1), (1 - scale_y) * (2 * u_y - 1)
         mirror = torch.where(u_flip < self.flip, -torch.ones_like(u_flip), torch.ones_like(u_flip))  # in the type of x
         zero = torch.zeros_like(u_x)
@@ -111,13 +126,19 @@ class Augment:
     def _erased(
         self, x: Tensor, fill: Tensor, u_use: Tensor, u_area: Tensor, u_aspect: Tensor, u_x: Tensor, u_y: Tensor
     ) -> Tensor:
-        side = x.shape[-1]
+        height, width = x.shape[-2:]
         area, aspect = 0.02 + 0.38 * u_area, torch.exp((2 * u_aspect - 1) * np.log(1 / 0.3))
+        share_x, share_y = _shares(area, aspect, height, width)
         inside = []
-        for share, u in (((area * aspect).sqrt(), u_x), ((area / aspect).sqrt(), u_y)):
+        for share, side, u in ((share_x, width, u_x), (share_y, height, u_y)):
             length = (share.clamp(max=1) * side).round()
             start = (u * (side - length + 1)).floor()
             cell = torch.arange(side, device=x.device)
             inside.append((cell >= start[:, None]) & (cell < (start + length)[:, None]))
         erased = inside[0][:, None, None, :] & inside[1][:, None, :, None] & (u_use < self.erase).view(-1, 1, 1, 1)
         return torch.where(erased, fill, x)
+
+
+def _shares(area: Tensor, aspect: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Width and height of rectangles, as shares of a picture's: `area` is a share too, `aspect` is pixels by pixels."""
+    return (area * aspect * (height / width)).sqrt(), (area / aspect * (width / height)).sqrt()

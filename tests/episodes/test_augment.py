@@ -104,3 +104,59 @@ def test_another_seed_is_another_draw_and_images_of_an_episode_differ(unit: torc
     assert not torch.allclose(a, b)
     assert not torch.allclose(a[0], a[1])
     assert torch.equal(a, Augment()(same[None], [(0, 1)])[0])
+
+
+@pytest.mark.parametrize("size", [(20, 30), (30, 20), (7, 40)])
+def test_pictures_that_are_not_square_are_moved_by_whole_pixels_of_either_side(size: tuple[int, int]) -> None:
+    unit = torch.rand(30, 3, *size, generator=torch.Generator().manual_seed(0))
+    assert Augment(crop="resized")(unit[None], [(0, 0)])[0].shape == unit.shape
+    (height, width), share = size, 0.1
+    y, x = round(share * height), round(share * width)
+    padded = torch.nn.functional.pad(unit, (x, x, y, y))
+    for before, after in zip(padded, augmented(unit, crop="shift", padding=share), strict=True):
+        places = [(dy, dx) for dy in range(2 * y + 1) for dx in range(2 * x + 1)]
+        moved = [before[:, dy : dy + height, dx : dx + width] for dy, dx in places]
+        assert any(torch.allclose(picture, after, atol=1e-4) for picture in moved)
+
+
+def test_the_aspect_of_what_is_cut_or_erased_is_of_pixels_where_the_picture_is_not_square() -> None:
+    down, across = torch.meshgrid(torch.arange(40) / 100, torch.arange(80) / 100, indexing="ij")
+    pictures = torch.stack([down, across, across]).expand(60, 3, 40, 80)
+    cut = augmented(pictures, crop="resized")
+    scale_y, scale_x = (cut[:, 0, 35, 40] - cut[:, 0, 5, 40]) / 0.3, (cut[:, 1, 20, 70] - cut[:, 1, 20, 10]) / 0.6
+    inside = (scale_y < 0.99) & (scale_x < 0.99)  # the others are as high, or as wide, as the picture
+    aspect = (80 * scale_x / (40 * scale_y))[inside]
+    assert inside.sum() > 20
+    assert aspect.min() > 3 / 4 - 0.01
+    assert aspect.max() < 4 / 3 + 0.01
+    erased = augmented(pictures, erase=1.0, fill=(2.0, 2.0, 2.0))[:, 0] == 2
+    height, width = (erased.any(axis).sum(1) for axis in (2, 1))
+    inside = (height < 40) & (width < 80)
+    assert inside.sum() > 30
+    assert (width / height)[inside].log().mean().abs() < 0.3  # of shares of the sides it would be log 2, 0.7
+    assert (height * width / (40 * 80))[inside].max() < 0.42
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_every_floating_type_is_augmented_as_single_precision_is(unit: torch.Tensor, dtype: torch.dtype) -> None:
+    own = unit.to(dtype)
+    found, expected = Augment()(own[None], [(0, 0)]), Augment()(own.float()[None], [(0, 0)])
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, atol=2e-5 if dtype == torch.float64 else 4e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "seeds", "error", "said"),
+    [
+        (torch.rand(2, 3, 3, 8, 8), [(0, 0)], ValueError, "one for each of the 2 episodes, got 1"),
+        (torch.rand(1, 3, 3, 8, 8), [(0, 0)] * 3, ValueError, "one for each of the 1 episodes, got 3"),
+        (torch.rand(1, 3, 3, 8, 8), [0], TypeError, "a seed must be a tuple of whole numbers, got 0"),
+        (torch.rand(3, 3, 8, 8), [(0, 0)], ValueError, r"pictures \[E, B, 3, h, w\].*got float32 \[3, 3, 8, 8\]"),
+        (torch.rand(1, 3, 8, 8, 3), [(0, 0)], ValueError, r"got float32 \[1, 3, 8, 8, 3\]"),
+        (torch.zeros(1, 1, 3, 8, 8, dtype=torch.uint8), [(0, 0)], ValueError, "scale of 0 to 1, got uint8"),
+        ([[0.0]], [(0, 0)], TypeError, r"unit must be a tensor \[E, B, 3, h, w\]"),
+    ],
+)
+def test_what_cannot_be_augmented_is_said(unit: torch.Tensor, seeds: list, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        Augment()(unit, seeds)
