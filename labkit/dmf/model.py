@@ -144,12 +144,15 @@ class DMF(Method):
 
     # Section 4.2.
 
-    def offsets(self, x_supp: Tensor, x_q: Tensor) -> Tensor:
-        """M = f_eta(X_supp || X_q), Eq. 4, as (dy, dx) in feature cells: [E, Q, N, 9, 2, h, w]."""
+    def offsets(self, x_supp: Tensor, x_q: Tensor, eta: Tensor | None = None) -> Tensor:
+        """M = f_eta(X_supp || X_q), Eq. 4, as (dy, dx) in feature cells: [E, Q, N, 9, 2, h, w].
+
+        By other weights `eta` [18, 2 c, 5, 5] than the model's own, if they are given.
+        """
         (e, n), (q, (h, w)) = x_supp.shape[:2], (x_q.shape[1], x_q.shape[-2:])
         if not self.choices.sampling:
             return x_q.new_zeros(()).expand(e, q, n, TAPS, 2, h, w)
-        halves = self.offset_conv.weight.chunk(2, dim=1)
+        halves = (self.offset_conv.weight if eta is None else eta).chunk(2, dim=1)
         of_supp, of_q = halves if self.choices.offset_input == "support-query" else halves[::-1]
         offsets: Tensor = of_pairs(x_supp, x_q, of_supp, of_q).unflatten(3, (TAPS, 2))
         return offsets
@@ -172,24 +175,28 @@ class DMF(Method):
         Without sampling the filter is the same for every query, and the second dimension is 1. Other `points` than
         the learned ones, (y, x) in feature cells [E, Q, N, 9, 2, h, w], answer what would be if it looked elsewhere.
         """
-        e, n, c, h, w = x_supp.shape
+        e, n, _, h, w = x_supp.shape
         if points is not None:
             checks.points(points, (TAPS, 2, h, w))
         psi = self.filter_conv.weight
         if points is None and not self.choices.sampling:
             responses = F.conv2d(x_supp.flatten(0, 1), psi, padding=1).view(e, 1, n, -1, h, w)
         else:
-            by_tap = psi.permute(2, 3, 0, 1).reshape(-1, c, 1, 1)
-            projected = F.conv2d(x_supp.flatten(0, 1), by_tap).view(e * n, TAPS, -1, h, w)
             if points is None:
                 points = self.starts(x_supp, x_q) + self.offsets(x_supp, x_q)
-            responses = (
-                sample(projected, points.transpose(1, 2).flatten(0, 1))
-                .view(e, n, -1, *projected.shape[2:])
-                .transpose(1, 2)
-            )
+            by_class = points.transpose(1, 2).flatten(0, 1)
+            responses = sample(self.projected(x_supp).flatten(0, 1), by_class).unflatten(0, (e, n)).transpose(1, 2)
         filters: Tensor = responses.sigmoid().unflatten(3, (self.groups, self.choices.kernel**2))
         return filters
+
+    def projected(self, x_supp: Tensor) -> Tensor:
+        """What each of psi's nine taps makes of every support cell: [E, N, 9, g k^2, h, w].
+
+        A filter, before its sigmoid, is the sum of the nine, each sampled at its own point (Eq. 5-6).
+        """
+        by_tap = self.filter_conv.weight.permute(2, 3, 0, 1).reshape(-1, x_supp.shape[2], 1, 1)
+        each: Tensor = F.conv2d(x_supp.flatten(0, 1), by_tap)
+        return each.view(*x_supp.shape[:2], TAPS, -1, *x_supp.shape[-2:])
 
     def _filters_if_used(self, x_supp: Tensor, x_q: Tensor) -> Tensor | None:
         return None if self.rule.name == "none" else self.filters(x_supp, x_q)

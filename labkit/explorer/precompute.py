@@ -7,7 +7,6 @@ draw any time t from 0 to 1 and answer what would be if a point lay elsewhere.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from labkit import plotting
 from labkit.common import checks
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import TAPS, likeness, to_pixels
+from labkit.dmf.sampling import likeness, to_pixels
 from labkit.evaluation.features import embed_pictures
 from labkit.explorer.tasks import Task
 from labkit.methods.base import mean_of_shots
@@ -128,17 +126,9 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
         "points": [buffer.add(to_pixels(points_of(model, mode, x_supp, x_q)[0], stride)) for mode in MODES],
         "query": buffer.add(x_q[0]),
         "weights": buffer.add(model.class_weights(x_supp)[0]),
-        "projected": buffer.add(projected(model, x_supp)),
+        "projected": buffer.add(model.projected(x_supp)[0].movedim(2, -1)),  # [N, 9, h, w, g]
         "similarity": buffer.add((alike * 127).round().to(torch.int8)),
     }
-
-
-def projected(model: DMF, x_supp: Tensor) -> Tensor:
-    """What each of psi's nine taps makes of every support cell, [N, 9, h, w, g]: a filter, before its sigmoid, is the
-    sum of the nine, each sampled at its own point."""
-    _, n, c, h, w = x_supp.shape
-    by_tap = model.filter_conv.weight.permute(2, 3, 0, 1).reshape(-1, c, 1, 1)
-    return F.conv2d(x_supp[0], by_tap).view(n, TAPS, -1, h, w).movedim(2, -1)
 
 
 def score(model: DMF, x_supp: Tensor, x_q: Tensor, points: Tensor | None = None) -> Tensor:
@@ -165,16 +155,14 @@ def points_of(model: DMF, mode: str, x_supp: Tensor, x_q: Tensor) -> Tensor:
     if mode == "zero" or not model.choices.sampling:
         shape = (1, x_q.shape[1], x_supp.shape[1], *starts.shape[3:])
         return starts.expand(shape).clone()
+    eta = None
     if mode == "untrained":
         with torch.random.fork_rng():
             torch.manual_seed(0)
             first = torch.empty(model.offset_conv.weight.shape)  # on the processor: a GPU draws other numbers
             torch.nn.init.kaiming_uniform_(first, a=5**0.5)  # as nn.Conv2d does
-        model = copy.copy(model)
-        model._modules = dict(model._modules)
-        model.offset_conv = copy.deepcopy(model.offset_conv)
-        model.offset_conv.weight.data = first.to(model.offset_conv.weight) * model.choices.offset_scale
-    return starts + model.offsets(x_supp, x_q)
+        eta = first.to(model.offset_conv.weight) * model.choices.offset_scale
+    return starts + model.offsets(x_supp, x_q, eta)
 
 
 def effects(model: DMF, task: Task) -> dict[str, float]:

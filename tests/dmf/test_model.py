@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from labkit.dmf.model import DMF
+from labkit.dmf.sampling import regular_grid
 from labkit.methods.base import mean_of_shots
 from labkit.methods.losses import few_shot_loss
 from tests.helpers.features import Features
@@ -92,6 +93,27 @@ def test_fast_form_is_the_literal_form_in_value_and_gradient(case: dict) -> None
     for fast, literal, of in zip(fast_gradients, slow_gradients, inputs, strict=True):
         pair = [torch.zeros_like(of) if g is None else g for g in (fast, literal)]
         torch.testing.assert_close(*pair, atol=1e-8, rtol=1e-8)
+
+
+def test_a_filter_is_the_sum_of_the_nine_projections_each_read_at_its_own_point() -> None:
+    torch.manual_seed(0)
+    model = head(6, 3)
+    support, query = torch.randn(2, 4, 6, 5, 3, dtype=torch.float64), torch.randn(2, 1, 6, 5, 3, dtype=torch.float64)
+    projected = model.projected(support)
+    assert projected.shape == (2, 4, 9, 3, 5, 3)
+    grid = torch.zeros(2, 1, 4, 9, 2, 5, 3, dtype=torch.float64) + regular_grid(5, 3, support)
+    padded = nn.functional.pad(projected, (1, 1, 1, 1))
+    summed = sum(padded[:, :, 3 * y + x, :, y : y + 5, x : x + 3] for y in range(3) for x in range(3))
+    torch.testing.assert_close(model.filters(support, query, grid)[:, 0, :, :, 0], summed.sigmoid())
+
+
+def test_offsets_can_be_asked_of_other_weights_and_the_model_keeps_its_own() -> None:
+    torch.manual_seed(0)
+    model, other = head(6, 3), head(6, 3)
+    support, query = torch.randn(1, 4, 6, 5, 3, dtype=torch.float64), torch.randn(1, 2, 6, 5, 3, dtype=torch.float64)
+    own = model.offsets(support, query)
+    assert torch.equal(model.offsets(support, query, other.offset_conv.weight), other.offsets(support, query))
+    assert torch.equal(model.offsets(support, query), own)
 
 
 def test_a_score_depends_on_its_own_query_and_episode_only() -> None:
