@@ -188,10 +188,12 @@ def features(support: Tensor, query: Tensor, channels: int | None) -> None:
 
 
 def points(value: Tensor, shape: tuple[int, ...]) -> None:
-    """Points at which a filter reads; any finite number will do, since beyond the map there are zeros."""
-    well = bool(value.isfinite().all())
-    if tuple(value.shape[-len(shape) :]) != shape or not well:
-        expected = f"finite (y, x) [E, Q, N, {', '.join(map(str, shape))}]"
+    """Points at which a filter reads, [E, Q, N, 9, 2, h, w] = `shape`; any finite number will do, since beyond the map
+    there are zeros."""
+    expected = f"finite (y, x) [E, Q, N, 9, 2, h, w] = {list(shape)}"
+    kind("points", value, Tensor, f"a tensor, {expected}")
+    well = not value.is_complex() and bool(value.isfinite().all())
+    if value.shape != shape or not well:
         came = f"{list(value.shape)}{'' if well else ' with numbers that are not finite'}"
         raise ValueError(f"points must be {expected}, got {came}")
 

@@ -174,19 +174,24 @@ class DMF(Method):
 
         Without sampling the filter is the same for every query, and the second dimension is 1. Other `points` than
         the learned ones, (y, x) in feature cells [E, Q, N, 9, 2, h, w], answer what would be if it looked elsewhere.
+
+        Raises:
+            TypeError: points that are no tensor.
+            ValueError: points of another shape, or that are not finite.
         """
-        e, n, _, h, w = x_supp.shape
+        (e, n, _, h, w), psi = x_supp.shape, self.filter_conv.weight
         if points is not None:
-            checks.points(points, (TAPS, 2, h, w))
-        psi = self.filter_conv.weight
-        if points is None and not self.choices.sampling:
-            responses = F.conv2d(x_supp.flatten(0, 1), psi, padding=1).view(e, 1, n, -1, h, w)
-        else:
-            if points is None:
-                points = self.starts(x_supp, x_q) + self.offsets(x_supp, x_q)
-            by_class = points.transpose(1, 2).flatten(0, 1)
-            responses = sample(self.projected(x_supp).flatten(0, 1), by_class).unflatten(0, (e, n)).transpose(1, 2)
-        filters: Tensor = responses.sigmoid().unflatten(3, (self.groups, self.choices.kernel**2))
+            checks.points(points, (e, x_q.shape[1], n, TAPS, 2, h, w))
+            points = points.to(x_supp)
+        with torch.autocast(x_supp.device.type, enabled=False):
+            if points is None and not self.choices.sampling:
+                responses = F.conv2d(x_supp.flatten(0, 1), psi, padding=1).view(e, 1, n, -1, h, w)
+            else:
+                if points is None:
+                    points = self.starts(x_supp, x_q) + self.offsets(x_supp, x_q)
+                by_class = points.transpose(1, 2).flatten(0, 1)
+                responses = sample(self.projected(x_supp).flatten(0, 1), by_class).unflatten(0, (e, n)).transpose(1, 2)
+            filters: Tensor = responses.sigmoid().unflatten(3, (self.groups, self.choices.kernel**2))
         return filters
 
     def projected(self, x_supp: Tensor) -> Tensor:

@@ -107,6 +107,30 @@ def test_a_filter_is_the_sum_of_the_nine_projections_each_read_at_its_own_point(
     torch.testing.assert_close(model.filters(support, query, grid)[:, 0, :, :, 0], summed.sigmoid())
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+def test_points_of_any_type_of_number_are_read(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = head(6, 3).float()
+    support, query = torch.randn(1, 4, 6, 5, 3), torch.randn(1, 2, 6, 5, 3)
+    points = torch.randint(-1, 5, (1, 2, 4, 9, 2, 5, 3))
+    expected = model.filters(support, query, points.float())
+    assert torch.equal(model.filters(support, query, points.to(dtype)), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(model.filters(support, query, points.to(dtype)), expected)
+
+
+@pytest.mark.parametrize("sampling", [True, False])
+def test_filters_alone_are_computed_in_single_precision_under_autocast(sampling: bool) -> None:
+    torch.manual_seed(0)
+    model = head(6, 3, sampling=sampling).float()
+    support, query = torch.randn(1, 4, 6, 5, 3), torch.randn(1, 2, 6, 5, 3)
+    for gradient in (True, False):
+        with torch.set_grad_enabled(gradient):
+            expected = model.filters(support, query)
+            with torch.autocast("cpu", torch.bfloat16):
+                assert torch.equal(model.filters(support, query), expected)
+
+
 def test_offsets_can_be_asked_of_other_weights_and_the_model_keeps_its_own() -> None:
     torch.manual_seed(0)
     model, other = head(6, 3), head(6, 3)

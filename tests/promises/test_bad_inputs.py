@@ -266,6 +266,25 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         r"finite \(y, x\) .*, got .* numbers that are not finite",
     ),
+    *(
+        (
+            lambda points=points: dmf().filters(X_SUPP, X_Q, points),
+            ValueError,
+            rf"= \[1, 4, 3, 9, 2, 3, 3\], got {came}",
+        )
+        for points, came in (
+            (POINTS[0, 0, 0], r"\[9, 2, 3, 3\]"),
+            (POINTS[:, :, :1], r"\[1, 4, 1, 9, 2, 3, 3\]"),
+            (POINTS.transpose(1, 2), r"\[1, 3, 4, 9, 2, 3, 3\]"),
+            (POINTS.expand(2, -1, -1, -1, -1, -1, -1), r"\[2, 4, 3, 9, 2, 3, 3\]"),
+        )
+    ),
+    (
+        lambda: dmf().filters(X_SUPP, X_Q, POINTS.numpy()),
+        TypeError,
+        r"points must be a tensor, .*, got ndarray float32",
+    ),
+    (lambda: dmf().filters(X_SUPP, X_Q, POINTS.tolist()), TypeError, r"points must be a tensor, .*, got a list of 1"),
     (lambda: dmf().filters(X_SUPP, X_Q, POINTS[:, :, :, :4]), ValueError, r"9, 2, 3, 3\], got \[1, 4, 3, 4, 2, 3, 3\]"),
     (lambda: loss(TARGETS + 3), ValueError, "labels must be from 0 to 2, got 3 to 3"),
     (lambda: loss(TARGETS - 1), ValueError, "labels must be from 0 to 2, got -1 to -1"),
