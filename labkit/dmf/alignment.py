@@ -7,10 +7,13 @@ A `field` maps a state X to F(X), the dynamic convolution of Eq. 7. It may be th
 `"none"`        X stays as it is (Table 2d, 0 alignments)
 `"recurrent(T)"`  T unit steps X <- X + F(X), Eq. 7-8; T = 1, 2, 3 are the rows of Table 2d
 `"euler(T)"`    T Euler steps of size 1/T on dX/dt = F(X), Eq. 9, t from 0 to 1
-`"rk4"`         one classical fourth-order step of size 1: what the released code runs
+`"rk4"`         one step of size 1 by Kutta's 3/8 rule, torchdiffeq's `rk4`: what the released code runs
 `"dopri5"`      Dormand-Prince with adaptive steps (torchdiffeq): what the paper describes
 `"closed"`      the exact solution X exp(f) at kernel size 1
 ==============  =======================================================================================
+
+The 3/8 rule and the classical rule of fourth order are the same where F is linear. With a ReLU at kernel sizes above 1
+it is not, and they differ.
 """
 
 import re

@@ -29,6 +29,22 @@ def test_gain_is_the_polynomial_or_the_exponential(rule: str, expected: torch.Te
     assert nfe == [steps.get(rule, nfe[0])]
 
 
+def test_rk4_is_the_three_eighths_rule_and_where_f_is_not_linear_not_the_classical_one() -> None:
+    def field(x: torch.Tensor) -> torch.Tensor:
+        return (x.roll(1) - 0.5 * x).relu()
+
+    x = torch.linspace(-1, 2, 7, dtype=torch.float64)
+    found, _ = integrate(field, x, parse_rule("rk4"))
+    a = field(x)
+    b = field(x + a / 3)
+    c = field(x + b - a / 3)
+    torch.testing.assert_close(found, x + (a + 3 * b + 3 * c + field(x + a - b + c)) / 8, atol=1e-12, rtol=0)
+    b = field(x + a / 2)
+    c = field(x + b / 2)
+    classical = x + (a + 2 * b + 2 * c + field(x + c)) / 6
+    assert (found - classical).abs().max() > 1e-3
+
+
 def test_rk4_s_polynomial_is_torchdiffeq_s_step_and_so_is_its_gradient() -> None:
     f = torch.linspace(0, 1, 41).view(1, -1).requires_grad_()
     rule = parse_rule("rk4")
