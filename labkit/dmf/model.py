@@ -27,10 +27,11 @@ from torch.nn import functional as F
 from labkit.common import checks
 from labkit.dmf import alignment
 from labkit.dmf.options import PRESETS, replace_choices
-from labkit.dmf.sampling import TAPS, best_match, dynamic_convolution, of_pairs, regular_grid, sample, to_pixels
+from labkit.dmf.sampling import TAPS, best_match, dynamic_convolution, of_pairs, regular_grid, sample
 from labkit.dmf.trace import Trace
 from labkit.methods.authors import AuthorsTraining, Trainings
 from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.cells import Cells
 from labkit.methods.losses import Losses, at_every_position, few_shot_loss
 
 PAIR_BYTES = 256 * 2**20  # of one tensor over pairs of query and class, where no gradient is kept; some five exist
@@ -280,5 +281,5 @@ class DMF(Method):
         weights = self.class_weights(x_supp)
         maps = self._finish(torch.einsum("eqnchw,enc->eqnhw", aligned, weights))
         before = self._finish(torch.einsum("eqchw,enc->eqnhw", x_q, weights))
-        points_px = to_pixels(points, self.stride)
+        points_px = Cells.of(self).to_pixels(points)
         return Trace(x_supp, x_q, offsets, points, points_px, filters, aligned, maps, before, maps.mean((-2, -1)), nfe)

@@ -1,15 +1,10 @@
 """Where a filter looks and how it is applied: the tensor operations under section 4.2, without parameters."""
 
-from typing import TypeVar
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 TAPS = 9  # psi is a 3 x 3 convolution: nine sampled points for every query position
-Places = TypeVar("Places", Tensor, NDArray[np.float64])
 
 
 def regular_grid(height: int, width: int, like: Tensor) -> Tensor:
@@ -21,11 +16,6 @@ def regular_grid(height: int, width: int, like: Tensor) -> Tensor:
     )
     taps = [torch.stack([y + dy, x + dx]) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return torch.stack(taps)
-
-
-def to_pixels(cells: Places, stride: float) -> Places:
-    """Places in feature cells as image pixels, centre on centre: at stride 8 cell 0 is at 3.5, amid pixels 0 to 7."""
-    return stride * cells + (stride - 1) / 2
 
 
 def sample(maps: Tensor, points: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ class Trace:
         query: X_q, [E, Q, c, h, w].
         offsets: M of Eq. 4, (dy, dx) in feature cells, [E, Q, N, 9, 2, h, w].
         points: where X_supp is sampled, (y, x) in feature cells, same shape; cells outside 0 .. h-1 read zeros.
-        points_px: the same in image pixels.
+        points_px: the same in image pixels, by where the backbone's cells lie (`labkit.methods.cells`).
         filters: f_d of Eq. 6, [E, Q, N, g, k^2, h, w].
         aligned: X_q after alignment, [E, Q, N, c, h, w].
         score_maps: X tilde of section 4.3, [E, Q, N, h, w] (two cells more where the border is on).

@@ -25,6 +25,7 @@ from labkit.data.classes import check_classes
 from labkit.data.imageset import ImageSet
 from labkit.evaluation.features import embed_pictures, preprocessing_of
 from labkit.methods.base import Method
+from labkit.methods.cells import Cells, pooled
 
 CODE = 1  # to be raised when what `embed_all` computes changes
 AT_ONCE = 256  # pictures
@@ -41,6 +42,7 @@ class FeatureSet(ImageSet):
         picture_size: side of the pictures, in pixels.
         backbone: digest of the weights that made the maps.
         stride: distance in pixels between the centres of two neighbouring cells.
+        first_centre: pixel on which the first cell is centred; None where the maps lie as after poolings.
         mirrored: whether each map is followed by that of the picture's mirror image, 2 c channels in all.
     """
 
@@ -48,6 +50,7 @@ class FeatureSet(ImageSet):
     backbone: str = ""
     stride: float = 8
     mirrored: bool = False
+    first_centre: float | None = None
 
     def __post_init__(self) -> None:
         checks.kind("maps", self.pixels, np.ndarray, "a NumPy array")
@@ -76,6 +79,8 @@ class FeatureSet(ImageSet):
         """Options for the backbone ``"features"``, with which it reads these maps."""
         channels = self.pixels.shape[-1] // (2 if self.mirrored else 1)
         options = {"channels": channels, "stride": self.stride, "digest": self.backbone}
+        if self.first_centre not in (None, pooled(self.stride)):
+            options["first_centre"] = self.first_centre
         return options | ({"mirrored": True} if self.mirrored else {})
 
 
@@ -142,8 +147,10 @@ def embed_all(
     else:
         maps = np.concatenate(list(parts()))
     names = images.class_names, images.categories
-    of: dict[str, Any] = {"picture_size": images.size, "backbone": backbone, "stride": model.stride}
-    return FeatureSet(maps, images.labels, *names, provenance, mirrored=mirrored, **of).with_known_digest()
+    cells = Cells.of(model)
+    of: dict[str, Any] = {"picture_size": images.size, "backbone": backbone, "stride": cells.stride}
+    of |= {"first_centre": cells.first, "mirrored": mirrored}
+    return FeatureSet(maps, images.labels, *names, provenance, **of).with_known_digest()
 
 
 def _rounded(maps: NDArray[Any], dtype: str) -> NDArray[Any]:

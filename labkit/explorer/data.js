@@ -80,11 +80,14 @@ function sharesOf(query, weights, block, hw) {
   return { dots, rest };
 }
 
+// The pixel on which the first cell is centred; an older header does not say it, and means a backbone of poolings.
+export const firstOf = (block) => block.first ?? (block.stride - 1) / 2;
+
 // What one tap reads: psi's responses [g] at (y, x) in pixels, bilinear, zeros outside the map; added to `sums`.
 function read(projected, block, tap, [py, px], sums) {
   const { h, w, groups, stride } = block;
-  const y = (py - (stride - 1) / 2) / stride;
-  const x = (px - (stride - 1) / 2) / stride;
+  const y = (py - firstOf(block)) / stride;
+  const x = (px - firstOf(block)) / stride;
   const top = Math.floor(y);
   const left = Math.floor(x);
   for (const [i, j] of [
@@ -216,7 +219,7 @@ export function look(store, s) {
   const truth = task.labels ? task.labels[q] : null;
   const ghost = (tap, k = cell) =>
     [Math.floor(k / b.w) + Math.floor(tap / 3) - 1, (k % b.w) + (tap % 3) - 1].map(
-      (v) => b.stride * v + (b.stride - 1) / 2,
+      (v) => b.stride * v + firstOf(b),
     );
   const overlays = {
     "offset length": () =>

@@ -1,6 +1,6 @@
 // Where things are: cells, pixels of a picture, units of a drawing, and where a pointer is in them.
 
-import { clamp } from "./data.js";
+import { clamp, firstOf } from "./data.js";
 
 export const EDGE = 11; // round a picture, so that points on its border are not cut
 
@@ -39,10 +39,10 @@ export function oneOnAnother(places, near) {
 
 // The cell [row, column] at a pixel (y, x).
 export const cellAt = (b, [y, x]) =>
-  [y, x].map((v, i) => clamp(Math.round((v - (b.stride - 1) / 2) / b.stride), 0, (i ? b.w : b.h) - 1));
+  [y, x].map((v, i) => clamp(Math.round((v - firstOf(b)) / b.stride), 0, (i ? b.w : b.h) - 1));
 
 // The centre of a cell, (y, x) in pixels.
-export const centreOf = (b, row, column) => [row, column].map((v) => b.stride * v + (b.stride - 1) / 2);
+export const centreOf = (b, row, column) => [row, column].map((v) => b.stride * v + firstOf(b));
 
 // Where a pointer is in the units of a drawing.
 export function under(svg, event) {

@@ -20,10 +20,11 @@ from torch import Tensor
 from labkit import plotting
 from labkit.common import checks
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import likeness, to_pixels
+from labkit.dmf.sampling import likeness
 from labkit.evaluation.features import embed_pictures
 from labkit.explorer.tasks import Task
 from labkit.methods.base import mean_of_shots
+from labkit.methods.cells import Cells
 
 MODES = ("trained", "untrained", "zero")  # of the offsets; all else is the trained network's
 BITS = 16  # that numbers in the buffer keep
@@ -109,7 +110,7 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
     """What one network makes of one task: sizes, and where its arrays lie in the buffer."""
     x_supp, x_q = features.x_supp, features.x_q
     h, w = x_q.shape[-2:]
-    stride = model.stride
+    cells = Cells.of(model)
     border = 2 * model.choices.border
     alike = likeness(x_supp, x_q)[0]
     return {
@@ -117,13 +118,14 @@ def _block(model: DMF, task: Task, features: Features, buffer: _Buffer) -> dict[
         "w": w,
         "groups": model.groups,
         "channels": x_q.shape[2],
-        "stride": stride,
+        "stride": cells.stride,
+        "first": cells.first,
         "rule": model.rule.name,
         "steps": model.rule.steps,
         "relu": model.choices.relu,
         "scale": model.choices.score_scale,
         "cells": (h + border) * (w + border),
-        "points": [buffer.add(to_pixels(points_of(model, mode, x_supp, x_q)[0], stride)) for mode in MODES],
+        "points": [buffer.add(cells.to_pixels(points_of(model, mode, x_supp, x_q)[0])) for mode in MODES],
         "query": buffer.add(x_q[0]),
         "weights": buffer.add(model.class_weights(x_supp)[0]),
         "projected": buffer.add(model.projected(x_supp)[0].movedim(2, -1)),  # [N, 9, h, w, g]
@@ -178,7 +180,7 @@ def effects(model: DMF, task: Task) -> dict[str, float]:
     x_supp, x_q = features.x_supp, features.x_q
     with torch.inference_mode():
         points = {mode: points_of(model, mode, x_supp, x_q) for mode in MODES}
-        px = to_pixels(points["trained"], model.stride)
+        px = Cells.of(model).to_pixels(points["trained"])
         one_less = points["trained"].clone()
         one_less[..., 0, :, px.shape[-2] // 2, px.shape[-1] // 2] = FAR
         looked = points | {"one less": one_less}

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import to_pixels
 from labkit.explorer.precompute import MODES, Features, embed, points_of, score
 from labkit.explorer.tasks import Task, tasks_of
+from labkit.methods.cells import Cells
 
 ORDER = ("sure", "helped", "harmed", "hopeless", "far", "another class")
 RAREST = ("harmed", "helped", "hopeless", "far", "another class", "sure")  # whose tasks are kept if not all can be
@@ -71,7 +71,7 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
     bare, bare_rival = margins(scores["none"], labels)
     best_of_all = torch.stack([margins(s, labels)[0] for s in scores.values()]).amax(0)
     h, w = filters.shape[-2:]
-    px = to_pixels(points["trained"][0].cpu(), model.stride)  # [Q, N, 9, 2, h, w]
+    px = Cells.of(model).to_pixels(points["trained"][0].cpu())  # [Q, N, 9, 2, h, w]
     size, each = task.query.shape[1], torch.arange(len(labels))
     beyond = torch.maximum(-0.5 - px, px - (size - 0.5)).clamp(min=0).norm(dim=3)
     outside = (beyond > 0).sum(2)[each, labels]  # [Q, h, w]

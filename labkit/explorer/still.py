@@ -17,9 +17,9 @@ from matplotlib.patches import Rectangle
 
 from labkit import plotting
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import to_pixels
 from labkit.explorer.precompute import MODES, Features, points_of
 from labkit.explorer.tasks import Task
+from labkit.methods.cells import Cells
 
 SAID = "A still picture of the explorer. For the live one, run the cells of this notebook in JupyterLab."
 LIVE = "dmf-after-still"  # the class of a widget whose previous outputs are hidden, see explorer.css
@@ -35,12 +35,13 @@ def picture(model: DMF, task: Task, features: Features, query: int, row: int, co
     It says that it is still and how to get the live one. About 1080 pixels wide, so that nothing in it is too small to
     be read where a page makes it narrower.
     """
-    stride = model.stride
+    cells = Cells.of(model)
+    stride = cells.stride
     with torch.inference_mode():
         points = points_of(model, MODES[0], features.x_supp, features.x_q)[0, query]
         scores = model.score(features.x_supp[:, :, None], features.x_q)[0, query]
-    looked = to_pixels(points, stride)[..., row, column].cpu().numpy()
-    y, x = to_pixels(np.array([row, column], dtype=float), stride)
+    looked = cells.to_pixels(points)[..., row, column].cpu().numpy()
+    y, x = cells.to_pixels(np.array([row, column], dtype=float))
     grid = np.stack(np.meshgrid([y - stride, y, y + stride], [x - stride, x, x + stride], indexing="ij"), 2)
     shown = min(5, len(task.names))
     with plt.rc_context({"font.size": 10}):

@@ -30,6 +30,7 @@ from labkit.dmf.model import DMF
 from labkit.explorer import page, presets, still, views
 from labkit.explorer.precompute import FAR, MODES, check, points_of, precompute
 from labkit.explorer.tasks import Task, tasks_of
+from labkit.methods.cells import Cells
 
 EXPORT_BYTES = 20 * 2**20
 
@@ -133,7 +134,7 @@ class Explorer(anywidget.AnyWidget):
             points = points_of(model, MODES[mode], x_supp, x_q)
             before = model.filters(x_supp, x_q, points)
             asked = points.clone()
-            asked[0, 0, 0, :, :, i, j] = _asked_points(request.get("points"), model.stride)
+            asked[0, 0, 0, :, :, i, j] = _asked_points(request.get("points"), Cells.of(model))
             filters = model.filters(x_supp, x_q, asked)
             was, now = (model.score_maps(x_supp, x_q, f)[0, 0, 0] for f in (before, filters))
         inner = now[1:-1, 1:-1] if model.choices.border else now
@@ -256,13 +257,13 @@ def explore(
     return Panel([ipywidgets.HBox(sliders), explorer])
 
 
-def _asked_points(points: Any, stride: float) -> Tensor:
+def _asked_points(points: Any, cells: Cells) -> Tensor:
     """Nine points in pixels, None for one that is not read, as feature cells [9, 2]."""
     try:
-        asked = [[FAR, FAR] if p is None else [(float(v) - (stride - 1) / 2) / stride for v in p] for p in points]
-        cells = torch.tensor(asked)
+        asked = [[FAR, FAR] if p is None else [(float(v) - cells.first) / cells.stride for v in p] for p in points]
+        found = torch.tensor(asked)
     except (TypeError, ValueError):
-        cells = torch.empty(0)
-    if cells.shape != (9, 2) or not cells.isfinite().all():
+        found = torch.empty(0)
+    if found.shape != (9, 2) or not found.isfinite().all():
         raise ValueError("points must be nine pairs (y, x) of finite numbers, or None for one that is not read")
-    return cells
+    return found

@@ -1,7 +1,8 @@
 """Backbones: images [B, 3, h, w] to feature maps [B, c, h', w'].
 
-Any `nn.Module` that does so can stand in for one of these; `labkit.DMF` asks a stranger only for its channel count,
-which it finds by passing one image through.
+Any `nn.Module` that does so can stand in for one of these. What is asked of a stranger, how many channels its maps have
+and where their cells lie, is found by passing images through, where it does not say so by the attributes `channels`,
+`stride` and `first_centre` (see `probe` and `cells`).
 """
 
 from typing import Any
@@ -126,6 +127,7 @@ class ResNet12(nn.Module):
         self.layer4 = ResidualBlock(sizes[2], sizes[3], last_pool, DropBlock(drop, block, ramp))
         self.channels = sizes[3]
         self.stride = 16 if last_pool else 8
+        self.first_centre = (self.stride - 1) / 2
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -153,6 +155,7 @@ class Conv4(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.channels = width
         self.stride = 16 if last_pool else 8
+        self.first_centre = (self.stride - 1) / 2
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, h, w] to features [B, width, h // stride, w // stride]."""
@@ -168,16 +171,26 @@ class CachedFeatures(nn.Module):
     Args:
         channels: of the maps.
         stride: distance in pixels between the centres of two neighbouring cells.
+        first_centre: pixel on which the first cell is centred; None where the maps lie as after poolings.
         digest: of the weights that made the maps; a method trained on them fits no others.
         mirrored: whether every map is followed by that of the picture's mirror image, 2 c channels in all.
     """
 
-    def __init__(self, channels: int, stride: int = 8, digest: str = "", mirrored: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        stride: float = 8,
+        digest: str = "",
+        mirrored: bool = False,
+        first_centre: float | None = None,
+    ) -> None:
         super().__init__()
         self.channels = checks.check_int("channels", channels)
         self.mirrored = checks.flag("mirrored", mirrored)
         self.inputs = self.channels * (2 if mirrored else 1)
+        checks.finite("stride", stride, above=0)
         self.stride, self.digest = stride, digest
+        self.first_centre = (stride - 1) / 2 if first_centre is None else checks.finite("first_centre", first_centre)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps [B, c, h, w], as they are; of `mirrored` ones the pictures' own."""
@@ -222,7 +235,8 @@ class WideResNet(nn.Module):
     """WRN-28-10 (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, table 1) up to its last feature map.
 
     Three groups of (depth - 4) / 6 blocks, of 16, 32 and 64 times `width` channels; the second and the third begin
-    with a stride of 2. An 84 px image gives a 21 x 21 map, 36.5 million weights a classifier aside.
+    with a stride of 2. An 84 px image gives a 21 x 21 map, with cell (i, j) centred at pixel (4i, 4j); 36.5 million
+    weights a classifier aside.
 
     Args:
         depth: convolutions from the first to the classifier, as the paper counts them: 6 n + 4.
@@ -249,7 +263,7 @@ class WideResNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.bn = nn.BatchNorm2d(sizes[3])
         self.channels = sizes[3]
-        self.stride = 4
+        self.stride, self.first_centre = 4, 0.0
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:

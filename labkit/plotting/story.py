@@ -12,9 +12,10 @@ from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf import alignment
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import regular_grid, to_pixels
+from labkit.dmf.sampling import regular_grid
 from labkit.dmf.trace import Trace
 from labkit.episodes.sampler import Episode
+from labkit.methods.cells import Cells
 from labkit.plotting.pictures import readable, show_image
 from labkit.plotting.sampling import show_points
 from labkit.plotting.style import BLACK, BLUE, GREEN, HEAT, RED
@@ -51,7 +52,7 @@ def from_position_to_score(
     gain, _ = alignment.gain(filters[None], model.rule)
     figure, axes = plt.subplots(1, 6, figsize=(9.7, 2.5), width_ratios=[1.3, 1.3, 0.85, 0.85, 1.3, 0.75])
     grid = regular_grid(cells, cells, trace.query)
-    ghosts = to_pixels(grid[:, :, i, j], model.stride).numpy()
+    ghosts = Cells.of(model).to_pixels(grid[:, :, i, j]).numpy()
     show_image(axes[0], picture, side=side)
     axes[0].set_title("1  a query\nposition")
     axes[0].plot(*ghosts[4][::-1], "o", color=GREEN, markersize=8, markeredgecolor="white")

@@ -26,10 +26,11 @@ from labkit.data import load_images
 from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import TAPS, corners, regular_grid, to_pixels
+from labkit.dmf.sampling import TAPS, corners, regular_grid
 from labkit.episodes.sampler import Episode, EpisodeSampler
 from labkit.evaluation import intervals
 from labkit.methods.base import mean_of_shots
+from labkit.methods.cells import Cells
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 
@@ -62,12 +63,12 @@ def on_object(masks: Tensor, places: Tensor) -> Tensor:
     return (values * weights).sum(-1)
 
 
-def cells_on_object(masks: Tensor, side: int, stride: float) -> Tensor:
+def cells_on_object(masks: Tensor, side: int, cells: Cells) -> Tensor:
     """Which of side x side feature cells have their centre on the object: masks [B, S, S] to bool [B, side, side].
 
-    `stride` is `Method.stride`; the backbone's last cells may reach beyond the picture.
+    The backbone's last cells may reach beyond the picture.
     """
-    centres = to_pixels(regular_grid(side, side, torch.empty(0))[TAPS // 2], stride)
+    centres = cells.to_pixels(regular_grid(side, side, torch.empty(0))[TAPS // 2])
     return on_object(masks, centres.expand(len(masks), 1, 2, side, side))[:, 0] >= 0.5
 
 
@@ -77,17 +78,12 @@ def boxes(masks: Tensor) -> Tensor:
     return spans[1][:, :, None] & spans[0][:, None, :]
 
 
-def fullest_cell(mask: Tensor, side: int, stride: float) -> tuple[int, int]:
+def fullest_cell(mask: Tensor, side: int, cells: Cells) -> tuple[int, int]:
     """Row and column of the feature cell, of side x side, that an object fills most: mask [S, S]."""
-    of = cells_of(mask.shape[-1], side, stride)
+    of = cells.at_pixels(mask.shape[-1], side)
     places = (of[:, None] * side + of).flatten()
     ink = torch.zeros(side**2).index_add_(0, places, mask.float().flatten())
     return divmod(int((ink / torch.bincount(places, minlength=side**2).clamp(min=1)).argmax()), side)
-
-
-def cells_of(size: int, side: int, stride: float) -> Tensor:
-    """The feature cell, of `side` in a row, in which each pixel of a row of `size` lies: int64 [size]."""
-    return (torch.arange(size) / stride).long().clamp(max=side - 1)
 
 
 def random_draws(count: int, limits: Sequence[int], seed: int = RANDOM_SEED) -> list[tuple[int, ...]]:
@@ -116,17 +112,18 @@ def places(model: DMF, episode: Episode, turn: int = 0) -> dict[str, Tensor]:
     y, x = offsets.unbind(2)
     turned = torch.stack([cos * y + sin * x, cos * x - sin * y], 2)
     found = {LEARNED: starts + offsets, GRID: starts, RANDOM: starts + turned}
-    return {name: to_pixels(p, model.stride) for name, p in found.items()}
+    cells = Cells.of(model)
+    return {name: cells.to_pixels(p) for name, p in found.items()}
 
 
 def judge(
-    where: Mapping[str, Tensor], images: ImageSet, episode: Episode, stride: float
+    where: Mapping[str, Tensor], images: ImageSet, episode: Episode, cells: Cells
 ) -> dict[tuple[str, str, str], float]:
     """The measured shares of one episode, in percent.
 
     Args:
         where: of `places`.
-        stride: of the network, `Method.stride`.
+        cells: of the network.
         images: that the episode was drawn from; only the first shot of a class is looked at.
 
     Returns:
@@ -134,7 +131,7 @@ def judge(
         ``"box"``, or the ``"picture"``.
     """
     side = next(iter(where.values())).shape[-1]
-    asked = cells_on_object(images.masks(episode.query_index.numpy()), side, stride)
+    asked = cells_on_object(images.masks(episode.query_index.numpy()), side, cells)
     own = images.masks(episode.support_index[:, 0].numpy())
     labels = episode.query_labels
     targets = {"ink": own, "box": boxes(own), "picture": torch.ones_like(own)}
@@ -164,7 +161,7 @@ def pair(
     where = places(model, episode)
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
     side, masked = where[GRID].shape[-1], images.packed_masks is not None
-    middle = fullest_cell(images.masks(asked), side, model.stride) if masked else (side // 2, side // 2)
+    middle = fullest_cell(images.masks(asked), side, Cells.of(model)) if masked else (side // 2, side // 2)
     i, j = cell or middle
     points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
     if masked:
@@ -189,7 +186,7 @@ def judged(
     sampler = EpisodeSampler(images, 5, 1, query, seed, preprocessing=model.preprocessing)
     for i in range(episodes):
         episode = sampler[i]
-        yield judge(places(model, episode, turn=i), images, episode, model.stride)
+        yield judge(places(model, episode, turn=i), images, episode, Cells.of(model))
 
 
 def measure(

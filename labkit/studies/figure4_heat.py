@@ -33,7 +33,8 @@ from labkit.evaluation.features import embed_pictures, eval_mode
 from labkit.evaluation.play import Features, on_features, pictures_of
 from labkit.methods.base import mean_of_shots
 from labkit.methods.can import CAN
-from labkit.studies.figure3_sampling import cells_of, cells_on_object
+from labkit.methods.cells import Cells
+from labkit.studies.figure3_sampling import cells_on_object
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 
@@ -90,36 +91,33 @@ def heat(maps: Tensor) -> Tensor:
     return torch.where(mean > 0, lengths / mean.clamp(min=1e-12), torch.ones_like(lengths))
 
 
-def over_picture(heats: Tensor, size: int, stride: float) -> Tensor:
-    """Heat [..., h, w] at every pixel [..., size, size]: a cell's, over the pixels of the cell.
-
-    `stride`, here and below, is `Method.stride`.
-    """
-    pixels = cells_of(size, heats.shape[-1], stride)
+def over_picture(heats: Tensor, size: int, cells: Cells) -> Tensor:
+    """Heat [..., h, w] at every pixel [..., size, size]: a cell's, over the pixels of the cell."""
+    pixels = cells.at_pixels(size, heats.shape[-1])
     return heats[..., pixels[:, None], pixels]
 
 
-def share_inside(heats: Tensor, masks: Tensor, stride: float) -> Tensor:
+def share_inside(heats: Tensor, masks: Tensor, cells: Cells) -> Tensor:
     """Percent of the heat over a picture that lies on the object: [B, h, w] and masks [B, S, S] to [B]."""
-    spread = over_picture(heats, masks.shape[-1], stride)
+    spread = over_picture(heats, masks.shape[-1], cells)
     return 100 * (spread * masks).sum((1, 2)) / spread.sum((1, 2))
 
 
-def best_inside(masks: Tensor, side: int, stride: float) -> Tensor:
+def best_inside(masks: Tensor, side: int, cells: Cells) -> Tensor:
     """The share that a map of side x side cells could have inside at best, all in one cell: [B, S, S] to [B]."""
-    cells = over_picture(torch.eye(side**2).view(-1, side, side), masks.shape[-1], stride)
-    inked = torch.einsum("kyx,byx->bk", cells, masks.to(cells.dtype))
-    return 100 * (inked / cells.sum((1, 2)).clamp(min=1)).amax(1)
+    each = over_picture(torch.eye(side**2).view(-1, side, side), masks.shape[-1], cells)
+    inked = torch.einsum("kyx,byx->bk", each, masks.to(each.dtype))
+    return 100 * (inked / each.sum((1, 2)).clamp(min=1)).amax(1)
 
 
-def hottest_on_object(heats: Tensor, masks: Tensor, stride: float) -> Tensor:
+def hottest_on_object(heats: Tensor, masks: Tensor, cells: Cells) -> Tensor:
     """Whether the centre of the hottest cell is on the object: [B, h, w] and masks [B, S, S] to bool [B]."""
-    on = cells_on_object(masks, heats.shape[-1], stride).flatten(1)
+    on = cells_on_object(masks, heats.shape[-1], cells).flatten(1)
     return on.gather(1, heats.flatten(1).argmax(1, keepdim=True))[:, 0]
 
 
 def judge(
-    maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor, stride: float
+    maps: Mapping[str, Mapping[str, Tensor]], masks: Tensor, cells: Cells
 ) -> dict[tuple[str, str, str], NDArray[np.float64]]:
     """The measurements of every query of an episode, in percent, of `aligned_maps` and the objects' masks [Q, S, S].
 
@@ -132,13 +130,13 @@ def judge(
         before, after = (heat(maps[when][kind]) for when in (BEFORE, AFTER))
         judged = {BEFORE: (before, masks), AFTER: (after, masks), OTHER: (after, masks.roll(1, 0))}
         for name, (heats, object_masks) in judged.items():
-            found[kind, name, "inside"] = share_inside(heats, object_masks, stride).double().numpy()
-            found[kind, name, "hottest"] = 100 * hottest_on_object(heats, object_masks, stride).double().numpy()
+            found[kind, name, "inside"] = share_inside(heats, object_masks, cells).double().numpy()
+            found[kind, name, "hottest"] = 100 * hottest_on_object(heats, object_masks, cells).double().numpy()
         found[kind, AFTER, "cell"] = after.flatten(1).argmax(1).double().numpy()
-        on = cells_on_object(masks, after.shape[-1], stride).double()
-        found[kind, CHANCE, "inside"] = share_inside(torch.ones_like(after), masks, stride).double().numpy()
+        on = cells_on_object(masks, after.shape[-1], cells).double()
+        found[kind, CHANCE, "inside"] = share_inside(torch.ones_like(after), masks, cells).double().numpy()
         found[kind, CHANCE, "hottest"] = 100 * on.mean((1, 2)).numpy()
-        found[kind, BEST, "inside"] = best_inside(masks, after.shape[-1], stride).double().numpy()
+        found[kind, BEST, "inside"] = best_inside(masks, after.shape[-1], cells).double().numpy()
         found[kind, BEST, "hottest"] = 100 * on.amax((1, 2)).numpy()
     return found
 
@@ -155,7 +153,7 @@ def play(
     for i, draw in tqdm(drawn.items(), title, disable=not title):
         played = on_features([draw], features)
         maps = aligned_maps(model, played.support, played.query, torch.from_numpy(played.labels[0]))
-        lines[i] = pd.DataFrame(judge(maps, images.masks(draw[2]), model.stride))
+        lines[i] = pd.DataFrame(judge(maps, images.masks(draw[2]), Cells.of(model)))
     return pd.concat(lines, names=["episode", "query"])
 
 
@@ -236,13 +234,13 @@ def line(
     hits = None
     if mask is not None:
         each = zip(models.values(), heats, strict=True)
-        hits = [bool(hottest_on_object(h[None], mask[None], model.stride)) for model, h in each]
+        hits = [bool(hottest_on_object(h[None], mask[None], Cells.of(model))) for model, h in each]
     scale = len(shown["query"]) / images.size  # pixels shown for each that the network reads
     return shown | {
         "heats": torch.stack(heats),
         "right": right,
         "hits": hits,
-        "strides": [m.stride * scale for m in models.values()],
+        "cells": [Cells.of(m).enlarged(scale) for m in models.values()],
         "name": f"episode {number},\nquery {query}",
     }
 

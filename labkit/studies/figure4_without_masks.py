@@ -30,6 +30,7 @@ from labkit.evaluation import chosen, intervals
 from labkit.evaluation.features import embed_pictures
 from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.can import CAN
+from labkit.methods.cells import Cells
 from labkit.studies import figure3_sampling, figures_3_and_4
 from labkit.studies.figure4_heat import heat, line
 from labkit.sweeps.kept import write_result
@@ -196,7 +197,7 @@ def drawn_classes(model: DMF | CAN, images: ImageSet, seed: int = 0) -> Any:
                 "heats": after,
                 "scores": scores[0].tolist(),
                 "moved": moved(after[int(labels[query])], after).tolist(),
-                "stride": model.stride * len(sharp(images, int(asked[query]))) / images.size,
+                "cells": Cells.of(model).enlarged(len(sharp(images, int(asked[query]))) / images.size),
             }
         )
     return figures_3_and_4.heat_by_class(shown)

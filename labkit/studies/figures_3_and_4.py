@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from labkit import plotting
+from labkit.methods.cells import Cells
 from labkit.studies import figure3_sampling, figure4_heat
 
 COLOURS = {
@@ -87,7 +88,7 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
 
     Args:
         lines: with ``support`` and ``query``, pictures [n, n, 3]; the query's ``mask`` [m, m], or None; ``heats``, one
-            [h, w] a network; ``strides``, the pixels of these pictures that a cell of each spans; ``right`` and
+            [h, w] a network; ``cells``, where in these pictures the cells of each lie; ``right`` and
             ``hits``, a bool a network, of which ``hits`` is None without a mask; and a ``name``.
         networks: the heats' names.
     """
@@ -102,9 +103,9 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
         plotting.show_image(row[0], line["support"])
         plotting.show_image(row[1], line["query"])
         hits = line["hits"] or [None] * len(networks)
-        entries = zip(row[2:], line["heats"], line["strides"], line["right"], hits, strict=True)
-        for ax, heats, stride, right, hit in entries:
-            _glow(ax, line["query"], heats, scale, stride, line["mask"])
+        entries = zip(row[2:], line["heats"], line["cells"], line["right"], hits, strict=True)
+        for ax, heats, cells, right, hit in entries:
+            _glow(ax, line["query"], heats, scale, cells, line["mask"])
             said = [] if hit is None else ["hit" if hit else "miss"]
             ax.set_xlabel(", ".join([*said, _verdict(right)]), color=plotting.BLACK if right else plotting.RED)
         row[0].set_ylabel(
@@ -131,7 +132,7 @@ def heat_by_class(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         lines: with ``query`` [n, n, 3], ``supports``, ``names``, ``own``, ``before`` [h, w], ``heats`` [N, h, w],
-            ``scores`` [N], ``moved`` [N] in percent, and ``stride``, the pixels of these pictures that a cell spans.
+            ``scores`` [N], ``moved`` [N] in percent, and ``cells``, where in these pictures the cells lie.
     """
     count = len(lines[0]["names"])
     values = np.concatenate([np.asarray(line["heats"]).ravel() for line in lines])
@@ -141,13 +142,13 @@ def heat_by_class(lines: Sequence[Mapping[str, Any]]) -> Figure:
     for line, above, below in zip(lines, axes[::2], axes[1::2], strict=True):
         best = int(np.argmax(line["scores"]))
         plotting.show_image(above[0], line["query"], f"query, classified {_verdict(best == line['own'])}")
-        _glow(below[0], line["query"], line["before"], scale, line["stride"])
+        _glow(below[0], line["query"], line["before"], scale, line["cells"])
         below[0].set_xlabel("before alignment")
         for n in range(count):
             own = n == line["own"]
             frame = plotting.GREEN if own else None
             plotting.show_image(above[n + 1], line["supports"][n], line["names"][n], frame)
-            _glow(below[n + 1], line["query"], line["heats"][n], scale, line["stride"])
+            _glow(below[n + 1], line["query"], line["heats"][n], scale, line["cells"])
             elsewhere = "its own class" if own else f"{line['moved'][n]:.1f} % elsewhere"
             weight = "bold" if n == best else "normal"
             below[n + 1].set_xlabel(f"score {line['scores'][n]:.2f}\n{elsewhere}", weight=weight)
@@ -164,19 +165,19 @@ def _heat_bar(figure: Figure, scale: Normalize, axes: NDArray[Any], said: str) -
 
 
 def _glow(
-    ax: Axes, picture: ArrayLike, heats: ArrayLike, scale: Normalize, stride: float, mask: ArrayLike | None = None
+    ax: Axes, picture: ArrayLike, heats: ArrayLike, scale: Normalize, cells: Cells, mask: ArrayLike | None = None
 ) -> None:
     """A picture in the colours of its heat, its light and dark left visible, and the object's outline, if known."""
     pixels = np.asarray(picture)
     grey = pixels @ np.array([0.299, 0.587, 0.114]) / 255
     side = np.asarray(heats).shape[0]
-    cells = figure3_sampling.cells_of(len(pixels), side, stride).numpy()
-    colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][cells[:, None], cells]
+    of = cells.at_pixels(len(pixels), side).numpy()
+    colours = plt.get_cmap(plotting.HEAT)(scale(np.asarray(heats)))[..., :3][of[:, None], of]
     # Around 1, so that a cell keeps the hue that its heat has on the bar; in few steps, which a PNG stores briefly.
     shade = 1 + 0.6 * (grey - grey.mean()).round(1)
     plotting.show_image(ax, (colours * shade[..., None]).clip(0, 1))
     top = np.unravel_index(np.asarray(heats).argmax(), (side, side))
-    y, x = (np.flatnonzero(cells == k).mean() for k in top)
+    y, x = (np.flatnonzero(of == k).mean() for k in top)
     edge = [patheffects.withStroke(linewidth=4, foreground="white")]
     ax.plot(x, y, "x", color=plotting.RED, markersize=7, markeredgewidth=2, path_effects=edge)
     if mask is not None:

@@ -15,6 +15,7 @@ from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import eval_mode
 from labkit.methods.base import Method, mean_of_shots
+from labkit.methods.cells import Cells
 from labkit.studies.figure3_sampling import GRID, LEARNED, places
 
 
@@ -93,7 +94,7 @@ def _line(model: Method, images: ImageSet, sampler: EpisodeSampler, number: int)
     other = max((n for n in range(len(of_query)) if n != own), key=lambda n: float(means[n]))
     i, j = divmod(int(of_query[own].argmax()), of_query.shape[-1])
     points = grid = None
-    position = ((i + 0.5) * model.stride - 0.5, (j + 0.5) * model.stride - 0.5)
+    position = tuple(Cells.of(model).to_pixels(np.array([i, j], dtype=float)).tolist())
     if isinstance(model, DMF) and model.choices.sampling and model.rule.name != "none":
         where = places(model, episode)
         points, grid = (where[name][0, :, :, i, j].cpu().numpy() for name in (LEARNED, GRID))

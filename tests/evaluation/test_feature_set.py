@@ -15,6 +15,9 @@ from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation import feature_set
 from labkit.evaluation.feature_set import FeatureSet, backbone_digest, embed_all
 from labkit.evaluation.protocol import evaluate
+from labkit.methods.cells import Cells
+from labkit.methods.protonet import ProtoNet
+from labkit.studies.tables.heads import pooled_once_more
 from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(6, 12, split="val")
@@ -133,3 +136,15 @@ def test_pictures_and_maps_are_not_mistaken_for_each_other() -> None:
     assert isinstance(maps, ImageSet)
     assert len(maps) == 72
     assert maps.size == 24
+
+
+def test_maps_that_are_kept_know_where_their_cells_lie() -> None:
+    plain = embed_all(model(), IMAGES, cache=False)
+    assert "first_centre" not in plain.backbone_options  # (stride - 1) / 2, as ever
+    wide = DMF("wrn28", groups=4, backbone_options={"depth": 10, "width": 1}, classes=6, alignment="closed").eval()
+    wide.preprocessing = Preprocessing.of(IMAGES)
+    maps = embed_all(wide, IMAGES, cache=False)
+    assert Cells.of(head_of(wide, maps)) == Cells.of(wide) == Cells(4, 0)
+    for kept, first in ((plain, 7.5), (maps, 2)):  # the next pooling takes the mean of the first two centres
+        again = pooled_once_more(kept)
+        assert Cells.of(ProtoNet("features", backbone_options=again.backbone_options)).first == first

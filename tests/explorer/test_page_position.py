@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect
 
+from labkit.dmf.model import DMF
+from labkit.episodes.preprocessing import Preprocessing
 from labkit.explorer.widget import Explorer
 from tests.helpers.explorer_network import network_points, network_scores, truth
 from tests.helpers.explorer_page import (
@@ -39,6 +42,22 @@ def test_points_are_drawn_where_they_are(page: Page, explorer: Explorer) -> None
     drawn = page.eval_on_selector_all(".dot", "d => d.map(e => e.transform.baseVal[0].matrix).map(m => [m.f, m.e])")
     side = page.eval_on_selector("[data-stage=offsets] svg", "e => e.viewBox.baseVal.width") - 22
     np.testing.assert_allclose(drawn, (11 + (expected + 0.5) * side / 40).clip(11, 11 + side), atol=0.02)
+
+
+def test_cells_of_a_backbone_without_poolings_are_on_pixels(
+    browser: Browser, explorer: Explorer, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = DMF("wrn28", 4, backbone_options={"depth": 10, "width": 1}, alignment="closed").eval()
+    model.preprocessing = Preprocessing(40, "none")
+    wide, file = Explorer({"wide": model}, explorer.tasks[:1]), tmp_path / "wide.html"
+    file.write_text(wide.as_page(), encoding="utf-8")
+    with opened(browser, file, view="query=3&support_class=1&row=4&column=7") as page:
+        np.testing.assert_allclose(points(page), network_points(wide, 0, 0, 0, 3, 1, 4, 7, 4, 0), atol=2e-3)
+        np.testing.assert_allclose(scores(page), network_scores(wide, 0, 0, 0, 3), rtol=1e-4, atol=1e-5)
+        box = page.locator("[data-stage=query] svg").evaluate("e => e.viewBox.baseVal.width")
+        drawn = [float(page.locator("circle.position").first.get_attribute(name) or 0) for name in ("cy", "cx")]
+        np.testing.assert_allclose(drawn, 11 + (np.array([16, 28]) + 0.5) * (box - 22) / 40, atol=0.1)
 
 
 def test_two_sliders_move_the_position(page: Page) -> None:

@@ -143,6 +143,22 @@ def test_what_if_at_the_points_that_are_there_changes_nothing(task: Task) -> Non
         torch.testing.assert_close(torch.tensor(answer["filter"]), expected, atol=1e-4, rtol=0)
 
 
+def test_cells_that_lie_on_pixels_are_sent_and_read_there(task: Task) -> None:
+    """Padded convolutions with a stride centre cell i at pixel stride x i, and not amid `stride` pixels."""
+    torch.manual_seed(0)
+    model = DMF("wrn28", 4, backbone_options={"depth": 10, "width": 1}, alignment="closed").eval()
+    model.preprocessing = Preprocessing(SIZE, "none")
+    explorer, trace = Explorer({"x": model}, [task]), model.trace(*prepared(model, task))
+    block = explorer.header["blocks"][0][0]
+    assert (block["stride"], block["first"]) == (4, 0)
+    points = read(explorer, block["points"][0], QUERIES, WAY, 9, 2, block["h"], block["w"])
+    torch.testing.assert_close(points, 4 * trace.points[0], atol=1e-4, rtol=2e-5)
+    answer = explorer.what_if(ask(query=3, support_class=1, points=points[3, 1, :, :, 0, 0].tolist()))
+    torch.testing.assert_close(torch.tensor(answer["score"]), trace.scores[0, 3, 1], atol=1e-5, rtol=1e-4)
+    expected = trace.filters[0, 3, 1, :, 0, 0, 0]
+    torch.testing.assert_close(torch.tensor(answer["filter"]), expected, atol=1e-4, rtol=0)
+
+
 def test_what_if_all_points_are_taken_away(task: Task) -> None:
     answer = Explorer({"x": network()}, [task]).what_if(ask(points=[None] * 9))
     assert answer["filter"] == [0.5] * 4  # psi reads zeros, and sigma(0) is one half

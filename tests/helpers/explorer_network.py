@@ -19,11 +19,11 @@ def features(explorer: Explorer, t: int = 0, m: int = 0) -> tuple[DMF, torch.Ten
 
 @torch.inference_mode()
 def network_points(
-    explorer: Explorer, t: int, m: int, mode: int, q: int, n: int, i: int, j: int
+    explorer: Explorer, t: int, m: int, mode: int, q: int, n: int, i: int, j: int, stride: int = 8, first: float = 3.5
 ) -> np.ndarray[Any, Any]:
     model, x_supp, x_q = features(explorer, t, m)
-    found: np.ndarray[Any, Any] = points_of(model, MODES[mode], x_supp, x_q)[0, q, n, :, :, i, j].numpy() * 8 + 3.5
-    return found
+    cells: np.ndarray[Any, Any] = points_of(model, MODES[mode], x_supp, x_q)[0, q, n, :, :, i, j].numpy()
+    return cells * stride + first
 
 
 @torch.inference_mode()

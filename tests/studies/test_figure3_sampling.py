@@ -17,6 +17,7 @@ from torchvision.ops import deform_conv2d
 from labkit.data import load_images
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.methods.base import mean_of_shots
+from labkit.methods.cells import Cells
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure3_sampling, figures_3_and_4
 from tests.helpers.toys import toy_images
@@ -76,8 +77,8 @@ def test_cells_boxes_and_the_fullest_cell_of_a_known_mask() -> None:
     mask = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
     mask[0, 8:16, 16:24] = True  # all of cell (1, 2)
     mask[0, 30, 5] = True
-    assert figure3_sampling.cells_on_object(mask, SIDE, 8).nonzero().tolist() == [[0, 1, 2]]
-    assert figure3_sampling.fullest_cell(mask[0], SIDE, 8) == (1, 2)
+    assert figure3_sampling.cells_on_object(mask, SIDE, Cells(8, 3.5)).nonzero().tolist() == [[0, 1, 2]]
+    assert figure3_sampling.fullest_cell(mask[0], SIDE, Cells(8, 3.5)) == (1, 2)
     box = figure3_sampling.boxes(mask)[0].nonzero()
     assert [box.amin(0).tolist(), box.amax(0).tolist()] == [[8, 5], [30, 23]]
     assert figure3_sampling.boxes(mask).sum() == 23 * 19
@@ -92,7 +93,7 @@ def test_points_put_on_the_object_are_found_there_and_not_on_another(images) -> 
     astray = aimed.clone()
     astray[:, :3] = -100.0  # three of nine beside the picture
     where = {figure3_sampling.LEARNED: aimed, figure3_sampling.GRID: astray, figure3_sampling.RANDOM: astray}
-    found = figure3_sampling.judge(where, images, episode, 8)
+    found = figure3_sampling.judge(where, images, episode, Cells(8, 3.5))
     for position in ("on the object", "off it"):
         assert found[figure3_sampling.LEARNED, position, "ink"] == pytest.approx(100)
         assert found[figure3_sampling.OTHER, position, "ink"] == 0

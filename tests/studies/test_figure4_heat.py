@@ -20,11 +20,13 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import eval_mode
 from labkit.methods.base import mean_of_shots
+from labkit.methods.cells import Cells
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure4_heat, figures_3_and_4
 from tests.helpers.toys import toy_images
 
 matplotlib.use("agg")
+CELLS = Cells(stride=8, first=3.5)
 
 
 def test_heat_is_length_in_multiples_of_the_mean_whatever_the_scale() -> None:
@@ -45,13 +47,13 @@ def test_heat_planted_on_the_object_is_counted_and_even_heat_gives_chance(size: 
     masks[1, 8:16, 16:28] = True  # and half of those of cell (1, 3)
     planted = torch.zeros(2, side, side)
     planted[0, 1, 2] = planted[1, 1, 3] = 1
-    assert figure4_heat.share_inside(planted, masks, 8).tolist() == [100, 50]
-    assert figure4_heat.hottest_on_object(planted, masks, 8).tolist() == [True, True]
-    assert not figure4_heat.hottest_on_object(planted.roll(2, 1), masks, 8).any()
-    assert figure4_heat.share_inside(planted.roll(2, 1), masks, 8).tolist() == [0, 0]
-    even = figure4_heat.share_inside(torch.ones(2, side, side), masks, 8)
+    assert figure4_heat.share_inside(planted, masks, CELLS).tolist() == [100, 50]
+    assert figure4_heat.hottest_on_object(planted, masks, CELLS).tolist() == [True, True]
+    assert not figure4_heat.hottest_on_object(planted.roll(2, 1), masks, CELLS).any()
+    assert figure4_heat.share_inside(planted.roll(2, 1), masks, CELLS).tolist() == [0, 0]
+    even = figure4_heat.share_inside(torch.ones(2, side, side), masks, CELLS)
     torch.testing.assert_close(even, 100 * masks.float().mean((1, 2)))
-    assert figure4_heat.best_inside(masks, side, 8).tolist() == [100, 100]
+    assert figure4_heat.best_inside(masks, side, CELLS).tolist() == [100, 100]
 
 
 def test_aligned_maps_are_those_of_the_networks() -> None:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from labkit import plotting
 from labkit.evaluation.protocol import Result
+from labkit.methods.cells import Cells
 from labkit.models.checkpoints import load_model
 from labkit.own_images import figures as own_figures
 from labkit.own_images.classify import Classified, SupportSet
@@ -85,7 +86,7 @@ def shares() -> Figure:
 
 
 def heat_rows(masked: bool) -> Figure:
-    line = {"support": picture(), "query": picture(), "heats": DRAWN.random((5, 5, 5)), "strides": [8.0] * 5}
+    line = {"support": picture(), "query": picture(), "heats": DRAWN.random((5, 5, 5)), "cells": [Cells(8.0, 3.5)] * 5}
     line |= {"name": "only 2 steps hit:\nepisode 151,\nquery 56", "right": [True, False, True, True, False]}
     mask = np.pad(np.ones((20, 20), bool), 10)
     line |= {"mask": mask, "hits": [True, False] * 2 + [False]} if masked else {"mask": None, "hits": None}
@@ -98,7 +99,7 @@ def heat_by_class() -> Figure:
         "heats": DRAWN.random((5, 5, 5)),
         "scores": [-10.25, 7.5, 12.5, 1.0, 2.0],
         "moved": [12.5] * 5,
-        "stride": 8.0,
+        "cells": Cells(8.0, 3.5),
     }
     return figures_3_and_4.heat_by_class([line] * 3)
 

@@ -14,12 +14,12 @@ from tqdm.auto import tqdm
 from labkit.common import places
 from labkit.data.glyphs.scene import Difficulty
 from labkit.dmf.model import DMF
-from labkit.dmf.sampling import to_pixels
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.evaluation import intervals
 from labkit.evaluation.chosen import digest
 from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
+from labkit.methods.cells import Cells
 from labkit.studies.displacement import levels as design
 from labkit.studies.displacement.levels import Level, Plan, Step, all_levels, boxes, travel
 from labkit.studies.figure3_sampling import own_points
@@ -111,15 +111,15 @@ def landing(
     Both objects are taken by their boxes, and only the first shot is looked at; a cell is on an object where its centre
     is.
     """
-    inside = sampled = 0.0
+    inside, sampled, in_pixels = 0.0, 0.0, Cells.of(model).to_pixels
     for i, draw in enumerate(draws):
         shown, asked = level.pair(i)
         episode, (_, support, query, labels) = on_features([draw], features(shown), features(asked)), draw
         starts, offsets = own_points(model, episode.support[:, :, 0], episode.query, torch.from_numpy(labels)[None])
         side = offsets.shape[-1]
-        own = to_pixels((starts + offsets)[0].numpy(), model.stride)
+        own = in_pixels((starts + offsets)[0].numpy())
         target = boxes(plan, shown)[support[labels, 0]][:, None]
-        cells = to_pixels(np.indices((side, side), dtype=float), model.stride)[None]
+        cells = in_pixels(np.indices((side, side), dtype=float))[None]
         on_query = _within(cells, boxes(plan, asked)[query])
         hit = _within(own, target) & on_query[:, None]
         inside, sampled = inside + hit.sum(), sampled + own.shape[1] * on_query.sum()

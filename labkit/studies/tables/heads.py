@@ -176,4 +176,5 @@ def pooled_once_more(maps: FeatureSet) -> FeatureSet:
     parts = np.array_split(maps.pixels, max(1, len(maps) // 1000))  # a last odd row or column is pooled alone
     pooled = [F.max_pool2d(torch.tensor(part).movedim(-1, 1).float(), 2, ceil_mode=True) for part in parts]
     out = torch.cat(pooled).movedim(1, -1).contiguous().numpy().astype(maps.pixels.dtype)
-    return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled", stride=2 * maps.stride)
+    first = None if maps.first_centre is None else maps.first_centre + maps.stride / 2
+    return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled", stride=2 * maps.stride, first_centre=first)
