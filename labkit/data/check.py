@@ -152,6 +152,9 @@ def _cifar(root: Path) -> Iterator[CheckedData]:
     if files is not None:
         readers = {split: partial(cifar_fs.read_split, split, files) for split in SPLITS}
         yield _checked(root, "cifar-fs", cifar_fs.FOLDER, readers, files)
+    elif cifar_fs.is_in_folders(root):
+        readers = {split: partial(cifar_fs.read_folders, split, root) for split in SPLITS}
+        yield _checked(root, "cifar-fs", "folders", readers, [])
 
 
 def _own(root: Path) -> Iterator[CheckedData]:

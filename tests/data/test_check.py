@@ -16,7 +16,7 @@ from labkit.data import check, prints
 from labkit.data.check import CheckedData, check_data
 from labkit.data.miniimagenet import read_csv
 from labkit.data.prints import digest_of_rows, print_of
-from tests.helpers.cifar_files import write_cifar
+from tests.helpers.cifar_files import write_cifar, write_cifar_folders
 from tests.helpers.real_files import (
     WNIDS,
     by_class,
@@ -119,6 +119,9 @@ def test_other_data_sets(root: Path, tmp_path: Path) -> None:
     assert (found.dataset, found.is_reference, found.is_whole) == ("cifar-fs", None, True)
     assert "train is not the file that was published, by its MD5" in found.differences
     assert "train: expected 38400 pictures of 64 classes, found 192 of 64" in found.differences
+    write_cifar_folders(tmp_path / "files")
+    assert (the(tmp_path / "files").dataset, the(tmp_path / "files").layout) == ("cifar-fs", "folders")
+    assert [split.images for split in the(tmp_path / "files").splits] == [192, 48, 60]
     for split in SPLITS:
         write_tiered_png(root, split, some_pixels(6, 20))
     names = {each.dataset: each for each in check_data(root)}

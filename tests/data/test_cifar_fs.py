@@ -14,7 +14,7 @@ from labkit.__main__ import main
 from labkit.common.errors import DataError
 from labkit.data import cifar_fs, load_images
 from labkit.data.cifar_fs import CLASSES, load_cifar_fs
-from tests.helpers.cifar_files import CIFAR_NAMES, write_cifar
+from tests.helpers.cifar_files import CIFAR_NAMES, write_cifar, write_cifar_folders
 from tests.helpers.real_files import python2_pickle, some_pixels
 
 
@@ -35,6 +35,27 @@ def test_the_splits_of_files_in_torchvisions_format(root: Path) -> None:
             expected = pixels[[number, 100 + number, 200 + number]]
             assert np.array_equal(images.pixels[of_class], expected)
         assert (images.provenance.dataset, images.provenance.layout) == ("cifar-fs", "cifar-100-python")
+
+
+def test_a_split_is_the_same_whatever_the_order_of_rows_and_from_picture_files(root: Path) -> None:
+    write_cifar(root / "pickles")
+    write_cifar(root / "shuffled", order=1)
+    write_cifar_folders(root / "files")
+    for split in CLASSES:
+        ours, shuffled, files = (
+            load_images("cifar-fs", split, root=root / name, progress=False)
+            for name in ("pickles", "shuffled", "files")
+        )
+        assert ours.provenance.digest == shuffled.provenance.digest == files.provenance.digest
+        assert ours.labels_digest == shuffled.labels_digest == files.labels_digest
+        assert files.provenance.layout == "folders"
+
+
+def test_folders_of_other_classes_are_not_cifar_100(root: Path) -> None:
+    write_cifar_folders(root)
+    (root / "train" / "unicorn").mkdir()
+    with pytest.raises(DataError, match=r"or train/ and test/ with a folder for each class"):
+        load_images("cifar-fs", "val", root=root)
 
 
 def test_torchvision_reads_the_same_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,20 +114,21 @@ def test_broken_files(root: Path) -> None:
     write_cifar(root)
     file = root / "cifar-100-python" / "train"
     whole = file.read_bytes()
-    table = {"data": some_pixels(4, 32).reshape(4, -1), "fine_labels": [0, 1, 2, 3]}
+    table = {"data": some_pixels(4, 32).reshape(4, -1), "fine_labels": [0, 1, 2, 3], "filenames": list("abcd")}
     for content, said in (
         (b"cos\nsystem\n(S'x'\ntR.", "train: refused, this pickle asks for os.system"),
         (whole[:1000], "train: truncated or not a pickle"),
         (pickle.dumps({"data": table["data"]}), "train: expected 'fine_labels' in its dictionary, it has data"),
         (pickle.dumps({**table, "fine_labels": [0, 1, 2, 100]}), "train: expected labels from 0 to 99, got 0 to 100"),
         (pickle.dumps({**table, "fine_labels": [0]}), "train: .* found 4 images, 1 labels"),
+        (pickle.dumps({**table, "filenames": [1, 2, 3, 4]}), "train, 'filenames': expected a list of strings"),
         (pickle.dumps({**table, "data": some_pixels(4, 32)}), r"train, 'data': expected uint8 \[n, 3072\]"),
     ):
         file.write_bytes(content)
         with pytest.raises(DataError, match=said):
             load_images("cifar-fs", "train", root=root, progress=False)
     (root / "cifar-100-python" / "meta").write_bytes(python2_pickle({"fine_label_names": CIFAR_NAMES[:40]}, 2))
-    file.write_bytes(python2_pickle({"data": table["data"], "fine_labels": [0, 1, 2, 3]}, 2))
+    file.write_bytes(python2_pickle(table, 2))
     (root / "cifar-100-python" / "test").write_bytes(file.read_bytes())
     message = r"cifar-fs train \(cifar-100-python\) has 3 classes, expected 64; .*check_counts=False"
     with pytest.raises(DataError, match=message):

@@ -1,11 +1,13 @@
-"""Writes CIFAR-100 as Python 2 and torchvision keep it."""
+"""Writes CIFAR-100 as Python 2 and torchvision keep it, and as picture files."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.helpers.real_files import python2_pickle, some_pixels
 
@@ -22,19 +24,39 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 CIFAR_NAMES = _LISTED.split()
 
 
-def write_cifar(root: Path) -> NDArray[np.uint8]:
+def _called(label: int, row: int) -> str:
+    return f"{CIFAR_NAMES[label]}_s_{row:06d}.png"
+
+
+def write_cifar_folders(root: Path) -> None:
+    """The pictures of `write_cifar` as PNG files, ``train/CLASS/NAME.png`` and ``test/CLASS/NAME.png``."""
+    pixels = some_pixels(300, 32)
+    for part, of_part in (("train", pixels[:200]), ("test", pixels[200:])):
+        for row, picture in enumerate(of_part):
+            file = root / part / CIFAR_NAMES[row % 100] / _called(row % 100, row)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(file)
+
+
+def write_cifar(root: Path, order: int | None = None) -> NDArray[np.uint8]:
     """``cifar-100-python`` as Python 2 wrote it, three pictures a class: two in ``train`` and one in ``test``.
 
+    Args:
+        order: shuffles the rows, as the published files' are; None leaves them in order.
+
     Returns:
-        uint8 [300, 32, 32, 3], those of ``train`` first; picture i is of class i modulo 100.
+        uint8 [300, 32, 32, 3], those of ``train`` first; before they are shuffled, picture i is of class i modulo 100.
     """
     folder = root / "cifar-100-python"
     folder.mkdir(parents=True, exist_ok=True)
     pixels = some_pixels(300, 32)
-    for name, part in (("train", pixels[:200]), ("test", pixels[200:])):
-        fine = [i % 100 for i in range(len(part))]
+    for name, of_part in (("train", pixels[:200]), ("test", pixels[200:])):
+        rows = list(range(len(of_part)))
+        if order is not None:
+            random.Random(order).shuffle(rows)
+        part, fine = of_part[rows], [row % 100 for row in rows]
         table = {
-            "filenames": [f"{CIFAR_NAMES[label]}_s_{i:06d}.png" for i, label in enumerate(fine)],
+            "filenames": [_called(row % 100, row) for row in rows],
             "batch_label": f"{name}ing batch 1 of 1",
             "fine_labels": fine,
             "coarse_labels": [label // 5 for label in fine],
