@@ -8,7 +8,6 @@ dmf-lab calibrate mini --data-root /data/x
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from labkit.common.files import write_json
+from labkit.common.files import read_json, write_json
 from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.evaluation.chosen import names_of
@@ -41,7 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(asked: argparse.Namespace) -> int:
     """Fit, measure and add the models to the record; what is there of other models stays."""
-    before = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
+    anew = "put an undamaged copy there, or delete it and fit all of its models again"
+    before = read_json(asked.out, anew) if asked.out.is_file() else {}
     root = f" --data-root {ROOT_OF_ANY}" if asked.data_root else ""
     names = " ".join(Path(name).stem for name in asked.names)
     made = {

@@ -1,4 +1,5 @@
-"""Writing: a file is whole or not there, and a disk that refuses is named together with what to do."""
+"""Writing: a file is whole or not there, and a disk that refuses is named together with what to do; so is JSON that is
+damaged."""
 
 import errno
 import json
@@ -76,6 +77,23 @@ def write_atomically(path: Path | str, content: bytes) -> None:
 def write_json(path: Path | str, content: Any) -> None:
     """`write_atomically` what is made of JSON types, to be read by people too."""
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_json(path: Path | str, what_to_do: str = "delete it, and it is made anew") -> Any:
+    """What `write_json` wrote.
+
+    It writes files whole, so what is no JSON was damaged by a disk or by hand. That is said, and nothing is made anew
+    unasked: a result may have taken days.
+
+    Raises:
+        ValueError: the file is damaged; `what_to_do` ends the sentence.
+        OSError: it cannot be read.
+    """
+    path = expanded(path)
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(printable(f"{path} is damaged ({error}); {what_to_do}")) from None
 
 
 def append(path: Path | str, line: bytes) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import expanded, write_atomically, write_json
+from labkit.common.files import expanded, read_json, write_atomically, write_json
 from labkit.common.versions import versions
 from labkit.sweeps.sweep import finished
 
@@ -33,9 +33,10 @@ def read_rows(file: Path) -> list[Row]:
     """The lab's own rows: of JSON lines, or of a JSON file with ``"runs"``; none if there is no file."""
     if not file.exists():
         return []
-    text = file.read_text()
-    rows: list[Row] = json.loads(text)["runs"] if file.suffix == ".json" else [json.loads(x) for x in text.splitlines()]
-    return rows
+    if file.suffix == ".json":
+        rows: list[Row] = read_json(file)["runs"]
+        return rows
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequence[str]) -> list[Row]:

@@ -105,7 +105,8 @@ def sweep(
         RuntimeError: the sweep is called while a process of another one starts: the script has no guard.
         OSError: the folder cannot be written to; what was finished before is kept. (Of a cluster each machine has its
             own disk: there the run is reported as failed.)
-        ValueError: an unknown engine, no GPU where GPUs were asked for, or a function that only a notebook knows.
+        ValueError: an unknown engine, no GPU where GPUs were asked for, a function that only a notebook knows, or a
+            record that is damaged: it names the file, for the user to delete.
     """
     _check_run(run)
     if engine not in ENGINES:
@@ -169,9 +170,13 @@ def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
 
 
 def finished(folder: Path | str, version: str | int | None = None) -> list[Record]:
-    """The finished runs in a sweep's folder, of one version or of all, oldest first; usable while it runs."""
+    """The finished runs in a sweep's folder, of one version or of all, oldest first; usable while it runs.
+
+    Raises:
+        ValueError: a record is damaged.
+    """
     files = [file for file in checks.path("folder", folder).glob("*.json") if not file.name.endswith(".error.json")]
-    records = [json.loads(file.read_text()) for file in files]
+    records = [record for file in files if (record := read_record(file))]
     return sorted((r for r in records if version in (None, r["version"])), key=lambda r: (r["made"], r["key"]))
 
 

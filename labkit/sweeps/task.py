@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from labkit.common.files import explained, write_atomically
+from labkit.common.files import explained, read_json, write_atomically
 from labkit.common.machine import peak_memory
 from labkit.common.versions import versions
 
@@ -116,8 +116,13 @@ def as_json(value: Any, what: str) -> Any:
 
 
 def read_record(file: Path) -> Record | None:
+    """The record in a file; None where there is no file.
+
+    Raises:
+        ValueError: it is damaged, and named. It is for the user to throw a finished run away.
+    """
     try:
-        record: Record = json.loads(file.read_text())
+        record: Record = read_json(file, "delete it, and the run is done again")
     except FileNotFoundError:
         return None
     return record

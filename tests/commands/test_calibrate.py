@@ -94,3 +94,11 @@ def test_a_model_that_names_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
     labkit.save_model(model, tmp_path / "mine.safetensors")
     with pytest.raises(ValueError, match="does not say which data set it was trained on"):
         main(["calibrate", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "o.json"), "--traceback"])
+
+
+def test_a_damaged_record_is_said_before_anything_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "record.json"
+    out.touch()
+    assert main(["calibrate", "quick", "--out", str(out)]) == 1
+    assert "record.json is damaged" in capsys.readouterr().err
+    assert out.read_bytes() == b""

@@ -21,7 +21,7 @@ import torch
 
 import labkit
 from labkit.common.errors import DataError
-from labkit.common.files import append, exclusive, expanded, write_atomically
+from labkit.common.files import append, exclusive, expanded, read_json, write_atomically, write_json
 from labkit.data.cache import build_once
 from labkit.data.glyphs import load as glyphs
 from labkit.training.checkpoints import load_state
@@ -265,6 +265,18 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "sub" / "a.txt").read_bytes() == b"ab"
     assert not (tmp_path / "~").exists()
     assert expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff"])
+def test_json_that_is_damaged_is_named_with_what_to_do(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_json(file, {"a": 1})
+    assert read_json(file) == {"a": 1}
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json is damaged \(.+\); delete it, and it is made anew"):
+        read_json(file)
+    with pytest.raises(ValueError, match="; copy it again"):
+        read_json(file, "copy it again")
 
 
 def test_names_that_are_not_utf8_are_written_and_named(tmp_path: Path) -> None:

@@ -76,6 +76,20 @@ def test_failures_are_reported_stop_nothing_and_are_tried_again(tmp_path: Path, 
     assert len(events(tmp_path, "started")) == 8
 
 
+def test_a_damaged_record_is_named_and_nobody_throws_it_away_unasked(tmp_path: Path) -> None:
+    task = Task(key_of({"x": 1}, 1), {"x": 1}, tmp_path, 1, None)
+    task.keep(task.record(result=1))
+    record = task.file(".json")
+    record.write_text(record.read_text()[:-9])
+    for read in (
+        lambda: finished(tmp_path),
+        lambda: labkit.sweep(sweep_runs.square, {"x": [1]}, folder=tmp_path, version=1, progress=False),
+    ):
+        with pytest.raises(ValueError, match=rf"{record.name} is damaged .*; delete it, and the run is done again"):
+            read()
+    assert record.exists()
+
+
 @pytest.mark.integration
 def test_a_folder_that_cannot_be_written_ends_the_sweep_with_the_reason(tmp_path: Path) -> None:
     grid = [{"x": i, "how": how} for i, how in enumerate(("well", "may write nothing more", "well"))]

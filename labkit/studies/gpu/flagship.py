@@ -5,7 +5,6 @@ same schedule; the training's state is saved every minute.
 """
 
 import glob
-import json
 import math
 import statistics
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from labkit.common.files import write_json
+from labkit.common.files import read_json, write_json
 from labkit.common.timing import about
 from labkit.data.imageset import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
@@ -235,7 +234,8 @@ def _schedule(
     """The schedule that an earlier call wrote, or a new one, measured and written; without a compiler if it fails."""
     plan = folder / f"{name}.schedule.json"
     if plan.exists():
-        return Schedule(**json.loads(plan.read_text()))
+        anew = f"delete it and the folder {folder / name}, and the training begins anew"  # which fits no other schedule
+        return Schedule(**read_json(plan, anew))
 
     def measured(with_compiler: str | None) -> Schedule | None:
         return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)
@@ -257,7 +257,8 @@ class _Spent:
 
     def __init__(self, file: Path) -> None:
         self.file, self.started = file, time.perf_counter()
-        self.before: float = json.loads(file.read_text())["seconds"] if file.exists() else 0.0
+        without = "delete it, and the minutes of earlier calls are not counted"
+        self.before: float = read_json(file, without)["seconds"] if file.exists() else 0.0
         self.seconds = self.written = self.before
 
     def note(self, now: bool = False) -> None:

@@ -1,6 +1,5 @@
 """What ``dmf-lab gpu`` does, one after another; what is finished lies in the folder, and another call goes on."""
 
-import json
 import statistics
 import time
 import traceback
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from labkit.common.devices import memory_explained
-from labkit.common.files import write_json
+from labkit.common.files import read_json, write_json
 from labkit.common.timing import about, alternate
 from labkit.data import load_images
 from labkit.data.folders import real_root
@@ -66,7 +65,7 @@ def run(
         next one begins.
 
     Raises:
-        ValueError: the folder was begun on another device or as a rehearsal.
+        ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged.
         DataError: there are no pictures at `root`.
         FailedRunsError: at the end, if trainings failed.
     """
@@ -184,5 +183,5 @@ def _pictures(root: Path | str | None, size: int, small: bool) -> tuple[ImageSet
 
 
 def _read(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    found: dict[str, Any] = read_json(file) if file.exists() else {}
     return found

@@ -5,13 +5,12 @@ Ratios of medians, the two forms alternating, random weights, the paper's sizes:
 process of its own: what is measured already is not measured again. On a CPU all parts take some twenty minutes.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import write_json
+from labkit.common.files import read_json, write_json
 from labkit.common.timing import about
 from labkit.studies.speed import head, whole
 from labkit.studies.speed.setting import Setting
@@ -45,7 +44,7 @@ def run(out: Path, parts: Sequence[str] = tuple(PARTS), setting: Setting = PAPER
     runs = [{"part": part, "setting": asdict(setting)} for part in parts]
     gpus = 1.0 if setting.device == "cuda" else 0.0
     done = sweep(run_part, runs, folder=out.with_suffix(""), version=VERSION, cpus=threads, gpus=gpus, workers=1)
-    content: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+    content: dict[str, Any] = read_json(out) if out.exists() else {}
     content |= {row["parameters"]["part"]: row["result"] for row in done.rows}
     write_json(out, content)
     refuse_failed(done.failed)

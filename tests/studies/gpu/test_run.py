@@ -149,6 +149,20 @@ def test_what_fails_is_written_down_and_the_next_training_begins(
         run.run(tmp_path / "nowhere", tmp_path / "new", 600.0, "cpu")
 
 
+def test_a_damaged_file_is_named_with_what_its_loss_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("speed", "x.schedule", "x.seconds"):
+        (tmp_path / f"{name}.json").write_text('{"head')
+    with pytest.raises(ValueError, match=r"speed\.json is damaged .*; delete it, and it is made anew"):
+        run.speed_table(tmp_path / "speed.json", PICTURES, "cpu", True, TINY, (), 0.0)
+    with pytest.raises(ValueError, match=r"x\.schedule\.json is damaged .*; delete it and the folder .*/x, and the tr"):
+        flagship("x", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60)
+    monkeypatch.setattr(module, "_schedule", lambda *_: Schedule(60, 60, 0.01, 0.0, 0.0))
+    with pytest.raises(
+        ValueError, match=r"x\.seconds\.json is damaged .*; delete it, and the minutes of earlier calls"
+    ):
+        flagship("x", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60)
+
+
 def test_where_the_compiler_fails_it_is_trained_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
