@@ -22,6 +22,7 @@ import inspect
 import itertools
 import json
 import multiprocessing
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +41,8 @@ from labkit.sweeps.task import Record, Run, Task, as_json, read_record
 
 if TYPE_CHECKING:  # slow to import
     import pandas as pd
+
+RECORD = re.compile(r"[0-9a-f]{16}\.json")  # the name of a finished run's file, by `key_of`
 
 
 @dataclass(frozen=True)
@@ -172,11 +175,14 @@ def _gathered(tasks: list[Task], code: Path, progress: bool) -> Sweep:
 def finished(folder: Path | str, version: str | int | None = None) -> list[Record]:
     """The finished runs in a sweep's folder, of one version or of all, oldest first; usable while it runs.
 
+    JSON files that are no records, by their names or by what they hold, are somebody else's and left alone.
+
     Raises:
         ValueError: a record is damaged.
     """
-    files = [file for file in checks.path("folder", folder).glob("*.json") if not file.name.endswith(".error.json")]
-    records = [record for file in files if (record := read_record(file))]
+    files = [file for file in checks.path("folder", folder).glob("*.json") if RECORD.fullmatch(file.name)]
+    found = [read_record(file) for file in files]
+    records = [r for r in found if isinstance(r, dict) and r.keys() >= {"key", "version", "result", "made"}]
     return sorted((r for r in records if version in (None, r["version"])), key=lambda r: (r["made"], r["key"]))
 
 

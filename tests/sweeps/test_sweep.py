@@ -90,6 +90,14 @@ def test_a_damaged_record_is_named_and_nobody_throws_it_away_unasked(tmp_path: P
     assert record.exists()
 
 
+def test_json_files_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    task = Task(key_of({"x": 1}, 1), {"x": 1}, tmp_path, 1, None)
+    task.keep(task.record(result=1))
+    for name, content in (("notes", "{}"), ("0" * 16, "{}"), ("1" * 16, "[1]"), ("half", "{"), ("2" * 17, "{")):
+        (tmp_path / f"{name}.json").write_text(content)
+    assert [r["key"] for r in finished(tmp_path)] == [task.key]
+
+
 @pytest.mark.integration
 def test_a_folder_that_cannot_be_written_ends_the_sweep_with_the_reason(tmp_path: Path) -> None:
     grid = [{"x": i, "how": how} for i, how in enumerate(("well", "may write nothing more", "well"))]
