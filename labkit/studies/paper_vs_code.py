@@ -23,7 +23,8 @@ from labkit.common import places
 from labkit.evaluation import intervals
 from labkit.evaluation.chosen import said_pictures
 from labkit.studies.tables.train_cells import SEEDS, train_on_one_thread
-from labkit.sweeps.kept import Row, all_rows, read_rows, write_result
+from labkit.sweeps import kept
+from labkit.sweeps.kept import Row, read_rows
 from labkit.sweeps.sweep import refuse_failed, sweep
 from labkit.training.settings import Experiment, experiment
 
@@ -115,7 +116,7 @@ def run(
     """Train what the lab's results lack, in the folder `runs`; or add what is finished there to them.
 
     Raises:
-        ValueError: a cell or a data set that is not there.
+        ValueError: a cell or a data set that is not there; or nothing is finished that could be gathered.
     """
     asked = missing(cells, seeds, dataset)
     if gather:
@@ -127,13 +128,22 @@ def run(
 
 
 def add_finished(runs: Path, dataset: str = GLYPHS) -> None:
-    """Add the finished trainings of `runs` to the lab's results."""
+    """Add the finished trainings of `runs` to the lab's results.
+
+    Raises:
+        ValueError: nothing is finished there.
+    """
     order = {cell: place for place, cell in enumerate(PAPER_AND_CODE)}
-    rows = sorted(all_rows(file_of(dataset), runs, _version(dataset), ("cell", "seed")), key=lambda r: order[r["cell"]])
     base, changes = BASES[dataset]
     how = f"the setting {base}" + (f" with {json.dumps(changes)}" if changes else "")
     command = f"dmf-lab figure paper-vs-code RUNS {said_pictures(dataset)}"
-    write_result(file_of(dataset), WHAT.format(dataset, how), command, {"runs": rows})
+
+    def write(file: Path, rows: list[Row]) -> None:
+        rows = sorted(rows, key=lambda r: order[r["cell"]])
+        kept.write_result(file, WHAT.format(dataset, how), command, {"runs": rows})
+
+    found = [row for row in kept.finished_rows(runs, _version(dataset)) if row.get("cell") in PAPER_AND_CODE]
+    kept.gather(file_of(dataset), runs, found, ("cell", "seed"), write)
 
 
 def table(rows: list[dict[str, Any]], baseline: str = "paper") -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Where measured results are kept: the lab's own files in ``labkit/results``, and what sweeps have added since."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,52 @@ def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequ
 
     A sweep's newer run of the same parameters takes the place of the lab's.
     """
+    return _last_of_each([*read_rows(file), *finished_rows(folder, version)], by)
+
+
+def finished_rows(folder: Path | str | None, version: str | int) -> list[Row]:
+    """The results of a sweep's finished runs, each with its commit; none where there is no folder."""
     found = finished(folder, version) if folder is not None and expanded(folder).is_dir() else []
-    rows = read_rows(file) + [r["result"] | {"commit": r["commit"]} for r in found]
+    return [r["result"] | {"commit": r["commit"]} for r in found]
+
+
+def _last_of_each(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
     by_run = {tuple(r[name] for name in by): r for r in rows}
     return [by_run[run] for run in sorted(by_run)]
+
+
+def gather(
+    file: Path,
+    folder: Path | str,
+    found: Sequence[Row],
+    by: Sequence[str],
+    write: Callable[[Path, list[Row]], None] | None = None,
+) -> None:
+    """Add runs that are finished in a folder to the lab's own rows, and print how many of them are new there.
+
+    A run takes the place of the lab's row with the same entries `by`; all other rows stay. Where nothing is new, the
+    file stays as it is, with its date.
+
+    Args:
+        file: of the lab's own rows.
+        found: what is finished in `folder`, as `file` is to hold it. Rows without the entries `by` are of another
+            study, and do not count.
+        write: takes `file` and all rows; `write_rows` unless given.
+
+    Raises:
+        ValueError: no row is left, since the folder is not there, or nothing of the study is finished in it.
+    """
+    found = [row for row in found if row.keys() >= set(by)]
+    if not found:
+        why = "holds no finished run of this study and its version" if expanded(folder).is_dir() else "is no folder"
+        raise ValueError(
+            f"{folder} {why}: give the folder that the runs were made in; the lab's results are as they were"
+        )
+    known = read_rows(file)
+    new = [row for row in found if row not in known]
+    if new:
+        (write or write_rows)(file, _last_of_each([*known, *found], by))
+    print(f"{len(new)} of the {len(found)} finished runs in {folder} are new in {file}")
 
 
 def write_rows(file: Path, rows: Iterable[Row]) -> None:

@@ -63,6 +63,16 @@ def test_what_is_finished_is_gathered_and_not_trained_again(tmp_path: Path, monk
     assert len(paper_vs_code.missing(["relu"], [0, 3], "miniimagenet")) == 2  # photographs are kept apart
 
 
+def test_a_mistyped_folder_leaves_the_results_and_their_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paper_vs_code, "RESULTS", tmp_path / "all.json")
+    (tmp_path / "all.json").write_text('{"date": "2020-01-01", "runs": []}')
+    assert main(["figure", "paper-vs-code", str(tmp_path / "typo"), "--gather"]) == 1
+    assert "typo is no folder: give the folder that the runs were made in" in capsys.readouterr().err
+    assert (tmp_path / "all.json").read_text() == '{"date": "2020-01-01", "runs": []}'
+
+
 def test_photographs_are_trained_as_the_same_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

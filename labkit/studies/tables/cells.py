@@ -184,6 +184,12 @@ def asked_of(table: int, shots: Iterable[int], seeds: Iterable[int]) -> tuple[li
     return shots, seeds
 
 
+def check_dataset(dataset: str) -> None:
+    """Refuse a set of pictures that is not among `BASES`, with a ValueError."""
+    if dataset not in BASES:
+        raise ValueError(f"the tables are measured on {sorted(BASES)}, got {dataset!r}")
+
+
 def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:
     """The training of the cell of a name, as many image passes long as the base's.
 
@@ -196,8 +202,7 @@ def setting(name: str, shot: int, dataset: str = TABLES.dataset) -> Experiment:
         raise ValueError(f"there is no cell {name!r}; there are {sorted(CELLS)}")
     if shot not in BASE_GROUPS:
         raise ValueError(f"the tables have {sorted(BASE_GROUPS)} shots, got {shot}")
-    if dataset not in BASES:
-        raise ValueError(f"the tables are measured on {sorted(BASES)}, got {dataset!r}")
+    check_dataset(dataset)
     base = replace(BASES[dataset], name=f"{name}, {shot} shot", shot=shot, groups=BASE_GROUPS[shot])
     return applied(CELLS[name], base)
 

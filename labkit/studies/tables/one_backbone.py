@@ -26,7 +26,7 @@ from labkit.studies.tables.heads import (
     options_on,
 )
 from labkit.studies.tables.heads import pooled_once_more as pooled
-from labkit.sweeps.kept import all_rows, write_rows
+from labkit.sweeps import kept
 from labkit.sweeps.sweep import refuse_failed, sweep
 
 VERSION = 1  # of what a head means: raised by hand, so that a refactoring throws no finished training away
@@ -77,13 +77,17 @@ def results(folder: Path | str | None = None, version: int | str = VERSION, **wa
 
     For example ``results(dataset="miniimagenet", shot=1)``.
     """
-    rows = [HeadRun.from_json(row) for row in all_rows(RESULTS, folder, version, BY)]
+    rows = [HeadRun.from_json(row) for row in kept.all_rows(RESULTS, folder, version, BY)]
     return [run for run in rows if all(getattr(run, name) == value for name, value in wanted.items())]
 
 
 def gather(folder: Path) -> None:
-    """Add what is finished in a sweep's folder to the lab's results."""
-    write_rows(RESULTS, (run.to_json() for run in results(folder)))
+    """Add what is finished in a sweep's folder to the lab's results.
+
+    Raises:
+        ValueError: nothing is finished there.
+    """
+    kept.gather(RESULTS, folder, kept.finished_rows(folder, VERSION), BY)
 
 
 def chosen(runs: Sequence[HeadRun], system: str, shot: int) -> str | None:

@@ -31,10 +31,12 @@ from labkit.studies.tables.cells import (
     Cell,
     asked_of,
     cells_of_table2,
+    check_dataset,
     setting,
     trained_as,
 )
-from labkit.sweeps.kept import Row, all_rows, write_rows
+from labkit.sweeps import kept
+from labkit.sweeps.kept import Row
 from labkit.sweeps.sweep import refuse_failed, sweep
 from labkit.training.loop import Trained, train
 from labkit.training.settings import Experiment
@@ -42,6 +44,7 @@ from labkit.training.settings import Experiment
 VERSION = 2  # of what a cell means: raised by hand, so that a refactoring throws no finished training away
 RESULTS = places.RESULTS / "tables.jsonl"  # on glyphs; on other pictures see `file_of`
 SEEDS = (0, 1, 2)
+BY = ("cell", "shot", "seed")
 EPISODES = 2000
 SAVED_EVERY = 100  # steps, beside every validation: who is killed loses minutes, not an hour
 
@@ -150,13 +153,19 @@ def _test_seconds(model: torch.nn.Module, images: ImageSet, e: Experiment, devic
 def results(folder: Path | str | None = None, dataset: str = TABLES.dataset) -> list[Row]:
     """The runs that are finished: the lab's own, and those of a sweep's folder, one for each cell,
     number of shots and seed. Runs of a name that no cell has any more do not count."""
-    rows = all_rows(file_of(dataset), folder, version_of(dataset), ("cell", "shot", "seed"))
+    rows = kept.all_rows(file_of(dataset), folder, version_of(dataset), BY)
     return [row for row in rows if row["cell"] in CELLS]
 
 
 def gather(folder: Path, dataset: str = TABLES.dataset) -> None:
-    """Add what is finished in a sweep's folder to the lab's results."""
-    write_rows(file_of(dataset), results(folder, dataset))
+    """Add what is finished in a sweep's folder to the lab's results.
+
+    Raises:
+        ValueError: nothing is finished there, or the tables are not measured on this dataset.
+    """
+    check_dataset(dataset)
+    found = [row for row in kept.finished_rows(folder, version_of(dataset)) if row.get("cell") in CELLS]
+    kept.gather(file_of(dataset), folder, found, BY)
 
 
 def runs_of(rows: Sequence[Row], cell: Cell | None, shot: int) -> list[Row]:
@@ -217,8 +226,8 @@ def fill(
     Raises:
         FailedRunsError: at the end, if some runs failed.
         ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there;
-            settings_of a number of shots at which a system has no setting yet; or own_training beside settings_of, or
-            of Table 2.
+            a dataset that the tables are not measured on; settings_of a number of shots at which a system has no
+            setting yet; or own_training beside settings_of, or of Table 2.
     """
     shots, seeds = asked_of(table, shots, seeds)
     if cells is not None:
@@ -228,6 +237,7 @@ def fill(
         return results(dataset=dataset)
     if unknown := sorted(set(systems or ()) - set(SYSTEMS)):
         raise ValueError(f"there is no system {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
+    check_dataset(dataset)
     wanted = SYSTEMS if systems is None else tuple(systems)
     if table == 1 and cells is not None:
         names = [cell.name for cell in cells]

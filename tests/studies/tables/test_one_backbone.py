@@ -110,6 +110,8 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
     assert [(r.seed, r.accuracy) for r in chosen] == [(0, 39.0), (1, 39.0)]
     assert main([*common, "--gather"]) == 0
     assert one_backbone.results() == runs
+    assert main(["table", "1", str(tmp_path / "typo"), *common[3:], "--gather"]) == 1
+    assert one_backbone.results() == runs
     with pytest.raises(ValueError, match="of one dataset and one backbone"):
         one_backbone.by_system([*runs, replace(runs[0], backbone="other")], 1)
     with pytest.raises(ValueError, match="there is no nothing"):

@@ -146,6 +146,20 @@ def test_what_is_gathered_is_read_from_the_labs_file_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("sweep")
+def test_a_mistyped_folder_or_dataset_is_not_gathered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for wrong, said in (
+        (["typo", "--gather"], "typo is no folder"),
+        (["empty", "--gather"], "empty holds no finished run"),
+        (["empty", "--gather", "--dataset", "foo"], "the tables are measured on ['glyphs-mini', 'miniimagenet'], got"),
+        (["empty", "--dataset", "foo"], "the tables are measured on ['glyphs-mini', 'miniimagenet'], got 'foo'"),
+    ):
+        assert main(["table", "1", str(tmp_path / wrong[0]), *wrong[1:]]) == 1
+        assert said in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty"]
+
+
+@pytest.mark.usefixtures("sweep")
 def test_table_2_shares_its_base_with_table_1(tmp_path: Path) -> None:
     rows = train_cells.fill(tmp_path, 1, (1,), (0,))
     assert len(train_cells.fill(tmp_path, 2, (1,), (0,))) == len(rows) + 10
