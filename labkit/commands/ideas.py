@@ -5,7 +5,7 @@ dmf-lab ideas ../runs/ideas --backbone mini-backbone-42 --dataset miniimagenet -
 dmf-lab ideas ../runs/ideas --backbone ... --shots 1 --seeds 0 1 2 3 4 --novel
     the one that validation chose, DMF and no alignment: novel classes and displaced pictures, once
 dmf-lab ideas ../runs/ideas --backbone ... --gather
-    what is finished there becomes the lab's own results, which notebook 13 shows
+    what is finished there is added to the lab's own results, which notebook 13 shows
 """
 
 import argparse
@@ -25,7 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ideas", nargs="+", metavar="NAME", help=f"of {', '.join(idea_runs.NAMES)}")
     parser.add_argument("--novel", action="store_true", help="the novel classes, for the idea that validation chose")
     parser.add_argument("--steps", type=int, default=STEPS, help="of training; fewer for a first look")
-    parser.add_argument("--gather", action="store_true", help="make what is finished the lab's results; train nothing")
+    parser.add_argument(
+        "--gather", action="store_true", help="train nothing: add what is finished to the lab's results"
+    )
     parser.add_argument("--workers", type=int, help="runs at once")
 
 

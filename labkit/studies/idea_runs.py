@@ -29,11 +29,12 @@ from labkit.studies.own_head import registered
 from labkit.studies.tables.cells import BASE_GROUPS
 from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
 from labkit.studies.tables.heads import OF_DMF, STEPS, Head
-from labkit.sweeps.kept import write_rows
+from labkit.sweeps import kept
 from labkit.sweeps.sweep import refuse_failed, sweep
 
 VERSION = 1  # of what an idea means: raised by hand
 FILE = "ideas.jsonl"
+BY = ("stage", "dataset", "backbone", "system", "shot", "seed")
 # DMF in the ideas' setting, and no alignment with the support's cells as they are and scaled to one length: the better
 # of the two on validation classes is what an idea has to beat, since much can be had without any alignment.
 OURS, NONE, NONE_NORMALISED = "DMF", "No alignment", "No alignment, normalised"
@@ -160,20 +161,23 @@ def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[di
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     if steps is not None:
         found = [r for r in found if r["system"] in (NONE, NONE_NORMALISED) or r["diverged"] or r["steps"] == steps]
-    by = ("stage", "dataset", "backbone", "system", "shot", "seed")
-    last = {tuple(r[name] for name in by): r for r in found}
+    last = {tuple(r[name] for name in BY): r for r in found}
     return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
 
 
 def gather(folder: Path | str) -> None:
-    """Make a folder's finished lines the lab's own: without single answers, displaced accuracies by their means."""
+    """Add a folder's finished lines to the lab's own: without single answers, displaced accuracies by their means.
+
+    Raises:
+        ValueError: nothing is finished there.
+    """
     found = rows(folder)
     for row in found:
-        del row["correct"]
+        row.pop("correct", None)
         moved = row.get("displaced")
         if moved:
             row["displaced"] = {name: [round(float(np.mean(of)), 3)] for name, of in moved.items()}
-    write_rows(RESULTS / FILE, found)
+    kept.gather(RESULTS / FILE, folder, found, BY)
 
 
 def chosen(found: Sequence[Mapping[str, Any]], shot: int) -> str:
@@ -225,7 +229,8 @@ def table(found: Sequence[Mapping[str, Any]], stage: str = VALIDATION) -> pd.Dat
                 line[name_of] = float(np.mean([np.mean(m[name_of]) for m in moved]))
             lines.append(line)
     frame = pd.DataFrame(lines)
-    return frame if frame.empty else frame.sort_values(["shot", "accuracy, %"], ascending=[True, False])
+    order = {"shot": True, "accuracy, %": False, "head": True}  # of what is equally good, by name
+    return frame if frame.empty else frame.sort_values([*order], ascending=[*order.values()], ignore_index=True)
 
 
 def _accuracy(row: Mapping[str, Any], stage: str) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from labkit.__main__ import main
 from labkit.common.places import RESULTS
 from labkit.studies import idea_runs
 from labkit.studies.displacement import shifted
@@ -54,6 +55,34 @@ def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path, mo
     idea_runs.gather(tmp_path)
     kept = idea_runs.table(idea_runs.rows(tmp_path / "lab", stage=idea_runs.NOVEL), idea_runs.NOVEL)
     pd.testing.assert_frame_equal(kept, table, atol=1e-3)
+
+
+def line(seed: int, validation: float, **more: Any) -> dict[str, Any]:
+    """What a run writes of an idea on validation classes."""
+    of = WHERE | {"seed": seed, "system": "Contrast", "stage": idea_runs.VALIDATION, "validation": validation}
+    return of | {"novel": {}, "correct": "", "diverged": "", "weights": 1, "steps": idea_runs.STEPS} | more
+
+
+def write_lines(folder: Path, *lines: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / idea_runs.FILE).write_text("".join(json.dumps(row) + "\n" for row in lines))
+    return folder
+
+
+def test_gathering_keeps_the_lab_s_other_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = write_lines(tmp_path / "lab", line(0, 50.0), line(1, 51.0))
+    monkeypatch.setattr(idea_runs, "RESULTS", lab)
+    before = (lab / idea_runs.FILE).read_bytes()
+    (tmp_path / "empty").mkdir()
+    for wrong, said in (("typo", "typo is no folder"), ("empty", "empty holds no finished run")):
+        assert main(["ideas", str(tmp_path / wrong), "--backbone", "b", "--gather"]) == 1
+        assert said in capsys.readouterr().err
+    assert (lab / idea_runs.FILE).read_bytes() == before
+    some = write_lines(tmp_path / "some", line(1, 61.0), line(2, 62.0))
+    assert main(["ideas", str(some), "--backbone", "b", "--gather"]) == 0
+    assert {r["seed"]: r["validation"] for r in idea_runs.rows(lab)} == {0: 50.0, 1: 61.0, 2: 62.0}
 
 
 def test_every_idea_says_in_a_line_what_it_changes() -> None:
