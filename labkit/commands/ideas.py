@@ -24,7 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ideas", nargs="+", metavar="NAME", help=f"of {', '.join(idea_runs.NAMES)}")
     parser.add_argument("--novel", action="store_true", help="the novel classes, for the idea that validation chose")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of training; fewer for a first look")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help="of training; fewer for a first look, which is not gathered"
+    )
     parser.add_argument(
         "--gather", action="store_true", help="train nothing: add what is finished to the lab's results"
     )

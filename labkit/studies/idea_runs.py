@@ -63,13 +63,15 @@ def run_idea(
     The second stage finds the training of the first, in the folder that both share.
 
     Returns:
-        `HeadRun` in JSON types with the stage and, on novel classes, `displaced`: accuracy of every episode and level.
+        `HeadRun` in JSON types with the stage, the steps that were asked for (`steps` is 0 or 1 where nothing is
+        trained) and, on novel classes, `displaced`: accuracy of every episode and level.
     """
     given = dict(parameters)
     stage, name, shot = given.pop("stage"), given["name"], given["shot"]
     maps = maps_of(backbone, given["dataset"], data_root)
     command = f"dmf-lab ideas FOLDER --backbone {Path(backbone).stem} {said_pictures(given['dataset'])} --shots {shot}"
     command += f" --seeds {given['seed']} --ideas {name!r}" + (" --novel" if stage == NOVEL else "")
+    command += "" if steps == STEPS else f" --steps {steps}"
     of = HeadRun(system=name, command=command, **given)
     own = folder.parent / "trained" / "-".join(str(given[k]) for k in ("dataset", "backbone", "name", "shot", "seed"))
     own = own.with_name(f"{own.name}-{steps}")
@@ -85,7 +87,7 @@ def run_idea(
         head = Head(name, name, "dmf", OF_DMF | BASELINES[name] | options, trained=name == OURS)
         run = train_and_measure("dmf", dict(head.options), maps, own, of, head.phases(steps), **how)
         trained = None if run.diverged else load_model(own / "best.safetensors")
-    row = run.to_json() | {"stage": stage}
+    row = run.to_json() | {"stage": stage, "asked_steps": steps}
     if stage == NOVEL and isinstance(trained, Method):
         row["displaced"] = displaced(trained, shot, *_moved(backbone, given["dataset"], data_root))
     append(folder.parent / FILE, (json.dumps(row) + "\n").encode())
@@ -128,6 +130,7 @@ def fill(
     Args:
         names: of `NAMES`; None means all, and with `novel` the idea that validation chose and the baselines.
         novel: the second stage.
+        steps, episodes: fewer for a first look, which `gather` does not count.
 
     Raises:
         ValueError: a name that is not there; or the second stage before the first.
@@ -149,29 +152,39 @@ def fill(
         grid = [fixed | {"name": name, "shot": shot, "seed": seed} for seed in seeds for name in asked]
         failed += sweep(run, grid, folder=folder, version=version, **how).failed
     refuse_failed(failed)
-    return table(rows(folder, **of, stage=fixed["stage"]), fixed["stage"])
+    return table(rows(folder, **of, steps=steps, stage=fixed["stage"]), fixed["stage"])
 
 
 def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[dict[str, Any]]:
     """The lines of a folder's ``ideas.jsonl``, the last of each stage, idea, number of shots and seed.
 
-    Of heads that train something, those with `steps` steps; None means any.
+    Args:
+        steps: that were asked for; None means `STEPS`, since a first look with fewer says nothing of the full training.
+        wanted: entries and their values.
     """
+    steps = STEPS if steps is None else steps
     file = Path(folder) / FILE
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    if steps is not None:
-        found = [r for r in found if r["system"] in (NONE, NONE_NORMALISED) or r["diverged"] or r["steps"] == steps]
-    last = {tuple(r[name] for name in BY): r for r in found}
+    last = {tuple(r[name] for name in BY): r for r in found if _asked(r, steps)}
     return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
+
+
+def _asked(row: Mapping[str, Any], steps: int) -> bool:
+    """Whether a line is of a training of `steps` steps. Older lines say only how many were done."""
+    if "asked_steps" in row:
+        return bool(row["asked_steps"] == steps)
+    return row["system"] in (NONE, NONE_NORMALISED) or bool(row["diverged"]) or row["steps"] == steps
 
 
 def gather(folder: Path | str) -> None:
     """Add a folder's finished lines to the lab's own: without single answers, displaced accuracies by their means.
 
+    First looks, with fewer steps or test episodes, are left out.
+
     Raises:
-        ValueError: nothing is finished there.
+        ValueError: nothing else is finished there.
     """
-    found = rows(folder)
+    found = [row for row in rows(folder) if row["novel"].get("episodes", EPISODES) == EPISODES]
     for row in found:
         row.pop("correct", None)
         moved = row.get("displaced")

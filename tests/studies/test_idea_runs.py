@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from labkit.__main__ import main
+from labkit.common.files import append
 from labkit.common.places import RESULTS
 from labkit.studies import idea_runs
 from labkit.studies.displacement import shifted
+from tests.helpers.pretended_sweep import PretendedSweep
 from tests.helpers.toy_maps import PICTURES, backbone, toy_maps
 
 MAPS = toy_maps()
@@ -52,6 +54,10 @@ def test_two_stages_share_a_training_and_every_seed_is_a_line(tmp_path: Path, mo
     assert {"together 0.5", "apart 0.5"} <= set(table.columns)
     (tmp_path / "lab").mkdir()
     monkeypatch.setattr(idea_runs, "RESULTS", tmp_path / "lab")
+    monkeypatch.setattr(idea_runs, "STEPS", 4)
+    with pytest.raises(ValueError, match="no finished run"):  # four episodes are a first look
+        idea_runs.gather(write_lines(tmp_path / "look", *(r for r in found if r["stage"] == "novel")))
+    monkeypatch.setattr(idea_runs, "EPISODES", 4)
     idea_runs.gather(tmp_path)
     kept = idea_runs.table(idea_runs.rows(tmp_path / "lab", stage=idea_runs.NOVEL), idea_runs.NOVEL)
     pd.testing.assert_frame_equal(kept, table, atol=1e-3)
@@ -83,6 +89,27 @@ def test_gathering_keeps_the_lab_s_other_runs(
     some = write_lines(tmp_path / "some", line(1, 61.0), line(2, 62.0))
     assert main(["ideas", str(some), "--backbone", "b", "--gather"]) == 0
     assert {r["seed"]: r["validation"] for r in idea_runs.rows(lab)} == {0: 50.0, 1: 61.0, 2: 62.0}
+
+
+def test_a_first_look_is_never_mixed_with_full_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_up(p: dict[str, Any]) -> dict[str, Any]:
+        (steps,) = {run.keywords["steps"] for run, _ in sweep.calls[-1:]}
+        row = line(p["seed"], 60.0 if steps == idea_runs.STEPS else 20.0, asked_steps=steps) | {"system": p["name"]}
+        append(tmp_path / idea_runs.FILE, (json.dumps(row) + "\n").encode())
+        return row
+
+    monkeypatch.setattr(idea_runs, "sweep", sweep := PretendedSweep(made_up))
+
+    def reached(seeds: list[int], steps: int) -> list[float]:
+        shown = idea_runs.fill(tmp_path, "b", "toy", shots=[1], seeds=seeds, names=["Contrast"], steps=steps)
+        return [float(value) for value in shown["accuracy, %"]]
+
+    assert reached([0, 1], idea_runs.STEPS) == [60.0]
+    assert reached([1, 2], 3) == [20.0]
+    assert reached([0, 1], idea_runs.STEPS) == [60.0]  # finished before: its lines are not written again
+    monkeypatch.setattr(idea_runs, "RESULTS", tmp_path / "lab")
+    idea_runs.gather(tmp_path)
+    assert {r["seed"]: r["validation"] for r in idea_runs.rows(tmp_path / "lab")} == {0: 60.0, 1: 60.0}
 
 
 def test_every_idea_says_in_a_line_what_it_changes() -> None:
