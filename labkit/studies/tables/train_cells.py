@@ -227,7 +227,7 @@ def fill(
         FailedRunsError: at the end, if some runs failed.
         ValueError: cells of Table 1, whose validation classes choose; a cell or a system that is not there;
             a dataset that the tables are not measured on; settings_of a number of shots at which a system has no
-            setting yet; or own_training beside settings_of, or of Table 2.
+            setting yet; own_training beside settings_of; or any of these two or systems of Table 2.
     """
     shots, seeds = asked_of(table, shots, seeds)
     if cells is not None:
@@ -244,8 +244,12 @@ def fill(
         raise ValueError(
             f"cells can be asked for of Table 2; of Table 1 validation chooses them, and {names} was given"
         )
-    if own_training and (table == 2 or settings_of is not None):
-        raise ValueError("own_training is of Table 1, and takes no settings_of: either says what is trained")
+    if table == 2 and (own_training or systems is not None or settings_of is not None):
+        raise ValueError("own_training, systems and settings_of are of Table 1; of Table 2 choose by cells")
+    if settings_of is not None:
+        settings_of = checks.check_int("settings_of", settings_of)
+        if own_training:
+            raise ValueError("own_training takes no settings_of: either says what is trained")
     root = None if data_root is None else str(data_root)
     run = partial(run_cell, dataset=dataset, data_root=root)
     how |= {"folder": folder, "version": version_of(dataset)}
@@ -258,9 +262,10 @@ def fill(
             if settings_of is None:
                 settings = [cell for cell in TABLE1 if cell.factor in wanted]
                 failed += sweep(run, grid(settings, (shot,), (0,)), engine, **how).failed
-            found = {system: chosen(results(folder, dataset), system, settings_of or shot) for system in wanted}
+            chosen_at = shot if settings_of is None else settings_of
+            found = {system: chosen(results(folder, dataset), system, chosen_at) for system in wanted}
             missing = [system for system, cell in found.items() if cell is None]
-            if settings_of and missing:
+            if settings_of is not None and missing:
                 raise ValueError(f"no setting of {missing} is trained at {settings_of} shots: train these first")
             asked = [cell for cell in found.values() if cell]  # a system whose every setting diverged has none
         failed += sweep(run, grid(asked, (shot,), seeds), engine, **how).failed

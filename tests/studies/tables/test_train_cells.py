@@ -190,8 +190,11 @@ def test_own_training_tries_the_first_setting_of_each_system_alone(tmp_path: Pat
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"table": 2, "own_training": True}, "own_training is of Table 1"),
-        ({"table": 1, "own_training": True, "settings_of": 1}, "own_training is of Table 1"),
+        ({"table": 2, "own_training": True}, "own_training, systems and settings_of are of Table 1"),
+        ({"table": 2, "systems": ["DMF"]}, "of Table 2 choose by cells"),
+        ({"table": 2, "settings_of": 1}, "of Table 2 choose by cells"),
+        ({"table": 1, "settings_of": 0}, "settings_of must be at least 1, got 0"),
+        ({"table": 1, "own_training": True, "settings_of": 1}, "own_training takes no settings_of"),
         ({"table": 1, "systems": ["CAN't"]}, "there is no system CAN't; there are DMF, ProtoNet"),
         ({"table": 1, "cells": [NO_ALIGNMENT]}, "of Table 1 validation chooses them"),
     ],
