@@ -19,7 +19,8 @@ from labkit.evaluation.feature_set import backbone_digest
 from labkit.models.checkpoints import load_model
 from labkit.studies.tables import agreement, answers, one_backbone, train_cells
 from labkit.studies.tables.cards import with_cards
-from labkit.studies.tables.cells import CELLS
+from labkit.studies.tables.cells import CELLS, asked_of
+from labkit.studies.tables.heads import SYSTEMS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,15 +106,20 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
 def _show(given: argparse.Namespace) -> int:
     """Print Table 1 on one backbone, with the cards that are given; the exit code.
 
+    The sentence above it and the differences from DMF are of all systems, the lines of those that are asked for.
+
     Raises:
-        ValueError: Table 2, or cards that belong to another table.
+        ValueError: Table 2, a number of shots or a system that it has not, or cards that belong to another table.
     """
     if given.table == 2 or not given.show:
         raise ValueError("--cards are shown in Table 1: dmf-lab table 1 ... --show --cards FILE")
+    asked_of(given.table, given.shots, given.seeds)
+    systems = one_backbone.some_of(given.systems, list(SYSTEMS))
+    others = [name for name in SYSTEMS if name not in systems]
     digest = backbone_digest(load_model(given.backbone))
     for shot in given.shots:
         runs = one_backbone.results(given.folder, dataset=given.dataset, backbone=digest, shot=shot)
         known = with_cards(one_backbone.by_system(runs, shot), given.cards, given.dataset, digest, shot)
         print(answers.answer_of_table1(known, shot))
-        print(answers.on_one_backbone(known, shot).round(2).to_string())
+        print(answers.on_one_backbone(known, shot).drop(index=others, errors="ignore").round(2).to_string())
     return 0

@@ -162,9 +162,9 @@ def fill(
     for shot in shots:
         if table == 2:
             cells = heads_of_table2(shot, released)
-            do([cells[name].name for name in _some(systems, list(cells))], shot, seeds)
+            do([cells[name].name for name in some_of(systems, list(cells))], shot, seeds)
             continue
-        asked = _some(systems, list(SYSTEMS))
+        asked = some_of(systems, list(SYSTEMS))
         do([head.name for head in TABLE1_HEADS if head.system in asked], shot, [0])
         names = [name for system in asked if (name := chosen(finished(), system, shot))]
         do(names, shot, seeds)
@@ -172,7 +172,12 @@ def fill(
     return finished()
 
 
-def _some(wanted: Sequence[str] | None, there: list[str]) -> list[str]:
+def some_of(wanted: Sequence[str] | None, there: list[str]) -> list[str]:
+    """The systems or cells that are asked for, all of `there` where `wanted` is None.
+
+    Raises:
+        ValueError: one that is not there.
+    """
     if unknown := sorted(set(wanted or ()) - set(there)):
         raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(there)}")
     return there if wanted is None else list(checks.several("systems", wanted, "names"))

@@ -69,6 +69,16 @@ def test_the_command_prints_the_table_with_the_card(
     said = capsys.readouterr().out
     assert "Mine (yours)" in said
     assert "of 1 other systems DMF is ahead of 0 and behind 1" in said
+    assert main([*words, "--show", "--cards", card, "--shots", "1", "--systems", "FEAT"]) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()[2:]] == ["Mine"]  # DMF has no line, and is compared with
+    assert "of 1 other systems DMF is ahead of 0 and behind 1" in said
+    for wrong, sentence in (
+        (["--shots", "3"], "the tables have [1, 5] shots, got [3]"),
+        (["--systems", "FEET"], "there is no FEET; there are DMF"),
+    ):
+        assert main([*words, "--show", *wrong]) == 1
+        assert sentence in capsys.readouterr().err
 
 
 def test_cards_belong_to_table_1_on_one_backbone(tmp_path: Path) -> None:
