@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.common.files import write_atomically, write_json
+from labkit.common.files import make_folder, write_atomically, write_json
 from labkit.common.machine import cores
 from labkit.common.versions import versions
 
@@ -74,7 +74,7 @@ def main(given: argparse.Namespace) -> int:
         print(f"no notebooks in {given.notebooks}: run this in the folder of the lab", file=sys.stderr)
         return 1
     announce([notebook.stem for notebook in notebooks], given.fast)
-    given.runs.mkdir(parents=True, exist_ok=True)
+    make_folder(given.runs)
     alone = [notebook for notebook in notebooks if notebook.stem == LAST and not given.fast]  # has every core
     failed = []
     with progress_of_training(given.runs):

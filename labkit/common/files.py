@@ -50,6 +50,16 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        OSError: it cannot be made; says why, and what to do.
+    """
+    with explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_atomically(path: Path | str, content: bytes) -> None:
     """Replace `path` by `content` at once: whoever reads it finds the old file or the new one, never half of one.
 
@@ -165,8 +175,8 @@ def exclusive(folder: Path | str, names: Iterable[str]) -> Iterator[None]:
         BlockingIOError: another process is there.
     """
     folder = expanded(folder)
+    make_folder(folder)
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         try:
             lock.acquire()

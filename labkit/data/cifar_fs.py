@@ -19,7 +19,7 @@ import numpy as np
 
 from labkit.common import checks
 from labkit.common.errors import DataError
-from labkit.common.files import expanded
+from labkit.common.files import expanded, make_folder
 from labkit.common.safe_pickle import load_pickle
 from labkit.data.fields import integers, kind, same_length, strings, table
 from labkit.data.folders import class_folders, inside, real_root, source_of
@@ -127,7 +127,7 @@ def fetch(root: Path | str) -> None:
         DataError: it cannot be fetched, or what is there is not what was published.
     """
     folder = expanded(root)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if (found := find(folder.resolve())) is not None:
         if others := not_as_published(found):
             raise DataError(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from labkit.common import checks
 from labkit.common.errors import printable
+from labkit.common.files import make_folder
 from labkit.common.versions import versions
 
 # Okabe and Ito's palette, in the order that lines take it.
@@ -60,7 +61,7 @@ def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
 
 def save_in(figure: Figure, folder: Path, name: str, **how: Any) -> None:
     """`save`, in the folder itself."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
     (folder / f"{name}.json").write_text(json.dumps({"how": checks.plain(how), "versions": versions()}, indent=1))

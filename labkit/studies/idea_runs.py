@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.common.files import append
+from labkit.common.files import append, make_folder
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.evaluation import intervals
@@ -75,7 +75,7 @@ def run_idea(
     of = HeadRun(system=name, command=command, **given)
     own = folder.parent / "trained" / "-".join(str(given[k]) for k in ("dataset", "backbone", "name", "shot", "seed"))
     own = own.with_name(f"{own.name}-{steps}")
-    own.mkdir(parents=True, exist_ok=True)
+    make_folder(own)
     options: dict[str, Any] = {"groups": BASE_GROUPS[shot]}
     how: dict[str, Any] = {"look": stage == NOVEL, "episodes": episodes}
     if name in BY_NAME:

@@ -28,7 +28,7 @@ from torch import nn
 
 from labkit.common import checks
 from labkit.common.devices import one_thread
-from labkit.common.files import append, expanded
+from labkit.common.files import append, expanded, make_folder
 from labkit.evaluation import intervals
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
@@ -162,7 +162,7 @@ def try_head(
             log = partial(_tell, f"seed {seed} ({number} of {len(seeds)})", steps) if progress else None
             dataset = maps.base.provenance.dataset
             of = HeadRun(dataset, head.__name__, head.__name__, shot, seed, maps.base.backbone)
-            folders[seed].mkdir(parents=True, exist_ok=True)
+            make_folder(folders[seed])
             run = train_and_measure(
                 name,
                 dict(own),
@@ -202,7 +202,7 @@ def looks_at(folder: Path | str) -> int:
 
 def _looked(folder: Path, head: str, shot: int) -> int:
     """Count one look more, before it happens: one that is interrupted counts too."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     append(folder / LOOKS, (json.dumps({"head": head, "shot": shot, "date": str(date.today())}) + "\n").encode())
     return looks_at(folder)
 

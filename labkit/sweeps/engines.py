@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from labkit.common.files import make_folder
 from labkit.common.machine import cores
 from labkit.common.processes import script_hidden, start_context
 from labkit.sweeps.task import Record, Run, Task, attempt
@@ -222,7 +223,7 @@ def on_ray(
 
 
 def _attempt_on_ray(run: Run, cpus: int, gpus: float, task: Task) -> Record | None:
-    task.folder.mkdir(parents=True, exist_ok=True)  # where machines do not share it
+    make_folder(task.folder)  # where machines do not share it
     torch.set_num_threads(cpus)
     if not gpus:
         os.environ[VISIBLE] = ""  # else Ray has set it

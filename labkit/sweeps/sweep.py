@@ -35,6 +35,7 @@ from tqdm.auto import tqdm
 
 from labkit.common import checks
 from labkit.common.errors import FailedRunsError
+from labkit.common.files import make_folder
 from labkit.sweeps.engines import ENGINES, GUARD
 from labkit.sweeps.forecast import forecast
 from labkit.sweeps.task import Record, Run, Task, as_json, read_record
@@ -125,7 +126,7 @@ def sweep(
         checks.flag(name, value)
     planned = combinations(grid)
     folder = checks.path("folder", folder, "the path of a folder").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     code = Path(inspect.getsourcefile(inspect.unwrap(getattr(run, "func", run))) or ".").resolve().parent
     commit = commit_of(code)
     tasks = {key_of(p, version): Task(key_of(p, version), p, folder, version, commit) for p in planned}

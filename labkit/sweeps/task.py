@@ -81,7 +81,8 @@ def attempt(run: Run, task: Task) -> Record | None:
     bytes, `disk` what the run's own folder holds.
     """
     try:
-        held = FileLock(task.file(".lock")).acquire(timeout=0)
+        with explained(task.file(".lock")):
+            held = FileLock(task.file(".lock")).acquire(timeout=0)
     except Timeout:
         return None
     with held:

@@ -21,7 +21,7 @@ import torch
 
 import labkit
 from labkit.common.errors import DataError
-from labkit.common.files import append, exclusive, expanded, read_json, write_atomically, write_json
+from labkit.common.files import append, exclusive, expanded, make_folder, read_json, write_atomically, write_json
 from labkit.data.cache import build_once
 from labkit.data.glyphs import load as glyphs
 from labkit.training.checkpoints import load_state
@@ -109,6 +109,17 @@ def test_a_refused_write_says_why_and_leaves_the_old_file(disk: Disk) -> None:
     disk.relent()
     assert file.read_bytes() == b"old"
     assert [p.name for p in disk.work.iterdir()] == ["kept"]
+
+
+def test_a_folder_that_cannot_be_made_says_why(disk: Disk) -> None:
+    if disk.kind not in ("read-only", "forbidden"):
+        pytest.skip("an empty folder takes no room")
+    make_folder(disk.work / "a" / "b")
+    make_folder(disk.work / "a" / "b")
+    disk.refuse()
+    make_folder(disk.work / "a" / "b")  # it is there
+    with pytest.raises(OSError, match=f"c/d cannot be written: {SAID[disk.kind]}; what was there before is untouched"):
+        make_folder(disk.work / "c" / "d")
 
 
 @pytest.mark.integration

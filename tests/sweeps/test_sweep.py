@@ -109,6 +109,13 @@ def test_a_folder_that_cannot_be_written_ends_the_sweep_with_the_reason(tmp_path
         labkit.sweep(sweep_runs.fragile, grid[2:], folder=tmp_path, version=1, workers=1, progress=False)
 
 
+def test_a_sweep_s_folder_that_cannot_be_made_is_said_before_any_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "sweep"):
+        with pytest.raises(OSError, match=f"{folder} cannot be written: a file is where a folder should be, choose"):
+            labkit.sweep(sweep_runs.square, {"x": [1]}, folder=folder, version=1, progress=False)
+
+
 def test_on_a_cluster_such_a_folder_fails_the_run_and_not_the_sweep(tmp_path: Path) -> None:
     class RayError(Exception):
         pass

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from labkit.common.devices import memory_explained
-from labkit.common.files import read_json, write_json
+from labkit.common.files import make_folder, read_json, write_json
 from labkit.common.timing import about, alternate
 from labkit.data import load_images
 from labkit.data.folders import real_root
@@ -70,7 +70,7 @@ def run(
         FailedRunsError: at the end, if trainings failed.
     """
     end = time.monotonic() + seconds
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _bind(folder, {"device": device, "tiny": small})
     if not small:
         real_root(root or "")  # said now, and not after the checks
