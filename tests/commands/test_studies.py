@@ -66,7 +66,10 @@ def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["train", "mini-smal", "x"], "dmf-lab train: there is no experiment 'mini-smal'; there are ['mini-1shot'"),
+        (
+            ["train", "mini-smal", "x"],
+            "dmf-lab train: there is no experiment 'mini-smal'; there are ['cifar-backbone-42'",
+        ),
         (["train", "mini-small", "x", "--data-root", "/no/such"], "dmf-lab train: /no/such: expected a folder"),
         (["figure", "3", "--weights", "quick"], "dmf-lab figure: --weights needs --dataset"),
         (["check-data", "/no/such"], "dmf-lab check-data: /no/such: expected a folder"),
