@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from labkit.common.checks import check_int
 from labkit.common.files import read_json, write_json
 from labkit.common.versions import versions
 from labkit.data import load_images
@@ -40,6 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(asked: argparse.Namespace) -> int:
     """Fit, measure and add the models to the record; what is there of other models stays."""
+    check_int("episodes", asked.episodes)
+    check_int("seed", asked.seed, least=0)
     anew = "put an undamaged copy there, or delete it and fit all of its models again"
     before = read_json(asked.out, anew) if asked.out.is_file() else {}
     root = f" --data-root {ROOT_OF_ANY}" if asked.data_root else ""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from labkit.common.checks import check_int
+
 # Module of `labkit.studies` with a function `run`, and what it measures. With --dataset it is measured on any pictures.
 FIGURES = {
     "3": ("figure3_sampling", "do the sampled points of Figure 3 lie on the object?"),
@@ -51,9 +53,14 @@ def main(given: argparse.Namespace) -> int:
     """Measure it.
 
     Raises:
-        ValueError: an option that belongs to the other way of measuring.
+        ValueError: an option that belongs to the other way of measuring, or a number that cannot be.
     """
     options = {name: value for name, value in vars(given).items() if value is not None}
+    for name, least in (("episodes", 1), ("seed", 0)):
+        if name in options:
+            check_int(name, options[name], least)
+    for seed in options.get("seeds", ()):
+        check_int("a seed", seed, least=0)
     figure = options.pop("figure")
     module = FIGURES[figure][0]
     if figure in ON_ANY_PICTURES and "dataset" in options:

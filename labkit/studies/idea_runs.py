@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.common import checks
 from labkit.common.files import append, make_folder
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
@@ -26,7 +27,7 @@ from labkit.models.checkpoints import load_model
 from labkit.studies.displacement import shifted
 from labkit.studies.ideas import IDEAS
 from labkit.studies.own_head import registered
-from labkit.studies.tables.cells import BASE_GROUPS
+from labkit.studies.tables.cells import BASE_GROUPS, shots_and_seeds
 from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
 from labkit.studies.tables.heads import OF_DMF, STEPS, Head
 from labkit.sweeps import kept
@@ -133,9 +134,12 @@ def fill(
         steps, episodes: fewer for a first look, which `gather` does not count.
 
     Raises:
-        ValueError: a name that is not there; or the second stage before the first.
+        ValueError: a name or a number of shots that is not there, a seed below 0, no steps or no episodes; or the
+            second stage before the first.
         FailedRunsError: at the end, if some runs failed.
     """
+    shots, seeds = shots_and_seeds(shots, seeds)
+    steps, episodes = checks.check_int("steps", steps), checks.check_int("episodes", episodes)
     if unknown := sorted(set(names or ()) - set(NAMES)):
         raise ValueError(f"there is no idea {', '.join(unknown)}; there are {', '.join(NAMES)}")
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))
@@ -143,7 +147,7 @@ def fill(
     run = partial(run_idea, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
     fixed = {"dataset": dataset, "backbone": maps.base.backbone, "stage": NOVEL if novel else VALIDATION}
     version = f"{VERSION}, {steps} steps, {episodes} episodes"
-    shots, failed = list(shots), []
+    failed: list[dict[str, Any]] = []
     of: dict[str, Any] = {"dataset": dataset, "backbone": maps.base.backbone}
     for shot in shots:
         asked = list(names or NAMES)

@@ -72,6 +72,10 @@ def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.Monke
         ),
         (["train", "mini-small", "x", "--data-root", "/no/such"], "dmf-lab train: /no/such: expected a folder"),
         (["figure", "3", "--weights", "quick"], "dmf-lab figure: --weights needs --dataset"),
+        (["figure", "3", "--episodes", "0"], "dmf-lab figure: episodes must be at least 1, got 0"),
+        (["figure", "4", "--seed", "-5"], "dmf-lab figure: seed must be at least 0, got -5"),
+        (["figure", "paper-vs-code", "x", "--seeds", "0", "-1"], "dmf-lab figure: a seed must be at least 0, got -1"),
+        (["calibrate", "quick", "--episodes", "0"], "dmf-lab calibrate: episodes must be at least 1, got 0"),
         (["check-data", "/no/such"], "dmf-lab check-data: /no/such: expected a folder"),
     ],
 )

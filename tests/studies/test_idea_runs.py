@@ -134,6 +134,27 @@ def test_the_second_stage_needs_the_first(tmp_path: Path) -> None:
         idea_runs.fill(tmp_path, "b", "toy", names=["Nonsense"])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--shots", "3"], "the tables have [1, 5] shots, got [3]"),
+        (["--seeds", "0", "-1"], "a seed must be at least 0, got -1"),
+        (["--steps", "0"], "steps must be at least 1, got 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_once_and_first(
+    wrong: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(idea_runs, "maps_of", lambda *_, **__: pytest.fail("maps take minutes"))
+    assert main(["ideas", str(tmp_path / "x"), "--backbone", "b", *wrong]) == 1
+    assert capsys.readouterr().err.startswith(f"dmf-lab ideas: {said}")
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_head_is_played_in_place_apart_and_together() -> None:
     class Same(type(backbone())):  # type: ignore[misc]
         def score(self, support: Any, query: Any, support_mask: Any = None) -> Any:

@@ -177,6 +177,11 @@ def asked_of(table: int, shots: Iterable[int], seeds: Iterable[int]) -> tuple[li
     """
     if table not in (1, 2):
         raise ValueError(f"there are the tables 1 and 2, got {table!r}")
+    return shots_and_seeds(shots, seeds)
+
+
+def shots_and_seeds(shots: Iterable[int], seeds: Iterable[int]) -> tuple[list[int], list[int]]:
+    """The numbers of shots and the seeds of trainings in the tables' setting; raises what `asked_of` raises."""
     shots = [checks.check_int("a number of shots", k) for k in checks.several("shots", shots, "a list of numbers")]
     seeds = [checks.check_int("a seed", k, least=0) for k in checks.several("seeds", seeds, "a list of numbers")]
     if odd := sorted(set(shots) - set(BASE_GROUPS)):
