@@ -109,6 +109,7 @@ def train(
         ValueError: `folder` holds another experiment or seed, the processes cannot share a step evenly, or would have
             to agree on what a function `until` says.
         ValueError: there is no such device, or the method cannot be trained as a phase asks.
+        ValueError: ``best.safetensors`` has gone from `folder`, which must hold it.
         FloatingPointError: the loss or a gradient is not finite; says at which step, in which episodes and layers.
             Nothing broken is written.
         BlockingIOError: another process trains in `folder`.
@@ -149,9 +150,8 @@ def train(
             run = Run(experiment, model, base, seed, device, folder, log)
             with entered_first(partial(exclusive, folder, FILES)):
                 _loop(run, base, validation, compiler, until, progress)
-    file = folder / "best.safetensors"
-    # A phase that was not validated yet has no best weights: those in the file are of the phase before.
-    best = load_model(file, run.device) if file.exists() and run.best > 0 else run.model.eval()
+    file = run.best_file()
+    best = run.model.eval() if file is None else load_model(file, run.device)
     return Trained(best, run.best, run.logbook.lines, folder, time.perf_counter() - started, run.step)
 
 

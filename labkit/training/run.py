@@ -80,6 +80,24 @@ class Run:
         """The numbers of the episodes or pictures of a step that this process takes."""
         return share(self.stretch.numbers(step))
 
+    def best_file(self) -> Path | None:
+        """Where the best weights of this phase lie; None before its first validation that was better than nothing.
+
+        What lies there then is of the phase before, if anything.
+
+        Raises:
+            ValueError: the file is missing, and the last weights must not be taken for the best.
+        """
+        if self.best <= 0:
+            return None
+        file = self.folder / "best.safetensors"
+        if not file.exists():
+            raise ValueError(
+                f"{file} is missing: it held the best weights of this training, of {self.best:.2f} % on validation "
+                f"classes. Put it back, or delete {self.folder / 'last.pt'} to train anew"
+            )
+        return file
+
     def check(self) -> None:
         """Stop the training if loss or gradients so far were not finite; called before anything is written."""
         self.watch.check(self.seed, self.stretch.phase.batch, self.own, self.kept)
@@ -139,7 +157,8 @@ class Run:
         """Go back to the last checkpoint, if there is one; metrics written after it are dropped.
 
         Raises:
-            ValueError: the folder holds another experiment or seed, or one on other pictures or labels.
+            ValueError: the folder holds another experiment or seed, or one on other pictures or labels, or its best
+                weights are missing.
         """
         file = self.folder / "last.pt"
         if file.exists():
@@ -151,6 +170,7 @@ class Run:
                 raise ValueError(f"{self.folder} holds {what}: choose another folder or delete it")
             self.model.load_state_dict(state["model"])
             self.step, self.best, self.logbook.lines = state["step"], state["best"], json.loads(state["metrics"])
+            self.best_file()  # a missing one is said now, and not after hours of training
             self.enter()
             if self.done:  # a state saved where a phase ends holds the optimiser of that one
                 self.optimiser.load_state_dict(state["optimiser"])

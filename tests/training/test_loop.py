@@ -73,6 +73,24 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
             train(replace(TINY, steps=2), other, VALIDATION, tmp_path, progress=False)
 
 
+def test_the_last_weights_are_not_taken_for_the_best_where_those_are_missing(tmp_path: Path) -> None:
+    said = r"best\.safetensors is missing: .* of \d+\.\d\d % on .* Put it back, or delete .*last\.pt to train anew"
+    best = tmp_path / "best.safetensors"
+    train(TINY, BASE, VALIDATION, tmp_path, until=6, progress=False)
+    content = best.read_bytes()
+    best.unlink()
+    with pytest.raises(ValueError, match=said):  # before any step
+        train(TINY, BASE, VALIDATION, tmp_path, log=lambda *_: pytest.fail("it trains"), progress=False)
+    best.write_bytes(content)
+
+    def vanishes() -> bool:
+        best.unlink()
+        return True
+
+    with pytest.raises(ValueError, match=said):
+        train(TINY, BASE, VALIDATION, tmp_path, until=vanishes, progress=False)
+
+
 def poisoned(monkeypatch: pytest.MonkeyPatch, step: int, episode: int, value: float = math.nan) -> None:
     """Make the pixels of one episode `value`, from step `step` on (counted from 1)."""
     draw = EpisodeSampler.batch
