@@ -39,9 +39,11 @@ def promote(
     e = about["experiment"]
     measured = json.loads(result.read_text()) if result.exists() else {}
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    done = max(line["step"] for line in metrics)
+    # Of a step without its validation the weights are not in the file: the training was stopped between the two.
+    done = max((line["step"] for line in metrics if "validation" in line), default=0)
     if done < e["steps"] and not unfinished:
-        raise ValueError(f"{folder} is at step {done} of {e['steps']}: wait for its end, or say --unfinished")
+        reached = f"{folder} is validated up to step {done} of {e['steps']}"
+        raise ValueError(f"{reached}: wait for its end, or say --unfinished")
     story: dict[str, Any] = about | {
         "command": command,
         "versions": measured.get("versions", versions()),

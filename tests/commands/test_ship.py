@@ -31,8 +31,12 @@ def test_a_training_that_has_not_ended_is_not_shipped_by_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(TINY, BASE, VALIDATION, tmp_path / "run", until=6, progress=False)
-    with pytest.raises(ValueError, match=r"is at step 6 of 12: wait for its end, or say --unfinished"):
-        ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    killed_in_its_last_validation = metrics.read_text() + json.dumps({"step": 12, "loss": 1.0}) + "\n"
+    for content, step in ((metrics.read_text(), 6), (killed_in_its_last_validation, 6), ("", 0)):
+        metrics.write_text(content)
+        with pytest.raises(ValueError, match=rf"validated up to step {step} of 12: wait for its end, or .* --unfin"):
+            ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4)
     monkeypatch.setattr(ship, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
     file = ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4, unfinished=True)
     assert read_header(file)["about"]["step"] == 6
