@@ -8,6 +8,7 @@ dmf-lab calibrate mini --data-root /data/x
 """
 
 import argparse
+import itertools
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -23,8 +24,18 @@ from labkit.common.versions import versions
 from labkit.data import load_images
 from labkit.evaluation.chosen import names_of
 from labkit.evaluation.features import embed_pictures
-from labkit.models.checkpoints import load_model, read_header
-from labkit.own_images.calibration import REFUSALS, RESULTS, SHOTS, UNSEEN, WAYS, Calibration, calibrate, fingerprint
+from labkit.models.checkpoints import WEIGHTS, load_model, read_header, resolve
+from labkit.own_images.calibration import (
+    REFUSALS,
+    RESULTS,
+    SHOTS,
+    UNSEEN,
+    WAYS,
+    Calibration,
+    calibrate,
+    fingerprint,
+    same_fingerprint,
+)
 from labkit.own_images.open_episodes import Shots, measure, play, reliability
 
 MEASURED_SHOTS = (1, 3, 5)
@@ -55,8 +66,27 @@ def main(asked: argparse.Namespace) -> int:
     for name in asked.names:  # said now, and not when the ones before it are fitted
         about_of(name)
     for name, file in zip(names_of(asked.names), asked.names, strict=True):
-        before = keep(asked, before, made, name, report(file, asked.episodes, asked.seed, asked.data_root) | made)
+        found = report(file, asked.episodes, asked.seed, asked.data_root) | made
+        free = free_name(name, file, found, before.get("models", {}))
+        if free != name:
+            print(f"{asked.out} holds another model as {name!r}: this one is kept as {free!r}")
+        before = keep(asked, before, made, free, found)
     return 0
+
+
+def free_name(name: str, file: str, found: dict[str, Any], models: dict[str, Any]) -> str:
+    """A model's name in a record: its own, or with its folder, or numbered, where that is another model's already.
+
+    Models are told apart by what they compute (`fingerprint`), since every training leaves a ``best.safetensors``. What
+    is shipped keeps its name: there the new weights take the place of the old ones.
+    """
+    place = resolve(file).resolve()
+    if place.parent == WEIGHTS.resolve():
+        return name
+    longer = f"{place.parent.name}/{place.stem}"
+    names = itertools.chain((name, longer), (f"{longer} {number}" for number in itertools.count(2)))
+    sign = found["fingerprint"]
+    return next(n for n in names if n not in models or same_fingerprint(models[n]["fingerprint"], sign))
 
 
 def keep(

@@ -216,7 +216,7 @@ def shipped_calibration(model: Method) -> Calibration | None:
         return None
     sign = fingerprint(model)
     for entry in json.loads(RESULTS.read_text())["models"].values():
-        if len(entry["fingerprint"]) == len(sign) and np.allclose(entry["fingerprint"], sign, rtol=2e-3, atol=2e-3):
+        if same_fingerprint(entry["fingerprint"], sign):
             lists = ("thresholds", "right_refused")
             fits = (Fitted(**f | {k: tuple(f[k]) for k in lists if k in f}) for f in entry["fits"])
             return Calibration(tuple(fits), entry.get("refuse", REFUSE))
@@ -232,3 +232,8 @@ def fingerprint(model: Method) -> list[float]:
     support, query = embed_pictures(model, pixels).split(3)
     scores, _ = compare(model, support[:, None], torch.ones(3, 1, dtype=torch.bool, device=support.device), query)
     return [round(float(v), 5) for v in scores.flatten()]
+
+
+def same_fingerprint(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two fingerprints are of one model, up to the rounding of its weights and of another machine."""
+    return len(one) == len(other) and np.allclose(one, other, rtol=2e-3, atol=2e-3)

@@ -75,7 +75,7 @@ def test_every_model_is_kept_as_it_is_fitted_under_a_name_of_its_own(
         fitted.append(name)
         if len(fitted) == 3:
             raise OSError("no room left")
-        return {"refuse": 0.1, "novel": [], "of": name}
+        return {"refuse": 0.1, "novel": [], "of": name, "fingerprint": [float(len(fitted))]}
 
     monkeypatch.setattr(calibrate, "report", report)
     monkeypatch.setattr(calibrate, "shown", lambda _: pd.DataFrame())
@@ -87,6 +87,35 @@ def test_every_model_is_kept_as_it_is_fitted_under_a_name_of_its_own(
         "best": str(files[0]),
         "b/best": str(files[1]),
     }
+
+
+def test_a_later_call_leaves_another_model_of_the_same_name_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every training leaves a ``best.safetensors``; models are told apart by what they compute."""
+    about = labkit.models.checkpoints.read_header("quick")["about"]
+    out, signs = tmp_path / "record.json", {}
+
+    def report(name: str, *_: Any) -> dict[str, Any]:
+        return {"refuse": 0.1, "novel": [], "of": Path(name).parent.name, "fingerprint": [signs.get(name, 0.0)]}
+
+    monkeypatch.setattr(calibrate, "report", report)
+    monkeypatch.setattr(calibrate, "shown", lambda _: pd.DataFrame())
+    files = {run: tmp_path / run / "best.safetensors" for run in ("a", "b", "c/b")}
+    for sign, file in enumerate(files.values()):
+        labkit.save_model(labkit.load_model("quick"), file, about)
+        signs[str(file)] = float(sign)
+    for run in ("a", "b", "c/b", "b", "a"):
+        assert main(["calibrate", str(files[run]), "--out", str(out)]) == 0
+    assert {name: of["fingerprint"] for name, of in json.loads(out.read_text())["models"].items()} == {
+        "best": [0.0],
+        "b/best": [1.0],
+        "b/best 2": [2.0],
+    }
+    assert "record.json holds another model as 'best': this one is kept as 'b/best 2'" in capsys.readouterr().out
+    for signs["quick"] in (7.0, 8.0):  # shipped weights that were trained further take the place of the old ones
+        assert main(["calibrate", "quick", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["models"]["quick"]["fingerprint"] == [8.0]
 
 
 def test_a_model_that_names_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
