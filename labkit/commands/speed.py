@@ -8,9 +8,9 @@ from labkit.studies.speed.setting import Setting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", type=Path, help="a JSON file")
+    parser.add_argument("out", type=Path, help="a JSON file, NAME.json; finished parts are kept in the folder NAME")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=measure.THREADS)
     parser.add_argument("--parts", nargs="+", default=list(measure.PARTS), choices=list(measure.PARTS))
 
 

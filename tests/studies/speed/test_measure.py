@@ -3,12 +3,14 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from labkit.studies.speed import measure
 from labkit.studies.speed.head import slopes
 from labkit.studies.speed.setting import Setting
+from labkit.sweeps.sweep import Sweep, key_of
 from tests.helpers.toys import toy_images
 
 pytestmark = pytest.mark.integration
@@ -41,6 +43,34 @@ def test_what_is_measured_is_kept(tmp_path: Path) -> None:
     assert list(content) == ["step", "head"]
     assert measure.run(file, ["head"], TOY, threads=1) == content  # the same times: not measured again
     assert json.loads(file.read_text()) == content
+
+
+def test_another_number_of_threads_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    made = {"threads": 1}
+
+    def sweep(_: Any, runs: list[dict[str, Any]], **how: Any) -> Sweep:
+        asked.extend(runs)
+        result = {"made": {"threads": how["cpus"]} if "threads" in runs[0] else made}
+        return Sweep([{"key": "0a", "parameters": run, "result": result} for run in runs], [], [])
+
+    monkeypatch.setattr(measure, "sweep", sweep)
+    file = tmp_path / "speed.json"
+    assert measure.run(file, ["head"], TOY, threads=1)["head"]["made"]["threads"] == 1
+    with pytest.raises(ValueError, match=r"0a\.json was measured with 1 threads, not 2: delete it to measure anew"):
+        measure.run(file, ["head"], TOY)
+    made["threads"] = 2
+    assert measure.run(file, ["head"], TOY)["head"]["made"]["threads"] == 2
+    keys = [key_of(parameters, measure.VERSION) for parameters in asked]
+    assert keys[0] != keys[2] == key_of({"part": "head", "setting": asdict(TOY)}, measure.VERSION)  # as kept before
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "sweep", lambda *_, **__: pytest.fail("it measures"))
+    with pytest.raises(ValueError, match=r"speed must be the name of a file that ends in \.json"):
+        measure.run(tmp_path / "speed", ["head"], TOY)
 
 
 def test_slopes_of_powers() -> None:
