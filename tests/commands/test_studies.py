@@ -66,10 +66,7 @@ def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (
-            ["train", "mini-smal", "x"],
-            "dmf-lab train: there is no experiment 'mini-smal'; there are ['cifar-backbone-42'",
-        ),
+        (["train", "mini-smal", "x"], "dmf-lab train: there is no experiment 'mini-smal'; there are ["),
         (["train", "mini-small", "x", "--data-root", "/no/such"], "dmf-lab train: /no/such: expected a folder"),
         (["figure", "3", "--weights", "quick"], "dmf-lab figure: --weights needs --dataset"),
         (["figure", "3", "--episodes", "0"], "dmf-lab figure: episodes must be at least 1, got 0"),
