@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from labkit.common.checks import check_int
 from labkit.common.devices import available, memory_explained
 from labkit.data import load_images
 from labkit.studies.training_cost import announce
@@ -48,13 +49,19 @@ def changes(text: str) -> dict[str, Any]:
 
 
 def main(a: argparse.Namespace) -> int:
-    """Train, and print the best validation accuracy."""
+    """Train, and print the best validation accuracy.
+
+    Raises:
+        ValueError: no devices or machines at all, or what `labkit.training.settings.experiment` or `train` refuses.
+    """
     available(a.device)
+    told = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    devices = check_int("--devices", told if a.devices is None else a.devices)
+    together = int(os.environ.get("WORLD_SIZE", devices))
+    nodes = check_int("--nodes", together // devices if a.nodes is None else a.nodes)
     e = experiment(a.preset, **a.changes)
     source = {"size": e.size, "root": a.data_root} | ({"per_class": e.per_class} if e.per_class else {})
     base, validation = (load_images(e.dataset, split, **source) for split in ("train", "val"))
-    devices = a.devices or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    nodes = a.nodes or int(os.environ.get("WORLD_SIZE", devices)) // devices
     if int(os.environ.get("RANK", 0)) == 0:
         announce(e, torch.device(a.device).type, devices * nodes)
     what = "the size of its phases" if e.phases else "batch, query or size"

@@ -1,0 +1,24 @@
+"""`dmf-lab train` refuses what cannot be trained before it loads pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from labkit.__main__ import main
+from labkit.commands import train
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--devices", "0"], "--devices must be at least 1, got 0"),
+        (["--nodes", "0"], "--nodes must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_at_once(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "load_images", lambda *_, **__: pytest.fail("it loads pictures"))
+    assert main(["train", "quick", str(tmp_path / "x"), "--device", "cpu", *given]) == 1
+    assert capsys.readouterr().err == f"dmf-lab train: {said} (--traceback shows where)\n"
+    assert not (tmp_path / "x").exists()
