@@ -5,7 +5,7 @@ image's draw must be a function of its episode's seed alone; so the few lines ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -137,6 +137,20 @@ class Augment:
             inside.append((cell >= start[:, None]) & (cell < (start + length)[:, None]))
         erased = inside[0][:, None, None, :] & inside[1][:, None, :, None] & (u_use < self.erase).view(-1, 1, 1, 1)
         return torch.where(erased, fill, x)
+
+
+def as_augment(given: Augment | dict[str, Any], start: Augment | None = None) -> Augment:
+    """An augmentation, or what JSON makes of one: a dict of fields that differ from `start`, or from `Augment()`.
+
+    Raises:
+        ValueError: a value that cannot be.
+        TypeError: it is neither, or has a field that an augmentation has not.
+    """
+    if isinstance(given, Augment):
+        return given
+    checks.kind("augment", given, dict, "a labkit.episodes.augment.Augment or a dict of its fields")
+    checks.options("augment", Augment, given)
+    return replace(start or Augment(), **given)
 
 
 def _shares(area: Tensor, aspect: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from labkit.common import checks
-from labkit.episodes.augment import Augment
+from labkit.episodes.augment import Augment, as_augment
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Phase:
         # What was read from JSON has lists and dictionaries here.
         object.__setattr__(self, "betas", tuple(self.betas))
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        if isinstance(self.augment, dict):
-            object.__setattr__(self, "augment", Augment(**self.augment))
+        if self.augment is not None:
+            object.__setattr__(self, "augment", as_augment(self.augment))
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones must be ascending steps, got {list(self.milestones)}")
         if self.milestones and self.schedule != "steps":

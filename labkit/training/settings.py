@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from labkit.common import checks
-from labkit.episodes.augment import Augment
+from labkit.episodes.augment import Augment, as_augment
 from labkit.methods.authors import CLASSIFICATION
 from labkit.training.phases import Phase, as_phase
 
@@ -29,7 +29,7 @@ class Experiment:
         clip: largest norm of the gradient, or None.
         validate_every: steps between validations on `validation_episodes` episodes of the validation classes.
         test_query: queries per class in validation and test.
-        augment: see `labkit.episodes.augment`.
+        augment: see `labkit.episodes.augment`; a dict of its fields will do.
         bfloat16: mixed precision in the backbone.
         phases: in place of the one that `steps` and the fields of `OF_ONE_PHASE` describe; `steps` is their sum, the
             others are then not read, and `experiment` refuses to change them.
@@ -79,7 +79,7 @@ class Experiment:
             self._keep(name, checks.plain(getattr(self, name)))
         for name in ("name", "dataset", "method", "backbone", "preset"):
             self._keep(name, checks.text(name, getattr(self, name), "a name"))
-        checks.kind("augment", self.augment, Augment, "a labkit.episodes.augment.Augment")
+        self._keep("augment", as_augment(self.augment))
         self._keep("bfloat16", checks.flag("bfloat16", self.bfloat16))
         checks.kind("phases", self.phases, (tuple, list), "a tuple of phases")
         self._keep("phases", tuple(as_phase(phase) for phase in self.phases))
@@ -214,7 +214,7 @@ PRESETS: dict[str, Experiment] = {
 
 
 def experiment(setting: str, /, **changes: Any) -> Experiment:
-    """A preset by name, with some fields changed; `choices` and `backbone_options` are added to the preset's own.
+    """A preset by name, with some fields changed; dicts of `choices`, `backbone_options` and `augment` are added to it.
 
     The first argument has no keyword, so that every field can be changed, `name` too.
 
@@ -226,9 +226,12 @@ def experiment(setting: str, /, **changes: Any) -> Experiment:
         raise ValueError(f"there is no experiment {setting!r}; there are {sorted(PRESETS)}")
     preset = PRESETS[setting]
     checks.options("an experiment", Experiment, changes)
-    for k in ("choices", "backbone_options"):
+    own = ("choices", "backbone_options")
+    for k in own:
         checks.kind(k, changes.get(k, {}), dict, "a dict of options")
-    added = {k: getattr(preset, k) | changes[k] for k in ("choices", "backbone_options") if k in changes}
+    added: dict[str, Any] = {k: getattr(preset, k) | changes[k] for k in own if k in changes}
+    if "augment" in changes:
+        added["augment"] = as_augment(changes["augment"], preset.augment)
     changed = replace(preset, **changes | added)
     if changed.phases and (unread := [name for name in OF_ONE_PHASE if name in changes]):
         named = ", ".join(repr(phase.name) for phase in changed.phases)

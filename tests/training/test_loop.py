@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from labkit.episodes.augment import Augment
 from labkit.episodes.sampler import Episode, EpisodeSampler
 from labkit.training.checkpoints import load_state
 from labkit.training.divergence import Watch
 from labkit.training.loop import train
 from labkit.training.phases import rate_at
-from labkit.training.settings import PRESETS, experiment
+from labkit.training.settings import PRESETS, Experiment, experiment
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 
 
@@ -191,3 +192,15 @@ def test_changed_choices_are_added_to_the_presets() -> None:
     preset, changed = experiment("quick"), experiment("quick", choices={"alignment": "none"}, steps=7)
     assert changed.steps == 7
     assert changed.choices == preset.choices | {"alignment": "none"}
+
+
+def test_a_changed_augmentation_is_the_presets_but_for_what_is_named() -> None:
+    """As ``--changes`` gives it; `quick` has neither jitter nor erasing."""
+    assert experiment("quick", augment={"jitter": 0.2}).augment == Augment(jitter=0.2, erase=0)
+    assert experiment("mini-1shot", augment={"jitter": 0}).augment == Augment(jitter=0)
+    e = experiment("tiered-1shot")
+    assert Experiment(**json.loads(json.dumps(e.to_json()))) == e  # as a file tells of it
+    with pytest.raises(TypeError, match=r"augment has no option 'jiter'; there are crop, erase, fill, flip, jitter"):
+        experiment("quick", augment={"jiter": 0})
+    with pytest.raises(ValueError, match="jitter must be from 0 to 1, got 2"):
+        experiment("quick", augment={"jitter": 2})

@@ -193,6 +193,7 @@ def test_a_plan_goes_through_json_and_defaults_stay_out_of_it() -> None:
             r"\('pre-training'\), which have their own learning_rate, clip; change phases instead",
         ),
         (lambda: replace(TINY, phases=({"stepz": 3},)), TypeError, "a phase has no option 'stepz'"),
+        (lambda: Phase(1, augment={"jiter": 0}), TypeError, "augment has no option 'jiter'"),
         (lambda: replace(TINY, phases=(3,)), TypeError, "a phase must be a"),
     ],
 )
