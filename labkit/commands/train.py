@@ -60,10 +60,10 @@ def main(a: argparse.Namespace) -> int:
     together = int(os.environ.get("WORLD_SIZE", devices))
     nodes = check_int("--nodes", together // devices if a.nodes is None else a.nodes)
     e = experiment(a.preset, **a.changes)
+    if int(os.environ.get("RANK", 0)) == 0:  # before pictures are loaded, since it refuses an unknown backbone
+        announce(e, torch.device(a.device).type, devices * nodes)
     source = {"size": e.size, "root": a.data_root} | ({"per_class": e.per_class} if e.per_class else {})
     base, validation = (load_images(e.dataset, split, **source) for split in ("train", "val"))
-    if int(os.environ.get("RANK", 0)) == 0:
-        announce(e, torch.device(a.device).type, devices * nodes)
     what = "the size of its phases" if e.phases else "batch, query or size"
     with memory_explained(f"{what}, or take bfloat16: --changes '{{\"bfloat16\": true}}'"):
         trained = train(e, base, validation, a.folder, seed=a.seed, device=a.device, devices=devices, nodes=nodes)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.common import places
-from labkit.methods.backbones import BACKBONES
+from labkit.methods.backbones import make_backbone
 from labkit.studies.tables.cells import image_passes
 from labkit.sweeps.forecast import duration
 from labkit.training.settings import Experiment, experiment
@@ -34,9 +34,13 @@ def announce(e: Experiment, device: str, devices: int = 1) -> None:
 
 
 def operations(e: Experiment) -> float:
-    """Floating-point operations of the backbone in all steps of a training."""
+    """Floating-point operations of the backbone in all steps of a training.
+
+    Raises:
+        ValueError, TypeError: there is no such backbone, or it has no such option.
+    """
     with torch.device("meta"):
-        network, images = BACKBONES[e.backbone](**e.backbone_options), torch.empty(2, 3, e.size, e.size)
+        network, images = make_backbone(e.backbone, e.backbone_options), torch.empty(2, 3, e.size, e.size)
     with FlopCounterMode(display=False) as counter:
         network(images).sum().backward()
     return float(image_passes(e) * counter.get_total_flops() / 2)

@@ -13,6 +13,14 @@ from labkit.commands import train
     [
         (["--devices", "0"], "--devices must be at least 1, got 0"),
         (["--nodes", "0"], "--nodes must be at least 1, got 0"),
+        (
+            ["--changes", '{"backbone": "resnet99"}'],
+            "backbone must be one of ['conv4', 'features', 'resnet12', 'wrn28'] or a module, got 'resnet99'",
+        ),
+        (
+            ["--changes", '{"backbone_options": {"depth": 3}}'],
+            "the backbone 'resnet12' has no option 'depth'; there are block, drop, last_pool, ramp, width",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_at_once(
