@@ -9,7 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from labkit.common.checks import check_int
 from labkit.common.devices import available
 from labkit.studies.gpu import estimate
 from labkit.studies.gpu.run import run
@@ -37,7 +36,6 @@ def main(given: argparse.Namespace) -> int:
     if given.out is None or (given.data_root is None and not given.tiny):
         print("--out and --data-root are needed (or --tiny, or --estimate)", file=sys.stderr)
         return 2
-    check_int("seed", given.seed, least=0)
     run(
         given.data_root,
         given.out,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from labkit.common.checks import check_int
+from labkit.common.checks import check_int, check_seed
 from labkit.common.devices import available, memory_explained
 from labkit.data import load_images
 from labkit.studies.training_cost import announce
@@ -52,9 +52,11 @@ def main(a: argparse.Namespace) -> int:
     """Train, and print the best validation accuracy.
 
     Raises:
-        ValueError: no devices or machines at all, or what `labkit.training.settings.experiment` or `train` refuses.
+        ValueError: no devices or machines at all, a seed that is none, or what
+            `labkit.training.settings.experiment` or `train` refuses.
     """
     available(a.device)
+    check_seed(a.seed)
     told = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     devices = check_int("--devices", told if a.devices is None else a.devices)
     together = int(os.environ.get("WORLD_SIZE", devices))

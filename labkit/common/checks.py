@@ -28,6 +28,11 @@ def check_int(name: str, value: Any, least: int = 1, most: int | None = None) ->
     return number
 
 
+def check_seed(value: Any) -> int:
+    """A seed: a whole number from 0 to 2**64 - 1, the largest that torch takes."""
+    return check_int("seed", value, least=0, most=2**64 - 1)
+
+
 def finite(
     name: str,
     value: Any,

@@ -40,7 +40,7 @@ def load_images(
     """
     name, split, options = checks.text("name", name), checks.text("split", split), checks.plain(options)
     side = (32 if name == "cifar-fs" else SIZE) if size is None else checks.check_int("size", size, most=MAX_SIZE)
-    seed = checks.check_int("seed", seed, least=0, most=2**64 - 1)
+    seed = checks.check_seed(seed)
     options |= {option: checks.flag(option, options[option]) for option in FLAGS if option in options}
     if name in glyphs.DATASETS:
         if root is not None:

@@ -60,7 +60,7 @@ def load_folder(
         TypeError: `classes` or `shares` are of another kind.
     """
     check_choice("split", split, SPLITS)
-    seed = checks.check_int("seed", seed, least=0, most=2**64 - 1)
+    seed = checks.check_seed(seed)
     _check_kinds(classes, shares)
     folder = real_root(root)
     splits = split_folders(folder) if csv is None else None

@@ -61,11 +61,11 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> Method:
     """The untrained model of an experiment, a function of the seed.
 
     Raises:
-        ValueError: unknown method, or choices that the method refuses.
+        ValueError: unknown method, choices that the method refuses, or a seed below 0 or beyond 2**64 - 1.
     """
     e = experiment
     checks.kind("experiment", e, Experiment, "a labkit.Experiment, as labkit.experiment gives")
-    seed, classes = checks.check_int("seed", seed, least=0), checks.check_int("classes", classes)
+    seed, classes = checks.check_seed(seed), checks.check_int("classes", classes)
     if e.method not in METHODS:
         raise ValueError(f"there is no method {e.method!r}; there are {sorted(METHODS)}")
     own = e.choices | ({"groups": e.groups, "preset": e.preset} if e.method == "dmf" else {})
@@ -122,7 +122,7 @@ def train(
     checks.kind("experiment", experiment, Experiment, "a labkit.Experiment, as labkit.experiment gives")
     for name, images in (("base", base), ("validation", validation)):
         checks.kind(name, images, ImageSet, "an ImageSet, as labkit.load_images gives")
-    seed, progress = checks.check_int("seed", seed, least=0), checks.flag("progress", progress)
+    seed, progress = checks.check_seed(seed), checks.flag("progress", progress)
     if until is not None and not callable(until):
         until = checks.check_int("until", until)
     devices, nodes = checks.check_int("devices", devices), checks.check_int("nodes", nodes)

@@ -13,6 +13,7 @@ from labkit.commands import train
     [
         (["--devices", "0"], "--devices must be at least 1, got 0"),
         (["--nodes", "0"], "--nodes must be at least 1, got 0"),
+        (["--seed", f"{2**64}"], f"seed must be from 0 to {2**64 - 1}, got {2**64}"),
         (
             ["--changes", '{"backbone": "resnet99"}'],
             "backbone must be one of ['conv4', 'features', 'resnet12', 'wrn28'] or a module, got 'resnet99'",

@@ -14,7 +14,7 @@ from labkit.episodes.augment import Augment
 from labkit.episodes.sampler import Episode, EpisodeSampler
 from labkit.training.checkpoints import load_state
 from labkit.training.divergence import Watch
-from labkit.training.loop import train
+from labkit.training.loop import build_model, train
 from labkit.training.phases import rate_at
 from labkit.training.settings import PRESETS, Experiment, experiment
 from tests.helpers.tiny import BASE, TINY, VALIDATION
@@ -51,6 +51,14 @@ def test_another_seed_is_another_model(tmp_path: Path) -> None:
     runs = [train(replace(TINY, steps=2), BASE, VALIDATION, tmp_path / str(s), seed=s, progress=False) for s in (0, 1)]
     weights = [r.model.backbone.layers[0].weight for r in runs]
     assert not torch.equal(*weights)
+
+
+def test_every_seed_that_torch_takes_can_be_trained_with(tmp_path: Path) -> None:
+    largest = 2**64 - 1
+    assert train(replace(TINY, steps=1), BASE, VALIDATION, tmp_path, seed=largest, progress=False).step == 1
+    for call in (lambda s: build_model(TINY, 6, s), lambda s: train(TINY, BASE, VALIDATION, tmp_path, seed=s)):
+        with pytest.raises(ValueError, match=f"seed must be from 0 to {largest}, got {largest + 1}"):
+            call(largest + 1)
 
 
 def test_an_interrupted_group_leaves_no_line_behind(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def load_glyphs(
     """
     classes = classes_of(name, split)
     size = checks.check_int("size", size, least=16, most=MAX_SIZE)
-    seed = checks.check_int("seed", seed, least=0, most=2**64 - 1)
+    seed = checks.check_seed(seed)
     checks.kind("difficulty", difficulty, Difficulty, "a labkit.data.glyphs.load.Difficulty")
     if per_class is None:
         per_class = 600 if name == "glyphs-mini" else _tiered_per_class(size)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from labkit.common.checks import check_seed, finite
 from labkit.common.devices import memory_explained
 from labkit.common.files import make_folder, read_json, write_json
 from labkit.common.timing import about, alternate
@@ -65,10 +66,12 @@ def run(
         next one begins.
 
     Raises:
-        ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged.
+        ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged; no seconds, or a
+            seed that is none.
         DataError: there are no pictures at `root`.
         FailedRunsError: at the end, if trainings failed.
     """
+    seconds, seed = finite("seconds", seconds, above=0), check_seed(seed)
     end = time.monotonic() + seconds
     make_folder(folder)
     _bind(folder, {"device": device, "tiny": small})

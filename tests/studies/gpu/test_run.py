@@ -74,6 +74,17 @@ def test_the_whole_command_is_rehearsed(
     assert "profile" not in read(tmp_path / "speed.json")  # nothing is compiled in a call that trains nothing
 
 
+@pytest.mark.parametrize("given", [["--seconds", "inf"], ["--seconds", "nan"], ["--seconds", "-5"], ["--seed", "-1"]])
+def test_seconds_and_seeds_that_cannot_be_are_refused_before_anything_is_written(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    what, value = given
+    assert main(["gpu", "--device", "cpu", "--tiny", "--out", str(tmp_path / "new"), f"{what}={value}"]) == 1
+    said = {"--seconds": f"seconds must be a finite number above 0, got {float(value):g}"}
+    assert said.get(what, "seed must be from 0 to") in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("name", [name for name, e in works().items() if e.method != "dmf"])
 def test_every_rival_can_be_rehearsed(name: str) -> None:
     e = tiny(name, works()[name])
