@@ -42,7 +42,7 @@ class MetaOptNet(Method):
         kernel_diagonal: added to the machine's kernel of supports, not to that with queries.
         scale: gamma of Eq. 12, learned from this start.
         label_smoothing: eps of the loss: 1 - eps for the true class, and eps shared by the others. The authors' 0.1 is
-            for miniImageNet; on the other sets they have none.
+            for miniImageNet; on the other sets they have none. At most (N - 1) / N.
 
     Raises:
         ValueError: unknown head, or a regularisation that is not positive.
@@ -84,10 +84,18 @@ class MetaOptNet(Method):
             return self.gamma * torch.einsum("eqc,eic,ein->eqn", q, s, weights)
 
     def loss(self, support: Tensor, query: Tensor, labels: Tensor, base_labels: Tensor) -> Losses:
-        """Cross-entropy of the queries with smoothed labels (Eq. 12)."""
+        """Cross-entropy of the queries with smoothed labels (Eq. 12).
+
+        Raises:
+            ValueError: labels so smooth that a false class has more of them than the true one.
+        """
+        n = support.shape[1]
+        if n > 1 and self.label_smoothing > (n - 1) / n:
+            most = f"(N - 1) / N = {(n - 1) / n:.3g} in episodes of N = {n} classes"
+            raise ValueError(f"label_smoothing must be at most {most}, got {self.label_smoothing:g}")
+        # torch's goes to the true class too.
+        shared = min(1.0, self.label_smoothing * n / (n - 1)) if n > 1 else 0.0
         scores = self.score(*self.embed_together(support, query))
-        n = scores.shape[-1]
-        shared = self.label_smoothing * n / (n - 1) if n > 1 else 0.0  # torch's goes to the true class too
         few_shot = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), label_smoothing=shared)
         return Losses.of_queries(few_shot, scores)
 

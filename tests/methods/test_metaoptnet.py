@@ -107,6 +107,18 @@ def test_what_cannot_be_is_refused() -> None:
         MetaOptNet(Features(8), regularisation=0.0)
 
 
+@pytest.mark.parametrize("n", range(2, 12))
+def test_the_true_class_keeps_at_least_as_much_of_a_label_as_a_false_one(n: int) -> None:
+    torch.manual_seed(n)
+    episode = torch.randn(1, n, 1, 8, 2, 2), torch.randn(1, n, 8, 2, 2), torch.arange(n)[None], torch.arange(n)[None]
+    most = (n - 1) / n
+    found = MetaOptNet(Features(8), label_smoothing=most).train().loss(*episode)
+    evenly = -found.scores.log_softmax(-1).mean()
+    torch.testing.assert_close(found.few_shot, evenly)
+    with pytest.raises(ValueError, match=rf"at most \(N - 1\) / N = {most:.3g} in episodes of N = {n} classes, got 1"):
+        MetaOptNet(Features(8), label_smoothing=1.0).train().loss(*episode)
+
+
 def test_a_file_older_than_the_second_regression_scores_as_it_did() -> None:
     old = {"backbone": "conv4", "classes": 64, "backbone_options": {}, "head": "ridge", "regularisation": None}
     model = MetaOptNet.from_recipe(old | {"scale": 1.0})
