@@ -124,14 +124,16 @@ def literals(owner: type, values: Mapping[str, Any]) -> None:
 
 
 class Between(NamedTuple):
-    """The smallest and the largest number that an annotated attribute may be, and one that it must be above."""
+    """The smallest and the largest number that an annotated attribute may be, and those that it must lie between."""
 
     least: float = -math.inf
     most: float = math.inf
     above: float = -math.inf
+    below: float = math.inf
 
 
 Share = Annotated[float, Between(0, 1)]
+Rate = Annotated[float, Between(least=0, below=1)]  # of dropout: what is left is divided by 1 - rate
 Positive = Annotated[float, Between(above=0)]
 Size = Annotated[int, Between(1, 10**6)]  # of a layer or a map
 # How often something is done or made. A model's file says it, and must not make its reader hang.

@@ -244,12 +244,13 @@ class WideResNet(nn.Module):
         drop: rate of dropout between a block's two convolutions (its section 2.4).
 
     Raises:
-        ValueError: a depth that is not 6 n + 4.
+        ValueError: a depth that is not 6 n + 4, or a rate that is not from 0 to below 1.
     """
 
     def __init__(self, depth: int = 28, width: int = 10, drop: float = 0.0) -> None:
         super().__init__()
         checks.check_int("width", width)
+        drop = checks.finite("drop", drop, least=0, below=1)
         if checks.check_int("depth", depth, least=10, most=MOST_LAYERS) % 6 != 4:
             raise ValueError(f"the depth of a wide residual network must be 6 n + 4, such as 16, 22 or 28, got {depth}")
         sizes = (16, 16 * width, 32 * width, 64 * width)

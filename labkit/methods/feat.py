@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import Positive, Share
+from labkit.common.checks import Positive, Rate
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Method, mean_of_shots
@@ -56,8 +56,8 @@ class FEAT(Method):
     contrast: float = 0.01
     contrast_temperature: Positive | None = None
     contrast_of: Literal["raw", "adapted"] = "raw"
-    drop: Share = 0.5
-    drop_attention: Share = 0.1
+    drop: Rate = 0.5
+    drop_attention: Rate = 0.1
     global_weight: float = 0.0
     pretrain: bool = False
 

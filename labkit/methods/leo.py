@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import Share, Size, Times
+from labkit.common.checks import Rate, Size, Times
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Method, mean_of_shots
@@ -92,7 +92,7 @@ class LEO(Method):
     fine_steps: Times = 5
     rate: float = 1.0
     fine_rate: float = 0.001
-    drop: Share = 0.5
+    drop: Rate = 0.5
     divergence_weight: float = 0.001
     encoder_weight: float = 1e-9
     l2_weight: float = 1e-8

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.common.checks import Share
+from labkit.common.checks import Rate
 from labkit.methods.authors import CLASSIFICATION, AuthorsTraining, Trainings
 from labkit.methods.backbones import Dropout
 from labkit.methods.base import Method, mean_of_shots
@@ -65,7 +65,7 @@ class WDAE(Method):
     neighbours: int = 10
     temperature: float = 5.0
     noise: float = 0.08
-    drop: Share = 0.7
+    drop: Rate = 0.7
     reconstruction: float = 1.0
     global_weight: float = 0.0
 

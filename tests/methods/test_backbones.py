@@ -76,6 +76,12 @@ def test_a_cell_is_centred_where_it_is_said_to_be() -> None:
     torch.testing.assert_close(torch.stack(centre), torch.tensor([43.5, 35.5]), atol=1.0, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [ResNet12, WideResNet])
+def test_a_backbone_cannot_drop_everything(kind: type[ResNet12 | WideResNet]) -> None:
+    with pytest.raises(ValueError, match="drop must be a finite number at least 0 and below 1, got 1"):
+        kind(drop=1)
+
+
 def test_dropblock_drops_its_rate_in_squares_after_its_ramp() -> None:
     torch.manual_seed(0)
     drop = DropBlock(rate=0.1, block=3, ramp=1).train()

@@ -79,7 +79,9 @@ def test_losses_of_impossible_labels_are_refused(model: Method, case: str) -> No
         ("can", {"temperature": 0.0}, "temperature must be a finite number above 0"),
         ("e3bm", {"steps": 0}, "steps must be from 1 to 1000"),
         ("feat", {"contrast_temperature": 0.0}, "contrast_temperature must be a finite number above 0"),
-        ("feat", {"drop": 1.5}, "drop must be a finite number at least 0 and at most 1"),
+        ("feat", {"drop": 1}, "drop must be a finite number at least 0 and below 1, got 1"),
+        ("feat", {"drop_attention": 1.0}, "drop_attention must be a finite number at least 0 and below 1"),
+        ("leo", {"drop": 1.0}, "drop must be a finite number at least 0 and below 1"),
         ("leo", {"latents": 0}, "latents must be from 1"),
         ("metaoptnet", {"label_smoothing": 1e30}, "label_smoothing must be a finite number at least 0 and at most 1"),
         ("ppa", {"single": 7.0}, "single must be a finite number at least 0 and at most 1"),
@@ -87,6 +89,7 @@ def test_losses_of_impossible_labels_are_refused(model: Method, case: str) -> No
         ("robust_dist", {"relation_temperature": 0.0}, "relation_temperature must be a finite number above 0"),
         ("snail", {"keys": 3}, "keys must be three sizes"),
         ("snail", {"keys": (1, 2)}, "keys and values must be as many, got 2 and 3"),
+        ("wdae", {"drop": 1.0}, "drop must be a finite number at least 0 and below 1"),
     ],
 )
 def test_options_that_cannot_be_are_refused(name: str, options: dict[str, Any], said: str) -> None:

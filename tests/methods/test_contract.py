@@ -169,7 +169,7 @@ def test_single_base_images_are_classified(model: Method) -> None:
     ("name", "options", "error", "said"),
     [
         ("tadam", {"conditioned": "no"}, TypeError, "conditioned must be True or False, got 'no'"),
-        ("feat", {"drop": 2.0}, ValueError, "drop must be a finite number at least 0 and at most 1, got 2.0"),
+        ("feat", {"drop": 2.0}, ValueError, "drop must be a finite number at least 0 and below 1, got 2.0"),
         ("maml", {"steps": -3}, ValueError, "steps must be from 0 to 1000, got -3"),
         ("protonet", {"scale": "2"}, TypeError, "scale must be a number, got '2'"),
         ("matchingnet", {"steps": 1.5}, TypeError, "steps must be a whole number, got 1.5"),
