@@ -66,8 +66,8 @@ def run(
         next one begins.
 
     Raises:
-        ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged; or there are no
-            seconds, or a seed that is none.
+        ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged; there are no
+            seconds, or the seed is none.
         DataError: there are no pictures at `root`.
         FailedRunsError: at the end, if trainings failed.
     """
