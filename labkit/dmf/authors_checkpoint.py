@@ -24,6 +24,7 @@ from labkit.common.torch_files import read_torch
 from labkit.dmf.model import DMF
 from labkit.dmf.options import PRESETS
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.backbones import RESNET12_CHANNELS
 from labkit.methods.shapes_only import shapes_only
 
 NESTS = ("state_dict", "model", "net", "params", "network", "module", "model_state_dict")  # of a checkpoint's network
@@ -181,12 +182,13 @@ def _width(theirs: Mapping[str, Tensor], channels: int) -> float:
     Where no width has them all, that of the last layer's `channels`: the others are then reported as misshapen.
     """
     low, high = 0.0, math.inf
-    for layer, full in enumerate((64, 160, 320, 640), start=1):
+    whole = RESNET12_CHANNELS[-1]
+    for layer, full in enumerate(RESNET12_CHANNELS, start=1):
         told_by = {f"base.layer{layer}.0.{name}.weight": 0 for name in ("conv2", "conv3", "bn3")}
-        size = channels if full == 640 else _size(theirs, told_by, 0)
+        size = channels if full == whole else _size(theirs, told_by, 0)
         if size:  # 4 channels are the least that a layer has
             low, high = max(low, (size - 2) / full if size > 4 else 0), min(high, (size + 2) / full)
-    plain = channels / 640
+    plain = channels / whole
     return plain if low < plain < high or low >= high else (low + high) / 2
 
 

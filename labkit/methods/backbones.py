@@ -99,6 +99,9 @@ def _initialise(module: nn.Module) -> None:
             nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="leaky_relu")
 
 
+RESNET12_CHANNELS = (64, 160, 320, 640)
+
+
 class ResNet12(nn.Module):
     """The paper's backbone (section 4.4): four residual blocks of 64-160-320-640 channels.
 
@@ -120,7 +123,7 @@ class ResNet12(nn.Module):
         width, drop = checks.finite("width", width, above=0), checks.finite("drop", drop, least=0, below=1)
         last_pool = checks.flag("last_pool", last_pool)
         block, ramp = checks.check_int("block", block), checks.check_int("ramp", ramp)
-        sizes = [max(4, 4 * round(width * c / 4)) for c in (64, 160, 320, 640)]
+        sizes = [max(4, 4 * round(width * c / 4)) for c in RESNET12_CHANNELS]
         self.layer1 = ResidualBlock(3, sizes[0], True, Dropout(drop))
         self.layer2 = ResidualBlock(sizes[0], sizes[1], True, Dropout(drop))
         self.layer3 = ResidualBlock(sizes[1], sizes[2], True, DropBlock(drop, block, ramp))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from labkit.common import checks
 from labkit.methods.losses import Losses
-
-P, Result = ParamSpec("P"), TypeVar("Result")
 
 
 def checked_score(score: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -8,6 +8,7 @@ import glob
 import math
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -154,24 +155,28 @@ def flagship(
         what the file says, or None where the time did not suffice: the training, if it began, is saved.
     """
     base, validation, novel = pictures
-    schedule = _schedule(name, e, pictures, folder, device, deadline, episodes, count, compiler)
+
+    def measured(with_compiler: str | None) -> Schedule | None:
+        return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)
+
+    schedule = _schedule(name, folder, measured, compiler)
     if schedule is None:
         print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)
         return None
     print(f"{name}: {schedule}", flush=True)
-    shortened_e, stop_at = schedule.applied_to(e), deadline - schedule.test
-    about_it = {"schedule": asdict(schedule), "made": about(device)}
+    planned, stop_at = schedule.applied_to(e), deadline - schedule.test
+    how = {"schedule": asdict(schedule), "made": about(device)}
     spent = _Spent(folder / f"{name}.seconds.json")
 
     def too_late() -> bool:
         spent.note()
         return time.monotonic() > stop_at
 
-    how: dict[str, Any] = {"seed": seed, "device": device, "compiler": schedule.compiler, "progress": False}
+    options: dict[str, Any] = {"seed": seed, "device": device, "compiler": schedule.compiler, "progress": False}
     try:
-        trained = train(shortened_e, base, validation, folder / name, until=too_late, **how)
+        trained = train(planned, base, validation, folder / name, until=too_late, **options)
     except FloatingPointError as error:  # the others are trained all the same
-        diverged = {"diverged": f"{error}"} | about_it
+        diverged = {"diverged": f"{error}"} | how
         write_json(folder / f"{name}.json", diverged)
         print(f"{name} diverged: {error}", flush=True)
         return diverged
@@ -185,9 +190,9 @@ def flagship(
         save_parts(model, file, folder, as_name)
         return evaluate(model, novel, e.way, e.shot, e.test_query, episodes, bfloat16=True)
 
-    if trained.step < shortened_e.steps:
-        print(f"{name}: stopped in time, after step {trained.step} of {shortened_e.steps}, which is saved", flush=True)
-        if file.exists() and is_of_last_phase(read_header(file)["about"]["step"], shortened_e):
+    if trained.step < planned.steps:
+        print(f"{name}: stopped in time, after step {trained.step} of {planned.steps}, which is saved", flush=True)
+        if file.exists() and is_of_last_phase(read_header(file)["about"]["step"], planned):
             result = tested(f"{name}.unfinished")
             write_json(folder / f"{name}.unfinished.json", {"novel": result.summary(), "schedule": asdict(schedule)})
             print(f"{name}, unfinished: {result.accuracy:.2f} ± {result.ci95:.2f} %", flush=True)
@@ -195,16 +200,14 @@ def flagship(
     result = tested(name)
     published = PUBLISHED.get(name.partition("-seed")[0]) if novel.provenance.dataset == "miniimagenet" else None
     content = {
-        "experiment": shortened_e.to_json(),
+        "experiment": planned.to_json(),
         "seed": seed,
-        "schedule": asdict(schedule),
         "minutes_of_training": round(spent.seconds / 60, 2),
         "novel": result.summary(),
         "published": published,
         "validation": trained.validation,
         "curve": trained.metrics,
-        "made": about_it["made"],
-    }
+    } | how
     write_json(folder / f"{name}.json", content)
     if e.method == "dmf":  # of DMF alone the operations are counted; what was trained is written already
         rate = sum(part.flops for part in parts_of_a_step(e)) / schedule.step
@@ -221,25 +224,13 @@ def flagship(
 
 
 def _schedule(
-    name: str,
-    e: Experiment,
-    pictures: tuple[ImageSet, ...],
-    folder: Path,
-    device: str,
-    deadline: float,
-    episodes: int,
-    count: int,
-    compiler: str | None,
+    name: str, folder: Path, measured: Callable[[str | None], Schedule | None], compiler: str | None
 ) -> Schedule | None:
     """The schedule that an earlier call wrote, or a new one, measured and written; without a compiler if it fails."""
     plan = folder / f"{name}.schedule.json"
     if plan.exists():
         anew = f"delete it and the folder {folder / name}, and the training begins anew"  # which fits no other schedule
         return Schedule(**read_json(plan, anew))
-
-    def measured(with_compiler: str | None) -> Schedule | None:
-        return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)
-
     try:
         schedule = measured(compiler)
     except Exception as error:  # of a compiler there are many kinds
