@@ -18,16 +18,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from labkit.common.files import make_folder, write_atomically, write_json
+from labkit.common.files import make_folder
 from labkit.common.machine import cores
-from labkit.common.versions import versions
-
-if TYPE_CHECKING:  # slow to import
-    import pandas as pd
-
-    from labkit.evaluation.protocol import Result
 
 CELL_SECONDS = 3600  # a cell that takes longer is taken for hung
 LAST = "03_train"  # trains; everything else is there before it
@@ -217,23 +211,6 @@ def _last_line(file: Path) -> dict[str, Any] | None:
     except (IndexError, ValueError):  # nothing yet, or half a line
         return None
     return found
-
-
-def keep(folder: Path, results: Mapping[str, Result], **about: Any) -> pd.DataFrame:
-    """Write ``result.json`` (with versions) and ``accuracies.csv`` of a run, and return the table in the second.
-
-    Args:
-        folder: of the run.
-        results: by the name of what was evaluated.
-        about: more to be kept in ``result.json``, in JSON types: experiment, seed, validation accuracy.
-    """
-    import pandas as pd
-
-    summary = {"accuracies": {name: r.summary() for name, r in results.items()}, **about, "versions": versions()}
-    write_json(folder / "result.json", summary)
-    table = pd.DataFrame(summary["accuracies"]).T[["accuracy", "ci95", "class_interval", "episodes"]]
-    write_atomically(folder / "accuracies.csv", table.to_csv().encode())
-    return table
 
 
 def report(runs: Path) -> None:

@@ -1,9 +1,6 @@
 """Which pictures and which trained networks: what notebooks and commands take as `dataset`, `data_root`, `weights`."""
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ from labkit.data import load_images
 from labkit.data.glyphs.load import DATASETS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
-from labkit.evaluation import intervals
+from labkit.evaluation import provenance
 from labkit.evaluation.features import preprocessing_of
 from labkit.methods.base import Method
-from labkit.models.checkpoints import load_model, read_header
+from labkit.models.checkpoints import load_model
 
 GLYPHS, PHOTOGRAPHS = "glyphs-mini", "miniimagenet"
 SHIPPED_FOR = {PHOTOGRAPHS: "mini"}  # of other data sets it is "quick"
@@ -78,7 +75,7 @@ def opened(
     own = weights_of(weights, dataset)
     models = load_by_kind(own)
     images = images_for(next(iter(models.values())), dataset, data_root)
-    print(said(own, models, images))
+    print(provenance.said(own, models, images))
     return own, models, images
 
 
@@ -86,18 +83,6 @@ def figure_name(figure: str, dataset: str, weights: Sequence[Path | str] | None)
     """What a figure's files are called; where another network than what is shipped is drawn, they end in its name."""
     first = Path(weights_of(weights, dataset)[0]).stem
     return f"{figure}_{dataset}" + ("" if [first] == weights_of(None, dataset) else f"_{first}")
-
-
-def said_pictures(dataset: str, data_root: object = None) -> str:
-    """The options of a command that name the pictures; where they lie a recorded one does not tell."""
-    return f"--dataset {dataset}" + ("" if dataset in DATASETS else f" --data-root {data_root or 'ROOT'}")
-
-
-def figure_command(figure: str, dataset: str, weights: Sequence[Path | str], **options: Any) -> str:
-    """The command that is recorded beside a figure of any pictures."""
-    names = " ".join(Path(own).stem for own in weights)
-    plan = "".join(f" --{name} {value}" for name, value in options.items())
-    return f"dmf-lab figure {figure} {said_pictures(dataset)} --weights {names}{plan}"
 
 
 def kind_of(model: Method) -> str:
@@ -118,65 +103,3 @@ def untrained(model: Method) -> Any:
         fresh = type(model).from_recipe(model.recipe()).eval()
     fresh.preprocessing = model.preprocessing
     return fresh
-
-
-def digest(model: torch.nn.Module) -> str:
-    """sha256 (first 16 hex digits) of the names and values of a model's weights; in what file is all the same."""
-    found = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        found.update(name.encode() + value.cpu().numpy().tobytes())
-    return found.hexdigest()[:16]
-
-
-def provenance(weights: Path | str, model: Method) -> dict[str, Any]:
-    """What is recorded of a network beside results: name, weights, on what, with which seed and how far it was trained.
-
-    No path: a result tells of weights, not of a machine.
-    """
-    about = read_header(weights)["about"]
-    trained = about.get("experiment", {})
-    validation = about.get("validation", {})
-    kept = {"weights": Path(weights).stem, "digest": digest(model), "trained on": trained.get("dataset")}
-    kept |= {"setting": trained.get("name"), "seed": about.get("seed"), "step": about.get("step")}
-    kept["validation accuracy"] = validation.get("accuracy") if isinstance(validation, dict) else validation
-    if shipped := about.get("shipped"):
-        kept["accuracy"] = {k: shipped[k] for k in ("accuracy", "ci95", "dataset", "split", "episodes")}
-    return {name: value for name, value in kept.items() if value is not None}
-
-
-def said(weights: Sequence[Path | str], models: Mapping[str, Method], images: ImageSet) -> str:
-    """One line a network, and one for the pictures: whose numbers follow."""
-    lines = []
-    for own, (name, model) in zip(weights, models.items(), strict=True):
-        about = provenance(own, model)
-        reached = ""
-        if novel := about.get("accuracy"):
-            reached = f", {intervals.shown(novel['accuracy'], novel['ci95'])} % on novel classes"
-        elif "validation accuracy" in about:
-            reached = f", {about['validation accuracy']:.1f} % on validation classes"
-        where = f"trained on {about.get('trained on', 'pictures that its file does not name')}"
-        lines.append(f"{name}: {about['weights']} ({about['digest']}), {where}{reached}")
-    return "\n".join([*lines, f"pictures: {images!r}"])
-
-
-def about(weights: Sequence[Path | str], models: Mapping[str, Method], images: ImageSet) -> dict[str, Any]:
-    """What is recorded beside results: the networks by their names, and the pictures."""
-    where = asdict(images.provenance) | {"digest": images.digest}
-    kept = ("dataset", "split", "layout", "source_size", "resampling", "digest")
-    networks = {name: provenance(own, model) for own, (name, model) in zip(weights, models.items(), strict=True)}
-    return {
-        "networks": networks,
-        "images": {k: where[k] for k in kept} | {"labels": images.labels_digest, "size": images.size},
-    }
-
-
-def kept(file: Path, models: Mapping[str, Method], images: ImageSet) -> dict[str, Any] | None:
-    """A result that `about` was recorded in, if these networks are among its own, and the pictures are the same."""
-    if not file.is_file():
-        return None
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    weights = {own["digest"] for own in content["networks"].values()}
-    same = {digest(model) for model in models.values()} <= weights
-    of = content["images"]
-    same &= of["digest"] == images.digest
-    return content if same and of.get("labels", images.labels_digest) == images.labels_digest else None

@@ -23,7 +23,7 @@ from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation import chosen, intervals
+from labkit.evaluation import chosen, intervals, provenance
 from labkit.evaluation.features import embed_pictures
 from labkit.studies import figure3_sampling, figures_3_and_4
 from labkit.studies.displacement.shifted import shifted
@@ -178,11 +178,11 @@ def run(
     first = next(iter(models.values()))
     if not isinstance(first, DMF):
         raise ValueError(f"Figure 3 shows where a DMF network looks, and {own[0]} is a {type(first).__name__}")
-    about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
+    about = provenance.about(own, models, images) | {"episodes": episodes, "seed": seed}
     measured = {name: model for name, model in models.items() if isinstance(model, DMF) and model.rule.name != "none"}
     rows = measure(measured | {"untrained": chosen.untrained(first)}, images, episodes, seed, title="Figure 3,")
     name = chosen.figure_name("figure3", dataset, own)
-    command = chosen.figure_command("3", dataset, own, episodes=episodes, seed=seed)
+    command = provenance.figure_command("3", dataset, own, episodes=episodes, seed=seed)
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, pairs = drawn_pairs(first, images, seed)
     plotting.save_in(figure, figures, name, command=command, **about, pairs=pairs, rows=rows)

@@ -26,7 +26,7 @@ from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation import chosen, intervals
+from labkit.evaluation import chosen, intervals, provenance
 from labkit.evaluation.features import embed_pictures
 from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.can import CAN
@@ -220,9 +220,9 @@ def run(
     """
     plotting.use_style()
     own, models, images = chosen.opened(weights, dataset, data_root)
-    about = chosen.about(own, models, images) | {"episodes": episodes, "seed": seed}
+    about = provenance.about(own, models, images) | {"episodes": episodes, "seed": seed}
     shown, name = columns(models), chosen.figure_name("figure4", dataset, own)
-    command = chosen.figure_command("4", dataset, own, episodes=episodes, seed=seed)
+    command = provenance.figure_command("4", dataset, own, episodes=episodes, seed=seed)
     rows = measure(shown, images, episodes, seed, title="Figure 4")
     write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
     figure, which = drawn_lines(shown, images, seed)

@@ -20,8 +20,8 @@ from labkit.common.files import append, make_folder
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.evaluation import intervals
-from labkit.evaluation.chosen import said_pictures
 from labkit.evaluation.play import Features
+from labkit.evaluation.provenance import said_pictures
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.studies.displacement import shifted

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from labkit import plotting
 from labkit.common import places
 from labkit.evaluation import intervals
-from labkit.evaluation.chosen import said_pictures
+from labkit.evaluation.provenance import said_pictures
 from labkit.studies.tables.train_cells import SEEDS, train_on_one_thread
 from labkit.sweeps import kept
 from labkit.sweeps.kept import Row, read_rows

@@ -13,7 +13,7 @@ import labkit
 from labkit.__main__ import main
 from labkit.commands import calibrate
 from labkit.data.imageset import ImageSet
-from labkit.own_images import calibration
+from labkit.own_images import calibration, calibration_record
 
 REAL = labkit.load_images
 
@@ -36,10 +36,12 @@ def few(*given: Any, **options: Any) -> ImageSet:
 def test_a_model_is_fitted_measured_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(calibrate, "load_images", few)
-    monkeypatch.setattr(calibrate, "WAYS", (5,))
-    monkeypatch.setattr(calibrate, "UNSEEN", ())
-    monkeypatch.setattr(calibrate, "calibrate", lambda *a, **k: calibration.calibrate(*a, ways=(5,), shots=(1, 5), **k))
+    monkeypatch.setattr(calibration_record, "load_images", few)
+    monkeypatch.setattr(calibration_record, "WAYS", (5,))
+    monkeypatch.setattr(calibration_record, "UNSEEN", ())
+    monkeypatch.setattr(
+        calibration_record, "calibrate", lambda *a, **k: calibration.calibrate(*a, ways=(5,), shots=(1, 5), **k)
+    )
     out = tmp_path / "record.json"
     out.write_text(json.dumps({"what": "", "refuse": 0.1, "models": {"another": {"kept": True}}}))
     assert main(["calibrate", "quick", "--episodes", "2", "--out", str(out)]) == 0
@@ -77,7 +79,7 @@ def test_every_model_is_kept_as_it_is_fitted_under_a_name_of_its_own(
             raise OSError("no room left")
         return {"refuse": 0.1, "novel": [], "of": name, "fingerprint": [float(len(fitted))]}
 
-    monkeypatch.setattr(calibrate, "report", report)
+    monkeypatch.setattr(calibrate, "fit_and_measure", report)
     monkeypatch.setattr(calibrate, "shown", lambda _: pd.DataFrame())
     with pytest.raises(FileNotFoundError):
         main(["calibrate", "quick", "no-such", "--out", str(out), "--traceback"])
@@ -99,7 +101,7 @@ def test_a_later_call_leaves_another_model_of_the_same_name_as_it_is(
     def report(name: str, *_: Any) -> dict[str, Any]:
         return {"refuse": 0.1, "novel": [], "of": Path(name).parent.name, "fingerprint": [signs.get(name, 0.0)]}
 
-    monkeypatch.setattr(calibrate, "report", report)
+    monkeypatch.setattr(calibrate, "fit_and_measure", report)
     monkeypatch.setattr(calibrate, "shown", lambda _: pd.DataFrame())
     files = {run: tmp_path / run / "best.safetensors" for run in ("a", "b", "c/b")}
     for sign, file in enumerate(files.values()):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from labkit.__main__ import main
-from labkit.commands import run, ship
+from labkit.commands import run
+from labkit.evaluation import provenance
 from labkit.evaluation.protocol import Result
 from labkit.models.checkpoints import read_header
+from labkit.training import shipping
 from labkit.training.loop import train
 from tests.helpers.notebooks import write_notebook
 from tests.helpers.tiny import BASE, TINY, VALIDATION
@@ -47,26 +49,20 @@ def test_without_notebooks_it_says_where_it_looked(
     assert "no notebooks in notebooks" in capsys.readouterr().err
 
 
-def test_a_run_is_kept_with_its_versions_and_read_back_by_promote_and_report(
+def test_what_notebook_3_writes_is_read_by_ship_and_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     per_episode = np.array([60.0, 80.0])
     result = Result(70.0, 19.6, (55.0, 85.0), per_episode, {"way": 5, "shot": 1, "episodes": 2, "seed": 0})
     folder = tmp_path / "quick-seed0"
     train(TINY, BASE, VALIDATION, folder, progress=False)
-    table = run.keep(folder, {"DMF": result}, seed=0, validation=71.5)
-    assert table.loc["DMF", "accuracy"] == 70.0
-    kept = json.loads((folder / "result.json").read_text())
-    assert kept["accuracies"]["DMF"] == result.summary()
-    assert (kept["seed"], kept["validation"]) == (0, 71.5)
-    assert {"torch", "numpy", "python"} <= set(kept["versions"])
-    assert "70.0,19.6" in (folder / "accuracies.csv").read_text()
+    provenance.write_results(folder, {"DMF": result}, seed=0, validation=71.5)
     run.report(tmp_path)
     assert "DMF             70.00 ± 19.60 %  (2 episodes)" in capsys.readouterr().out
-    monkeypatch.setattr(ship, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
-    about = read_header(ship.promote(folder, "mine", "as I did", None, tmp_path, episodes=4))["about"]
+    monkeypatch.setattr(shipping, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
+    about = read_header(shipping.ship(folder, "mine", "as I did", None, tmp_path, episodes=4))["about"]
     assert about["result"] == {"accuracies": {"DMF": result.summary()}, "validation": 71.5}
-    assert about["versions"] == kept["versions"]
+    assert about["versions"] == json.loads((folder / "result.json").read_text())["versions"]
 
 
 def test_a_hung_notebook_is_stopped_and_the_next_one_run(

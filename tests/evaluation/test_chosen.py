@@ -1,17 +1,15 @@
-"""Which pictures and networks a notebook takes, and that kept numbers are shown for nothing else."""
+"""Which pictures and networks a notebook takes."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from labkit.evaluation import chosen
+from labkit.evaluation import chosen, provenance
 from labkit.models.checkpoints import load_model, save_model
-from tests.helpers.toys import toy_images
 
 
 @pytest.mark.parametrize(
@@ -58,27 +56,5 @@ def test_an_untrained_twin_is_the_same_every_time_and_leaves_the_generator_alone
     model, state = load_model("quick"), torch.random.get_rng_state()
     one, two = chosen.untrained(model), chosen.untrained(model)
     assert torch.equal(state, torch.random.get_rng_state())
-    assert chosen.digest(one) == chosen.digest(two) != chosen.digest(model)
+    assert provenance.digest(one) == provenance.digest(two) != provenance.digest(model)
     assert one.preprocessing == model.preprocessing
-
-
-def test_kept_numbers_are_those_of_these_weights_and_pictures_only(tmp_path: Path) -> None:
-    images, models = toy_images(), chosen.load_by_kind(["quick"])
-    about = chosen.about(["quick"], models, images)
-    assert "accuracy" in about["networks"]["DMF"]
-    file = tmp_path / "kept.json"
-    assert chosen.kept(file, models, images) is None
-    file.write_text(json.dumps(about | {"rows": [1]}))
-    found = chosen.kept(file, models, images)
-    assert found is not None
-    assert found["rows"] == [1]
-    assert chosen.kept(file, chosen.load_by_kind(["quick-none"]), images) is None
-    assert chosen.kept(file, models, toy_images(seed=1)) is None
-
-
-def test_it_is_said_whose_numbers_follow() -> None:
-    images, models = toy_images(), chosen.load_by_kind(["quick"])
-    said = chosen.said(["quick"], models, images)
-    assert "DMF: quick (" in said
-    assert "trained on glyphs-mini, 68.6 ± 0.5 % on novel classes" in said
-    assert repr(images) in said

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from labkit.data.glyphs.scene import DEFAULT, Difficulty
 from labkit.dmf.model import DMF
-from labkit.evaluation import chosen, intervals
+from labkit.evaluation import intervals, provenance
 from labkit.evaluation.play import Features
 from labkit.studies.displacement import figures, levels, measure
 from labkit.sweeps.sweep import key_of
@@ -142,13 +142,13 @@ def test_a_method_of_other_weights_is_another_run_and_json_loses_nothing(monkeyp
     assert list(landed) == wanted[:1], "where contrast varies, no place is given"
     monkeypatch.setattr(measure, "all_levels", lambda: wanted)
     monkeypatch.setitem(measure.METHODS, "toy", SimpleNamespace(load=lambda _: model))  # type: ignore[arg-type]
-    run = {"method": "toy", "digest": chosen.digest(model), "plan": dataclasses.asdict(plan)}
+    run = {"method": "toy", "digest": provenance.digest(model), "plan": dataclasses.asdict(plan)}
     again, also = measure.study_of(json.loads(json.dumps(measure.measure_method(run, Path()))))
     assert also == landed
     assert [again[level].tolist() for level in wanted] == [played[level].tolist() for level in wanted]
     with torch.no_grad():
         model.filter_conv.weight[0, 0, 0, 0] += 1e-3
-    assert key_of(run | {"digest": chosen.digest(model)}, measure.VERSION) != key_of(run, measure.VERSION)
+    assert key_of(run | {"digest": provenance.digest(model)}, measure.VERSION) != key_of(run, measure.VERSION)
 
 
 def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> None:
@@ -157,7 +157,7 @@ def test_the_committed_study_is_whole_and_its_figure_shows_every_method() -> Non
     assert study["plan"]["query"] == 15
     assert {measure.BASELINE, "DMF", "CAN"} <= set(study["methods"])
     digests = {name: about["digest"] for name, about in study["methods"].items()}
-    assert digests == {name: chosen.digest(measure.METHODS[name].load()) for name in digests}, (
+    assert digests == {name: provenance.digest(measure.METHODS[name].load()) for name in digests}, (
         "other weights are shipped"
     )
     found = {(r["study"], r["level"], r["method"]) for r in study["rows"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labkit.evaluation import chosen
+from labkit.evaluation import chosen, provenance
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure3_without_masks as study
 from tests.helpers.toys import toy_images
@@ -68,7 +68,7 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
     found, drawn = (json.loads((tmp_path / f).read_text()) for f in ("x.json", "figure3_toy.json"))
     assert [row["network"] for row in found["rows"]] == ["DMF", "untrained"]
-    assert found["networks"]["DMF"]["digest"] == chosen.digest(load_model("quick"))
+    assert found["networks"]["DMF"]["digest"] == provenance.digest(load_model("quick"))
     assert found["command"] == "dmf-lab figure 3 --dataset toy --data-root ROOT --weights quick --episodes 2 --seed 0"
     assert chosen.figure_name("figure3", "toy", ["quick-none"]) == "figure3_toy_quick-none"  # beside it, not over it
     assert drawn["how"]["images"]["digest"] == images.digest

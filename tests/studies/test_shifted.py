@@ -11,7 +11,7 @@ import torch
 
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.evaluation import chosen
+from labkit.evaluation import chosen, provenance
 from labkit.evaluation.play import Features
 from labkit.models.checkpoints import save_model
 from labkit.studies.displacement import shifted
@@ -89,7 +89,7 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     how = {"distances": (0.0, 0.5), "per_class": 8, "query": 3, "episodes": 8}
     shifted.run("toy", weights=files, out=out, figures=drawn, **how)
     found = json.loads(out.read_text())
-    assert found["networks"]["DMF"]["digest"] == chosen.digest(chosen.load_model(files[0]))
+    assert found["networks"]["DMF"]["digest"] == provenance.digest(chosen.load_model(files[0]))
     assert found["images"]["digest"] == images.digest
     assert found["plan"]["episodes"] == 8
     by = {(r["method"], r["study"], r["level"]): r for r in found["rows"]}

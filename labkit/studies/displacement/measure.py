@@ -16,9 +16,9 @@ from labkit.data.glyphs.scene import Difficulty
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.evaluation import intervals
-from labkit.evaluation.chosen import digest
 from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
+from labkit.evaluation.provenance import digest
 from labkit.methods.cells import Cells
 from labkit.studies.displacement import levels as design
 from labkit.studies.displacement.levels import Level, Plan, Step, all_levels, boxes, travel

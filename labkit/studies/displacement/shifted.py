@@ -27,7 +27,7 @@ from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.dmf.model import DMF
 from labkit.episodes.sampler import EpisodeSampler
-from labkit.evaluation import chosen, intervals
+from labkit.evaluation import chosen, intervals, provenance
 from labkit.evaluation.features import embed_pictures, eval_mode
 from labkit.evaluation.play import Draw, Features, on_features
 from labkit.methods.base import Method
@@ -225,12 +225,12 @@ def run(
     plotting.use_style()
     asked = Plan(**plan)
     own, models, images = chosen.opened(weights, dataset, data_root)
-    about = chosen.about(own, models, images) | {"plan": asdict(asked)}
+    about = provenance.about(own, models, images) | {"plan": asdict(asked)}
     content = about | {"rows": measure(models, images, asked, "measuring")}
     name = chosen.figure_name("displacement", dataset, own)
     if asked.ground != Plan.ground:
         name += f"_{asked.ground}"  # beside the other ground's, not in its place
-    command = chosen.figure_command(
+    command = provenance.figure_command(
         "displacement", dataset, own, ground=asked.ground, episodes=asked.episodes, seed=asked.seed
     )
     write_result(out or RESULTS / f"{name}.json", __doc__, command, content)

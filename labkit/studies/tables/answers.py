@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.evaluation import intervals
-from labkit.evaluation.chosen import said_pictures
+from labkit.evaluation.provenance import said_pictures
 from labkit.studies.tables.agreement import agreement, compared, differences, published
 from labkit.studies.tables.cells import SYSTEMS as END_TO_END
 from labkit.studies.tables.head_runs import HeadRun

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.common import checks, places
-from labkit.evaluation.chosen import said_pictures
+from labkit.evaluation.provenance import said_pictures
 from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
 from labkit.studies.tables.heads import (

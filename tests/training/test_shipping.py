@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from labkit.commands import ship
 from labkit.data.imageset import ImageSet
 from labkit.evaluation.protocol import evaluate
 from labkit.models.checkpoints import load_model, read_header
+from labkit.training import shipping
 from labkit.training.loop import train
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toys import toy_images
@@ -22,7 +22,7 @@ def test_what_is_shipped_already_stays_where_the_pictures_are_missing(tmp_path: 
     before = tmp_path / "mine.safetensors"
     before.write_bytes(b"what was there")
     with pytest.raises(ValueError, match="miniimagenet needs the folder"):
-        ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path)
+        shipping.ship(tmp_path / "run", "mine", "as I did", None, tmp_path)
     assert before.read_bytes() == b"what was there"
 
 
@@ -36,9 +36,9 @@ def test_a_training_that_has_not_ended_is_not_shipped_by_mistake(
     for content, step in ((metrics.read_text(), 6), (killed_in_its_last_validation, 6), ("", 0)):
         metrics.write_text(content)
         with pytest.raises(ValueError, match=rf"validated up to step {step} of 12: wait for its end, or .* --unfin"):
-            ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4)
-    monkeypatch.setattr(ship, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
-    file = ship.promote(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4, unfinished=True)
+            shipping.ship(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4)
+    monkeypatch.setattr(shipping, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
+    file = shipping.ship(tmp_path / "run", "mine", "as I did", None, tmp_path, episodes=4, unfinished=True)
     assert read_header(file)["about"]["step"] == 6
 
 
@@ -53,12 +53,12 @@ def test_the_accuracy_in_the_file_is_that_of_its_own_weights(
         asked.append((*where, how["root"]))
         return novel
 
-    monkeypatch.setattr(ship, "load_images", load)
+    monkeypatch.setattr(shipping, "load_images", load)
     train(TINY, BASE, VALIDATION, tmp_path / "run", seed=3, progress=False)
     if notebook:
         result = {"accuracies": {"DMF": {"accuracy": 1.0}}, "validation": 2.0, "versions": {"torch": "old"}}
         (tmp_path / "run" / "result.json").write_text(json.dumps(result))
-    file = ship.promote(tmp_path / "run", "mine", "as I did", tmp_path / "data", tmp_path, episodes=20)
+    file = shipping.ship(tmp_path / "run", "mine", "as I did", tmp_path / "data", tmp_path, episodes=20)
     about = read_header(file)["about"]
     assert asked == [("toy", "test", tmp_path / "data")]
     assert (about["command"], about["seed"]) == ("as I did", 3)
