@@ -218,9 +218,7 @@ export function look(store, s) {
     });
   const truth = task.labels ? task.labels[q] : null;
   const ghost = (tap, k = cell) =>
-    [Math.floor(k / b.w) + Math.floor(tap / 3) - 1, (k % b.w) + (tap % 3) - 1].map(
-      (v) => b.stride * v + firstOf(b),
-    );
+    [Math.floor(k / b.w) + Math.floor(tap / 3) - 1, (k % b.w) + (tap % 3) - 1].map((v) => b.stride * v + firstOf(b));
   const overlays = {
     "offset length": () =>
       Array.from({ length: hw }, (_, k) => {

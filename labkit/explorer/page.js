@@ -1,6 +1,7 @@
 // The exported page: the widget's model without Jupyter, its numbers unpacked from the page itself.
 
-import { render, restored } from "./events.js";
+import { render } from "./render.js";
+import { restored } from "./views.js";
 
 export async function start(packed) {
   const text = document.getElementById("dmf-data").textContent.trim();

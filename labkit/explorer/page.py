@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-PARTS = ("data", "geometry", "words", "nodes", "drawing", "details", "events")  # each imports only from those before it
+PARTS = (  # each imports only from those before it
+    *("data", "geometry", "words", "nodes", "drawing", "details", "views", "elements", "layout", "explorer"),
+    *("tour", "controls", "player", "pointer", "keys", "tips", "files", "render"),
+)
 FOR_A_PAGE = (*PARTS, "page")
 
 TEMPLATE = """<!doctype html>
@@ -73,7 +76,7 @@ def module(parts: tuple[str, ...] = PARTS) -> str:
 
 def esm() -> str:
     """The widget's module, as anywidget takes it."""
-    return module() + "export default { render: events_js.render };\n"
+    return module() + "export default { render: render_js.render };\n"
 
 
 def css() -> str:

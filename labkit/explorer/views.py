@@ -1,4 +1,4 @@
-"""A view of the explorer as a text that can be shared, and back; `restored` in events.js reads the same."""
+"""A view of the explorer as a text that can be shared, and back; `restored` in views.js reads the same."""
 
 import json
 from collections.abc import Mapping
