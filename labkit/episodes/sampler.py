@@ -101,8 +101,7 @@ class EpisodeSampler:
         if i < 0:
             raise IndexError(f"episodes are numbered from 0, got {i}")
         rng = np.random.default_rng((self.seed, i))
-        # Ranks of uniform draws: plain, and unlike Generator.choice the same in every NumPy release.
-        classes = rng.random(len(self.images.class_names)).argsort()[: self.way]
+        classes = _drawn(rng, len(self.images.class_names), self.way)
         of_class = [self.images.class_indices[c] for c in classes]
         drawn = np.stack([own[rng.random(len(own)).argsort()[: self.shot + self.query]] for own in of_class])
         order = rng.random(self.way * self.query).argsort()
@@ -133,3 +132,16 @@ class EpisodeSampler:
         images = self.prepare(index, [(self.seed, i) for i in numbers])
         shape = (e, self.way, self.shot, *images.shape[2:])
         return Episode(images[:, :shots].reshape(shape), images[:, shots:], labels, classes, support, query)
+
+
+def classes_of_episodes(count: int, way: int, episodes: int, seed: int) -> NDArray[np.int64]:
+    """The classes of the first episodes of any `EpisodeSampler` over so many classes, [episodes, way].
+
+    They depend on nothing else, so what a stored accuracy was measured on is known without its pictures.
+    """
+    return np.stack([_drawn(np.random.default_rng((seed, i)), count, way) for i in range(episodes)])
+
+
+def _drawn(rng: np.random.Generator, count: int, way: int) -> NDArray[np.int64]:
+    """Different numbers below `count`, as ranks of uniform draws: plain, and the same in every NumPy release."""
+    return rng.random(count).argsort()[:way]

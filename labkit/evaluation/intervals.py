@@ -1,7 +1,8 @@
 """95 % intervals, over test episodes, over seeds and over classes, and what they allow to say of a difference.
 
 An interval over episodes tells how well one trained network is known. It does not tell what the next training of the
-same setting would reach: differences between settings are therefore paired by seed and get a t-interval over seeds.
+same setting would reach: differences between settings are therefore paired by seed and get a t-interval over seeds. Nor
+does it tell of other classes than those that were tested, which are twenty: that is the interval over classes.
 """
 
 from collections.abc import Sequence
@@ -28,25 +29,38 @@ def over_seeds(differences: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(differences)), float(half)
 
 
-def over_classes(
-    correct: NDArray[np.float64], classes: NDArray[np.int64], count: int, seed: int, draws: int = 1000
-) -> tuple[float, float]:
-    """95 % interval of the accuracy in percent, had the novel classes been drawn anew: a bootstrap over classes.
+def over_classes(values: ArrayLike, classes: NDArray[np.int64], count: int) -> float:
+    """Half width of the 95 % interval of the mean over episodes, had their classes been drawn anew.
+
+    Episodes can be drawn without end, classes cannot. A class moves the mean by its own answers and by those that it
+    takes from the other classes of an episode. So values are fitted by a sum of one effect for each class (the first
+    term of the mean as a U-statistic: Hoeffding, "A class of statistics with asymptotically normal distribution",
+    1948), which gives n² Var(effect) / count for episodes of n of `count` classes; what the noise of single episodes
+    adds to the variance of the effects is taken off, and that of the mean is added.
 
     Args:
-        correct: share of right answers for each class of each episode, [E, N].
-        classes: numbers of these classes, [E, N], below `count`.
+        values: of episodes, an accuracy or a difference of two: [E].
+        classes: numbers of the classes in every episode, below `count`: [E, N].
         count: classes there are.
-        draws: how often the classes are drawn; an episode's class counts as often as its class was drawn.
+
+    Returns:
+        NaN where effects of classes cannot be told apart: fewer episodes than classes, or every class in each.
     """
-    share = np.bincount(classes.ravel(), correct.ravel(), minlength=count)
-    seen = np.bincount(classes.ravel(), minlength=count)
-    rng = np.random.default_rng((seed, 2))
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    right, asked = weights @ share, weights @ seen
-    drawn = asked > 0  # a draw without any class that was seen says nothing
-    low, high = np.percentile(100 * right[drawn] / asked[drawn], [2.5, 97.5])
-    return float(low), float(high)
+    from scipy.special import stdtrit  # slow to import
+
+    numbers, way = np.asarray(values, float), classes.shape[1]
+    holds = np.zeros((len(numbers), count))
+    np.put_along_axis(holds, classes, 1, axis=1)
+    gram = holds.T @ holds
+    if len(numbers) <= count or np.linalg.matrix_rank(gram) < count:
+        return float("nan")
+    inverse = np.linalg.inv(gram)
+    effects = inverse @ (holds.T @ numbers)
+    noise = ((numbers - holds @ effects) ** 2).sum() / (len(numbers) - count)
+    of_noise = noise * (np.trace(inverse) - inverse.sum() / count) / (count - 1)
+    variance = max(effects.var(ddof=1) - of_noise, 0.0)
+    of_classes = stdtrit(count - 1, 0.975) * way * (variance / count) ** 0.5
+    return float(np.hypot(of_classes, over_episodes(numbers)[1]))
 
 
 def entries(name: str, values: ArrayLike) -> dict[str, float]:

@@ -31,24 +31,25 @@ class Result:
     Attributes:
         accuracy: mean over episodes.
         ci95: half width of the 95 % interval over episodes, 1.96 sd / sqrt(n), as the paper reports.
-        class_interval: 95 % interval when the novel classes are drawn anew (bootstrap). Episodes can be drawn without
-            end, classes cannot: with twenty of them this interval is the one that speaks of other classes.
+        class_interval: 95 % interval had the novel classes been drawn anew (`intervals.over_classes`), which speaks of
+            other classes than the twenty that were tested; None where the episodes are too few to tell.
         per_episode: [episodes].
-        settings: way, shot, query, episodes, seed, dataset, split, precision.
+        settings: way, shot, query, episodes, seed, dataset, split, classes (their number), precision.
     """
 
     accuracy: float
     ci95: float
-    class_interval: tuple[float, float]
+    class_interval: tuple[float, float] | None
     per_episode: NDArray[np.float64]
     settings: dict[str, Any]
 
     def __repr__(self) -> str:
-        s = self.settings
+        s, other = self.settings, ""
+        if self.class_interval is not None:
+            other = "; over other classes {:.1f} to {:.1f} %".format(*self.class_interval)
         return (
             f"{self.accuracy:.2f} ± {self.ci95:.2f} % ({s['way']}-way {s['shot']}-shot, {s['episodes']} episodes of "
-            f"{s['dataset']} {s['split']}, seed {s['seed']}; over other classes {self.class_interval[0]:.1f} to "
-            f"{self.class_interval[1]:.1f} %)"
+            f"{s['dataset']} {s['split']}, seed {s['seed']}{other})"
         )
 
     def summary(self) -> dict[str, Any]:
@@ -56,7 +57,7 @@ class Result:
         return {
             "accuracy": round(self.accuracy, 3),
             "ci95": round(self.ci95, 3),
-            "class_interval": [round(v, 2) for v in self.class_interval],
+            "class_interval": None if self.class_interval is None else [round(v, 2) for v in self.class_interval],
         } | self.settings
 
 
@@ -136,6 +137,7 @@ def evaluate(
                 bar.update(len(part))
     per_episode = 100 * correct.mean(1)
     accuracy, ci95 = over_episodes(per_episode)
+    half = over_classes(per_episode, np.stack([d[0] for d in drawn]), len(images.class_names))
     settings = {
         "way": way,
         "shot": shot,
@@ -144,6 +146,7 @@ def evaluate(
         "seed": seed,
         "dataset": images.provenance.dataset,
         "split": images.provenance.split,
+        "classes": len(images.class_names),
         "size": images.size,
         "layout": images.provenance.layout,
         "source_size": images.provenance.source_size,
@@ -154,7 +157,7 @@ def evaluate(
     return Result(
         accuracy=accuracy,
         ci95=ci95,
-        class_interval=over_classes(correct, np.stack([d[0] for d in drawn]), len(images.class_names), seed),
+        class_interval=None if np.isnan(half) else (max(accuracy - half, 0.0), min(accuracy + half, 100.0)),
         per_episode=per_episode,
         settings=settings,
     )

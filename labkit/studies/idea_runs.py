@@ -28,8 +28,9 @@ from labkit.studies.displacement import shifted
 from labkit.studies.ideas import IDEAS
 from labkit.studies.own_head import registered
 from labkit.studies.tables.cells import BASE_GROUPS, shots_and_seeds
-from labkit.studies.tables.head_runs import EPISODES, HeadRun, images_of, maps_of, train_and_measure
+from labkit.studies.tables.head_runs import EPISODES, images_of, maps_of, train_and_measure
 from labkit.studies.tables.heads import OF_DMF, STEPS, Head
+from labkit.studies.tables.runs import Run
 from labkit.sweeps import kept
 from labkit.sweeps.sweep import refuse_failed, sweep
 
@@ -64,7 +65,7 @@ def run_idea(
     The second stage finds the training of the first, in the folder that both share.
 
     Returns:
-        `HeadRun` in JSON types with the stage, the steps that were asked for (`steps` is 0 or 1 where nothing is
+        `Run` in JSON types with the stage, the steps that were asked for (`steps` is 0 or 1 where nothing is
         trained) and, on novel classes, `displaced`: accuracy of every episode and level.
     """
     given = dict(parameters)
@@ -73,7 +74,7 @@ def run_idea(
     command = f"dmf-lab ideas FOLDER --backbone {Path(backbone).stem} {said_pictures(given['dataset'])} --shots {shot}"
     command += f" --seeds {given['seed']} --ideas {name!r}" + (" --novel" if stage == NOVEL else "")
     command += "" if steps == STEPS else f" --steps {steps}"
-    of = HeadRun(system=name, command=command, **given)
+    of = Run(system=name, command=command, **given)
     own = folder.parent / "trained" / "-".join(str(given[k]) for k in ("dataset", "backbone", "name", "shot", "seed"))
     own = own.with_name(f"{own.name}-{steps}")
     make_folder(own)

@@ -36,9 +36,10 @@ from labkit.models.checkpoints import load_model
 from labkit.studies.own_head import check_head, registered, source_of
 from labkit.studies.tables.agreement import compared
 from labkit.studies.tables.cards import Card
-from labkit.studies.tables.head_runs import EPISODES, QUERY, VALIDATION_EPISODES, WAY, HeadRun, Maps, train_and_measure
+from labkit.studies.tables.head_runs import EPISODES, QUERY, VALIDATION_EPISODES, WAY, Maps, train_and_measure
 from labkit.studies.tables.heads import RATE, STEPS, Head
 from labkit.studies.tables.one_backbone import by_system, results
+from labkit.studies.tables.runs import Run
 
 LOOKS = "looks.jsonl"
 
@@ -58,7 +59,7 @@ class Tried:
     """
 
     head: type[nn.Module]
-    runs: list[HeadRun]
+    runs: list[Run]
     on: str
     against: pd.DataFrame
     looks: int
@@ -116,7 +117,7 @@ def try_head(
     seeds: Sequence[int] = (0, 1, 2),
     look: bool = False,
     options: Mapping[str, Any] | None = None,
-    against: Sequence[HeadRun] | None = None,
+    against: Sequence[Run] | None = None,
     steps: int = STEPS,
     rate: float = RATE,
     episodes: int = EPISODES,
@@ -161,7 +162,7 @@ def try_head(
         for number, seed in enumerate(seeds, 1):
             log = partial(_tell, f"seed {seed} ({number} of {len(seeds)})", steps) if progress else None
             dataset = maps.base.provenance.dataset
-            of = HeadRun(dataset, head.__name__, head.__name__, shot, seed, maps.base.backbone)
+            of = Run(dataset, head.__name__, head.__name__, shot, seed, maps.base.backbone)
             make_folder(folders[seed])
             run = train_and_measure(
                 name,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.episodes.augment import Augment
-from labkit.episodes.sampler import EpisodeSampler
+from labkit.episodes.sampler import EpisodeSampler, classes_of_episodes
 from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(classes=7, per_class=12)
@@ -72,6 +72,12 @@ def test_an_episode_is_the_same_in_another_process_and_differs_by_seed() -> None
 def test_the_draws_of_a_seed_have_not_changed() -> None:
     drawn = [a.tolist() for a in EpisodeSampler(IMAGES, 3, 1, 1, seed=11).indices(5)]
     assert drawn == [[1, 0, 3], [[13], [1], [36]], [7, 41, 17], [1, 2, 0]]
+
+
+def test_the_classes_of_episodes_are_known_without_pictures() -> None:
+    sampler = EpisodeSampler(IMAGES, 3, 1, 2, seed=5)
+    drawn = [sampler.indices(i)[0] for i in range(6)]
+    np.testing.assert_array_equal(classes_of_episodes(len(IMAGES.class_names), 3, 6, 5), drawn)
 
 
 def test_every_class_is_drawn_equally_often() -> None:

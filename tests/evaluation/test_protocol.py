@@ -59,8 +59,17 @@ def test_a_model_that_ignores_the_images_is_at_chance() -> None:
     noise.pixels[:] = np.random.default_rng(0).integers(0, 255, noise.pixels.shape)
     result = evaluate(Guess(), noise, 5, 1, 10, episodes=400)
     assert abs(result.accuracy - 20) < 3 * result.ci95
+    assert result.class_interval is not None
     low, high = result.class_interval
     assert low < result.accuracy < high
+    assert (result.accuracy - low) >= result.ci95
+    assert "over other classes" in repr(result)
+
+
+def test_of_few_episodes_nothing_is_said_of_other_classes() -> None:
+    result = evaluate(Guess(), IMAGES, 4, 1, 3, episodes=4)
+    assert result.class_interval is result.summary()["class_interval"] is None
+    assert "other classes" not in repr(result)
 
 
 def test_embeds_every_image_once_or_in_groups_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from labkit.studies.displacement.measure import METHODS
 from labkit.studies.speed import figures as speed
 from labkit.studies.tables import table1, table2
 from labkit.studies.tables.cells import SYSTEMS, TABLE1, TABLE2
+from labkit.studies.tables.runs import Run
 from tests.helpers.legible import unreadable
 
 pytestmark = pytest.mark.integration
@@ -133,8 +134,8 @@ def costs_of_all_systems(shot: int) -> Figure:
         "ci95": 0.4,
     }
     rest = {"weights": 10, "steps": 20, "cpu_seconds": 300.0, "test_seconds": 0.05, "peak_bytes": 2**28}
-    rows = [{"cell": cell.name, "shot": shot, "seed": 0, "validation": 40.0, "novel": novel, **rest} for cell in TABLE1]
-    return table1.cost_figure(rows, shot)
+    runs = [Run("toy", c.factor, c.name, shot, 0, validation=40.0, novel=novel, **rest) for c in TABLE1]  # type: ignore[arg-type]
+    return table1.cost_figure(runs, shot)
 
 
 def part_of_table_2(factor: str) -> Figure:
@@ -142,12 +143,13 @@ def part_of_table_2(factor: str) -> Figure:
     of = [cell.name for cell in TABLE2 if cell.factor == factor]
     seeds = {"dmf": 3, of[0]: 3, of[1]: 1}
     values = {"dmf": 50.0, of[0]: 20.1}
-    rows = [
-        {"cell": name, "shot": 1, "seed": seed, "validation": v, "novel": {"accuracy": v + seed, "way": 5}}
+    where = dict.fromkeys(("dataset", "shot", "query", "episodes", "seed", "digest"), 0) | {"way": 5}
+    runs = [
+        Run("toy", factor, name, 1, seed, validation=v, novel=where | {"accuracy": v + seed})
         for name, count in seeds.items()
         for seed, v in enumerate([values.get(name, 48.0)] * count)
     ]
-    return table2.figure(rows, factor, "miniimagenet, on one backbone")
+    return table2.figure(runs, factor, "miniimagenet, on one backbone")
 
 
 def growth() -> Figure:

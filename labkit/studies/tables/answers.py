@@ -15,16 +15,15 @@ import pandas as pd
 
 from labkit.evaluation import intervals
 from labkit.evaluation.provenance import said_pictures
-from labkit.studies.tables.agreement import agreement, compared, differences, published
+from labkit.studies.tables.agreement import compared, differences, line_of_ranks, published
 from labkit.studies.tables.cells import SYSTEMS as END_TO_END
-from labkit.studies.tables.head_runs import HeadRun
-from labkit.studies.tables.heads import RELEASED_HEADS, SYSTEMS, TABLE1_HEADS, TABLE2_HEADS
+from labkit.studies.tables.heads import SYSTEMS, TABLE1_HEADS
 from labkit.studies.tables.one_backbone import chosen
+from labkit.studies.tables.runs import Run, mean_of_seeds
 from labkit.studies.tables.table1 import measured
-from labkit.studies.tables.train_cells import started
 
 OURS, NONE = "DMF", "No alignment"
-Runs = Mapping[str, Sequence[HeadRun]]
+Runs = Mapping[str, Sequence[Run]]
 
 
 def command(
@@ -55,7 +54,8 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
     """Every system, best first: accuracy on novel classes, its difference from `against`, what was published.
 
     Accuracies are means over seeds in percent; differences are paired by seed and by episode. Both have the half widths
-    of two 95 % intervals, over the test episodes and over seeds; a verdict needs both of a difference to exclude zero.
+    of two 95 % intervals, over the test episodes and over seeds, and differences that had other classes been drawn. A
+    verdict needs both of the first to exclude zero, one "of other classes" that over classes and that over seeds.
     Differences are left out where `against` has no runs, published accuracies where the runs are not of miniImageNet.
     """
     wanted, lines = published(shot), {}
@@ -70,9 +70,10 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
         if beside is not None:
             own = beside.loc[name] if name in beside.index else None
             line[f"minus {against}"] = np.nan if own is None else own["points"]
-            for over in ("episodes", "seeds"):
+            for over in ("episodes", "seeds", "classes"):
                 line[f"its ± over {over}"] = np.nan if own is None else own[f"± over {over}"]
-            line["verdict"] = "" if own is None else own["verdict"]
+            for verdict in ("verdict", "of other classes"):
+                line[verdict] = "" if own is None else own[verdict]
         line["weights"] = rows[0].weights if rows[0].steps else 0
         if rows[0].dataset == "miniimagenet":  # what the published accuracies are of
             line["PUBLISHED, %"] = wanted.get(name, np.nan)
@@ -81,14 +82,13 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
     return table if table.empty else table.sort_values("accuracy, %", ascending=False)
 
 
-def _over_episodes(runs: Sequence[HeadRun]) -> float:
+def _over_episodes(runs: Sequence[Run]) -> float:
     """Half width in points of the 95 % interval over test episodes, of the mean over seeds."""
-    if all(run.correct for run in runs):
-        return intervals.over_episodes(np.mean([run.per_episode for run in runs], axis=0))[1]
-    return float(np.mean([run.novel["ci95"] for run in runs]))
+    mean = mean_of_seeds(runs)
+    return float(np.mean([run.novel["ci95"] for run in runs])) if mean is None else intervals.over_episodes(mean)[1]
 
 
-def settings(runs: Sequence[HeadRun]) -> pd.DataFrame:
+def settings(runs: Sequence[Run]) -> pd.DataFrame:
     """Both settings of every system of Table 1, by numbers of shots: accuracy in percent on validation classes with
     seed 0, which chooses, and on novel classes, with how many seeds it is the mean of; a mark on what is chosen."""
     lines: dict[tuple[str, str], dict[tuple[str, str], object]] = {}
@@ -117,32 +117,21 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         said = f"{shot}-shot: one seed each, which decides nothing. Of {len(order)} systems DMF is number "
         return said + f"{order.index(OURS) + 1}, {own}; first is {order[0]}, {first}."
     rivals = table.drop(index=NONE, errors="ignore")  # no system of the paper's table: it gets a sentence of its own
-    count = rivals["verdict"].value_counts()
-    said = f"{shot}-shot: of {len(rivals)} other systems DMF is ahead of {count.get('better', 0)} and behind "
-    said += f"{count.get('worse', 0)}; not decidable: {count.get('not decidable', 0)}."
+    said = f"{shot}-shot: of {len(rivals)} other systems DMF is {_counted(rivals['verdict'])} on these novel classes"
+    said += f"; for other classes that shows it {_counted(rivals['of other classes'])}."
     if NONE in table.index:
         line = table.loc[NONE]
         half = line["± over seeds"]
         around = "" if np.isnan(half) else f" ± {half:.1f}"
-        said += f" DMF minus no alignment: {line['points']:+.1f}{around} points, {line['verdict']}."
-    tau, half, count_of = agreement(runs, published(shot))
-    if count_of > 2:
-        spread = "" if np.isnan(half) else f" ± {half:.2f}"
-        said += f" Kendall's tau with the published ranks: {tau:.2f}{spread} ({count_of} systems)."
-    return said
+        said += f" DMF minus no alignment: {line['points']:+.1f}{around} points, {line['verdict']}"
+        said += f" (for other classes ± {line['± over classes']:.1f}, {line['of other classes']})."
+    return f"{said} {line_of_ranks(runs, shot)}" if len(runs) > 2 else said
 
 
-def as_rows(runs: Sequence[HeadRun], released: bool = False) -> list[dict[str, Any]]:
-    """Runs of Table 2's cells on one backbone as `labkit.studies.tables.table2` takes rows; it judges them alike.
-
-    `released`: those of DMF as its authors released it, not by the paper's equations.
-    """
-    cells = {head.name: cell for cell, head in (RELEASED_HEADS if released else TABLE2_HEADS).items()}
-    known = [run for run in runs if run.name in cells and run.novel]
-    return [
-        {"cell": cells[run.name], "shot": run.shot, "seed": run.seed, "validation": run.validation, "novel": run.novel}
-        for run in known
-    ]
+def _counted(verdicts: pd.Series[str]) -> str:
+    count = verdicts.value_counts()
+    words = {"better": "ahead of", "worse": "behind", "not decidable": "undecided against"}
+    return ", ".join(f"{said} {count.get(word, 0)}" for word, said in words.items())
 
 
 def answer_of_table2(claims: pd.DataFrame, protocol: str) -> str:
@@ -154,22 +143,22 @@ def answer_of_table2(claims: pd.DataFrame, protocol: str) -> str:
     return f"{protocol}: of the {len(claims)} claims of section 5.3, {parts}."
 
 
-def answer_end_to_end(rows: Sequence[dict[str, Any]], shot: int) -> str:
+def answer_end_to_end(runs: Sequence[Run], shot: int) -> str:
     """How far the systems of Table 1 came that were trained end to end, and how many did not start; in one line.
 
     The interval is over the test episodes; where one seed of each is trained, none over seeds is known.
     """
-    runs = {system: found[0] for system in END_TO_END if (found := measured(rows, system, shot))}
-    if not runs:
+    first = {system: found[0] for system in END_TO_END if (found := measured(runs, system, shot))}
+    if not first:
         return f"{shot}-shot, end to end: no system is measured."
-    order = sorted(runs, key=lambda system: -runs[system]["novel"]["accuracy"])
-    reached = {name: intervals.shown(row["novel"]["accuracy"], row["novel"]["ci95"]) for name, row in runs.items()}
-    if len(runs) == 1:
+    order = sorted(first, key=lambda system: -first[system].accuracy)
+    reached = {name: intervals.shown(run.accuracy, run.novel["ci95"]) for name, run in first.items()}
+    if len(first) == 1:
         return f"{shot}-shot, end to end: only {order[0]} is measured, {reached[order[0]]} %."
     best = ", ".join(f"{system} {reached[system]}" for system in order[:3])
-    late = [system for system in order if not started(runs[system])]
-    said = f"{shot}-shot, end to end: {len(runs)} systems, one training each, which ranks none; {best} %."
-    if OURS in runs and OURS not in order[:3]:
+    late = [system for system in order if not first[system].started]
+    said = f"{shot}-shot, end to end: {len(first)} systems, one training each, which ranks none; {best} %."
+    if OURS in first and OURS not in order[:3]:
         said += f" DMF {reached[OURS]} %."
     return said + (f" Not started: {', '.join(late)}." if late else "")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labkit.common import checks
 from labkit.common.files import write_atomically
-from labkit.studies.tables.head_runs import HeadRun
+from labkit.studies.tables.runs import Run
 
 KIND = "a method of one's own, on one backbone"
 
@@ -25,7 +25,7 @@ class Card:
     system: str
     source: str
     looks: int
-    runs: tuple[HeadRun, ...]
+    runs: tuple[Run, ...]
 
     @property
     def row(self) -> str:
@@ -55,7 +55,7 @@ def read_card(file: Path | str) -> Card:
         found = json.loads(path.read_text())
         if found["card"] != KIND:
             raise ValueError(f"it is about {found['card']!r:.80}")
-        runs = tuple(HeadRun.from_json(row) for row in found["runs"])
+        runs = tuple(Run.from_json(row) for row in found["runs"])
         return Card(str(found["system"]), str(found["source"]), checks.check_int("looks", found["looks"], 0), runs)
     except (ValueError, KeyError, TypeError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -63,8 +63,8 @@ def read_card(file: Path | str) -> Card:
 
 
 def with_cards(
-    runs: dict[str, list[HeadRun]], cards: Iterable[Path | str], dataset: str, backbone: str, shot: int
-) -> dict[str, Sequence[HeadRun]]:
+    runs: dict[str, list[Run]], cards: Iterable[Path | str], dataset: str, backbone: str, shot: int
+) -> dict[str, Sequence[Run]]:
     """Systems with their runs, and those of cards among them.
 
     Left out are cards of another number of shots, and those that were not tested on novel classes.
@@ -72,7 +72,7 @@ def with_cards(
     Raises:
         ValueError: no card, or one of another dataset or backbone.
     """
-    found: dict[str, Sequence[HeadRun]] = dict(runs)
+    found: dict[str, Sequence[Run]] = dict(runs)
     for file in cards:
         card = read_card(file)
         of = {(r.dataset, r.backbone) for r in card.runs}

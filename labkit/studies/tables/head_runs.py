@@ -1,15 +1,14 @@
-"""A training on one backbone and what came of it: feature maps, the record of a run, and how it is measured."""
+"""A training on one backbone: its feature maps, and how it is trained and measured."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from labkit.common.versions import versions
 from labkit.data import ImageSet, load_images
@@ -18,6 +17,7 @@ from labkit.evaluation.features import preprocessing_of
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
+from labkit.studies.tables.runs import Run
 from labkit.training.heads import train_head
 from labkit.training.logbook import Log
 from labkit.training.phases import Phase
@@ -34,70 +34,6 @@ class Maps(NamedTuple):
     base: FeatureSet
     validation: FeatureSet
     novel: FeatureSet
-
-
-@dataclass(frozen=True)
-class HeadRun:
-    """One training and what came of it.
-
-    Attributes:
-        system: of Table 1, or the part that Table 2 ablates; of one's own method, its name.
-        name: of the setting of a system, or of the cell.
-        shot, seed: of the training and of the test.
-        backbone: digest of the weights that made the maps.
-        options: of the method, as it was built.
-        validation: accuracy on validation classes in percent, of the best step.
-        novel: of `Result.summary`: accuracy, ci95 (over episodes), class_interval, and where; empty if not looked at.
-        correct: right answers of every test episode, in one string.
-        weights: how many numbers the head has, those of a classifier of base classes included.
-        steps: that it was trained for; 0 where it has nothing that its score would read.
-        seconds: of the training, None where it was resumed.
-        command: that makes it again, without what is the machine's own.
-        protocol: ``"on one backbone"`` or ``"end to end"``.
-        diverged: when the loss was not finite any more, if so.
-        commit: of the code, where it is known.
-    """
-
-    dataset: str
-    system: str
-    name: str
-    shot: int
-    seed: int
-    backbone: str
-    options: dict[str, Any] = field(default_factory=dict)
-    validation: float = float("nan")
-    novel: dict[str, Any] = field(default_factory=dict)
-    correct: str = ""
-    weights: int = 0
-    steps: int = 0
-    seconds: float | None = None
-    threads: int = 1
-    versions: dict[str, str] = field(default_factory=dict)
-    command: str = ""
-    protocol: Literal["on one backbone", "end to end"] = "on one backbone"
-    diverged: str = ""
-    commit: str | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy on novel classes in percent; NaN where it was not measured."""
-        return float(self.novel.get("accuracy", np.nan))
-
-    @property
-    def per_episode(self) -> NDArray[np.float64]:
-        """Accuracy of every test episode in percent."""
-        right = np.array(self.correct.split(), float)
-        return 100 * right / (self.novel["way"] * self.novel["query"]) if len(right) else right
-
-    def to_json(self) -> dict[str, Any]:
-        """The run in JSON types; a training that diverged has None as its validation accuracy."""
-        plain = asdict(self)
-        return plain | {"validation": None if np.isnan(self.validation) else self.validation}
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> HeadRun:
-        """The run that `to_json` wrote."""
-        return cls(**row | {"validation": float("nan") if row["validation"] is None else row["validation"]})
 
 
 def maps_of(
@@ -130,14 +66,14 @@ def train_and_measure(
     options: dict[str, Any],
     maps: Maps,
     folder: Path,
-    of: HeadRun,
+    of: Run,
     phases: tuple[Phase, ...],
     *,
     look: bool = True,
     validation_episodes: int = VALIDATION_EPISODES,
     episodes: int = EPISODES,
     log: Log | None = None,
-) -> HeadRun:
+) -> Run:
     """Train a head, or go on with it, and look once at the novel classes.
 
     Args:
@@ -157,7 +93,7 @@ def train_and_measure(
     try:
         trained = train_head(method, options, maps.base, maps.validation, folder, of.seed, phases=phases, **common)
     except FloatingPointError as error:
-        return HeadRun(**known | {"diverged": str(error)})
+        return Run(**known | {"diverged": str(error)})
     known["seconds"] = None if resumed else round(time.perf_counter() - started, 1)
     known["validation"] = round(trained.validation, 3)
     known["weights"] = sum(p.numel() for p in trained.model.parameters())
@@ -166,4 +102,4 @@ def train_and_measure(
         result = evaluate(trained.model, maps.novel, WAY, of.shot, QUERY, episodes)
         known["novel"] = result.summary()
         known["correct"] = " ".join(map(str, np.rint(result.per_episode * WAY * QUERY / 100).astype(int)))
-    return HeadRun(**known)
+    return Run(**known)

@@ -7,6 +7,7 @@ end to end.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,20 @@ from typing import Any
 from labkit.common import checks, places
 from labkit.evaluation.provenance import said_pictures
 from labkit.studies.tables.cells import asked_of
-from labkit.studies.tables.head_runs import EPISODES, WAY, HeadRun, Maps, maps_of, train_and_measure
+from labkit.studies.tables.head_runs import EPISODES, WAY, Maps, maps_of, train_and_measure
 from labkit.studies.tables.heads import (
     HEADS,
     RELEASED_HEADS,
     STEPS,
     SYSTEMS,
     TABLE1_HEADS,
+    TABLE2_HEADS,
     Head,
     heads_of_table2,
     options_on,
 )
 from labkit.studies.tables.heads import pooled_once_more as pooled
+from labkit.studies.tables.runs import Run, best_on_validation
 from labkit.sweeps import kept
 from labkit.sweeps.sweep import refuse_failed, sweep
 
@@ -57,7 +60,7 @@ def run_head(
         f'{said_pictures(given["dataset"])} --shots {given["shot"]} --seeds {given["seed"]} --systems "{row}"'
     )
     own = {name: given[name] for name in BY}
-    of = HeadRun(system=head.system, command=command, **own)
+    of = Run(system=head.system, command=command, **own)
     options = options_on(head, maps.base, WAY, of.shot)
     run = train_and_measure(head.method, options, maps, folder, of, head.phases(steps), episodes=episodes)
     found = run.to_json()
@@ -72,12 +75,12 @@ def row_of(head: Head) -> tuple[str, str]:
     return ("2 --released", of_cell[head.name]) if head.name in of_cell else ("2", head.name)
 
 
-def results(folder: Path | str | None = None, version: int | str = VERSION, **wanted: Any) -> list[HeadRun]:
+def results(folder: Path | str | None = None, version: int | str = VERSION, **wanted: Any) -> list[Run]:
     """The runs that are finished, the lab's own and those of a sweep's folder; `wanted` names fields and their values.
 
     For example ``results(dataset="miniimagenet", shot=1)``.
     """
-    rows = [HeadRun.from_json(row) for row in kept.all_rows(RESULTS, folder, version, BY)]
+    rows = [Run.from_json(row) for row in kept.all_rows(RESULTS, folder, version, BY)]
     return [run for run in rows if all(getattr(run, name) == value for name, value in wanted.items())]
 
 
@@ -90,14 +93,21 @@ def gather(folder: Path) -> None:
     kept.gather(RESULTS, folder, kept.finished_rows(folder, VERSION), BY)
 
 
-def chosen(runs: Sequence[HeadRun], system: str, shot: int) -> str | None:
+def chosen(runs: Sequence[Run], system: str, shot: int) -> str | None:
     """The setting of a system of Table 1 that is best on validation classes at seed 0; None where none is trained."""
-    names = {head.name for head in TABLE1_HEADS if head.system == system}
-    first = {r.name: r.validation for r in runs if r.name in names and (r.shot, r.seed) == (shot, 0) and not r.diverged}
-    return max(first, key=lambda name: first[name], default=None)
+    return best_on_validation(runs, [head.name for head in TABLE1_HEADS if head.system == system], shot)
 
 
-def by_system(runs: Sequence[HeadRun], shot: int) -> dict[str, list[HeadRun]]:
+def of_table2(runs: Iterable[Run], released: bool = False) -> list[Run]:
+    """The runs of Table 2's cells under the names that they have end to end, so that `table2` judges both alike.
+
+    `released`: those of DMF as its authors released it, not by the paper's equations.
+    """
+    cells = {head.name: cell for cell, head in (RELEASED_HEADS if released else TABLE2_HEADS).items()}
+    return [replace(run, name=cells[run.name]) for run in runs if run.name in cells]
+
+
+def by_system(runs: Sequence[Run], shot: int) -> dict[str, list[Run]]:
     """The runs of every system's chosen setting, by seed; systems without any are left out.
 
     Raises:
@@ -127,7 +137,7 @@ def fill(
     steps: int = STEPS,
     episodes: int = EPISODES,
     **how: Any,
-) -> list[HeadRun]:
+) -> list[Run]:
     """Train what a table on one backbone lacks, and return all that is finished for this dataset and backbone.
 
     Of Table 1 both settings of a system are trained with seed 0, and the one that validation chooses with all seeds.
@@ -156,7 +166,7 @@ def fill(
         grid = [fixed | {"name": name, "seed": seed} for seed in which for name in names]
         failed.extend(sweep(run, grid, engine, folder=folder, version=version, **how).failed)
 
-    def finished() -> list[HeadRun]:
+    def finished() -> list[Run]:
         return results(folder, version, dataset=dataset, backbone=digest)
 
     for shot in shots:

@@ -19,7 +19,8 @@ from labkit import plotting
 from labkit.common import places
 from labkit.evaluation.intervals import over_episodes
 from labkit.studies.tables.cells import SYSTEMS, TABLE1, TABLES, setting
-from labkit.studies.tables.train_cells import chosen, runs_of, started, tried
+from labkit.studies.tables.runs import Run
+from labkit.studies.tables.train_cells import chosen, runs_of, tried
 
 PAPER = places.RESULTS / "paper_table1.csv"
 MOST_WRITTEN = 16  # systems whose differences are written into their square
@@ -34,12 +35,12 @@ BESIDE: dict[str, tuple[str, str]] = {
 }
 
 
-def measured(rows: Sequence[dict[str, Any]], system: str, shot: int) -> list[dict[str, Any]]:
+def measured(runs: Sequence[Run], system: str, shot: int) -> list[Run]:
     """The runs of the setting that validation chose for a system, seed 0 first; empty where nothing is trained."""
-    return runs_of(rows, chosen(rows, system, shot), shot)
+    return runs_of(runs, chosen(runs, system, shot), shot)
 
 
-def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
+def table(runs: Sequence[Run], shot: int) -> pd.DataFrame:
     """A line for every published row and for every system of ours, the two kinds of numbers in columns of their own.
 
     Measured: accuracy of seed 0 with its 95 % interval over episodes in percent, the mean over seeds, the setting that
@@ -55,7 +56,7 @@ def table(rows: Sequence[dict[str, Any]], shot: int) -> pd.DataFrame:
             for title, end in ((f"{data}ImageNet, %", ""), (f"± {data}", "_ci95")):
                 column = paper[f"{data}_{shot}shot{end}"]
                 line[PUBLISHED, title] = float(column.get(name, np.nan))
-        lines[name] = line | {(MEASURED, k): v for k, v in _measured_line(rows, ours.get(name), shot).items()}
+        lines[name] = line | {(MEASURED, k): v for k, v in _measured_line(runs, ours.get(name), shot).items()}
     return pd.DataFrame(lines).T.rename_axis(["system", "published with"])
 
 
@@ -73,56 +74,56 @@ def shown(lines: pd.DataFrame, by: str = "accuracy, %") -> pd.DataFrame:
     return text.loc[:, (text != "").any()]
 
 
-def candidates(rows: Sequence[dict[str, Any]], shots: Sequence[int] = (1, 5)) -> pd.DataFrame:
+def candidates(runs: Sequence[Run], shots: Sequence[int] = (1, 5)) -> pd.DataFrame:
     """Every setting tried, with its accuracy on validation classes at seed 0 in percent, and a mark on the chosen."""
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for cell in TABLE1:
         line = {}
         for shot in shots:
-            run = tried(rows, cell.factor, shot).get(cell, {})
-            mark = " (chosen)" if cell == chosen(rows, cell.factor, shot) else ""
-            late = " (did not start)" if "novel" in run and not started(run) else ""
-            reached = f"{run['validation']:.1f}{mark}{late}" if "validation" in run else "not trained yet"
-            line[f"{shot}-shot"] = "diverged" if "diverged" in run else reached
+            run = tried(runs, cell.factor, shot).get(cell)
+            mark = " (chosen)" if cell == chosen(runs, cell.factor, shot) else ""
+            late = " (did not start)" if run and run.novel and not run.started else ""
+            reached = f"{run.validation:.1f}{mark}{late}" if run else "not trained yet"
+            line[f"{shot}-shot"] = "diverged" if run and run.diverged else reached
         lines[cell.factor, cell.name] = line
     return pd.DataFrame(lines).T.rename_axis(["system", "setting"])
 
 
-def _measured_line(rows: Sequence[dict[str, Any]], system: str | None, shot: int) -> dict[str, Any]:
-    runs = measured(rows, system, shot) if system else []
-    if not runs:
+def _measured_line(runs: Sequence[Run], system: str | None, shot: int) -> dict[str, Any]:
+    found = measured(runs, system, shot) if system else []
+    if not found:
         missing = "the same head on another backbone" if system is None else "not trained yet"
         numbers = ("accuracy, %", "± episodes", "seeds", "mean of seeds, %", "weights", "steps", "training, CPU s")
         blank = dict.fromkeys((*numbers, "test episode, CPU ms", "peak, MiB", "settings tried"), np.nan)
         return {"backbone": "", **blank, "setting": missing}
-    first, e = runs[0], setting(runs[0]["cell"], shot)
+    first, e = found[0], setting(found[0].name, shot)
     return {
         "backbone": f"ResNet-12, width {e.backbone_options['width']}",
-        "accuracy, %": first["novel"]["accuracy"],
-        "± episodes": first["novel"]["ci95"],
-        "seeds": len(runs),
-        "mean of seeds, %": float(np.mean([r["novel"]["accuracy"] for r in runs])),
-        "weights": first["weights"],
-        "steps": first["steps"],
-        "training, CPU s": np.nan if first["cpu_seconds"] is None else first["cpu_seconds"],
-        "test episode, CPU ms": 1000 * first["test_seconds"],
-        "peak, MiB": np.nan if first["peak_bytes"] is None else first["peak_bytes"] / 2**20,
-        "settings tried": len(tried(rows, system or "", shot)),
-        "setting": first["cell"] + ("" if started(first) else " (did not start)"),
+        "accuracy, %": first.accuracy,
+        "± episodes": first.novel["ci95"],
+        "seeds": len(found),
+        "mean of seeds, %": float(np.mean([run.accuracy for run in found])),
+        "weights": first.weights,
+        "steps": first.steps,
+        "training, CPU s": np.nan if first.cpu_seconds is None else first.cpu_seconds,
+        "test episode, CPU ms": np.nan if first.test_seconds is None else 1000 * first.test_seconds,
+        "peak, MiB": np.nan if first.peak_bytes is None else first.peak_bytes / 2**20,
+        "settings tried": len(tried(runs, system or "", shot)),
+        "setting": first.name + ("" if first.started else " (did not start)"),
     }
 
 
-def per_episode(rows: Sequence[dict[str, Any]], shot: int) -> dict[str, NDArray[np.float64]]:
+def per_episode(runs: Sequence[Run], shot: int) -> dict[str, NDArray[np.float64]]:
     """Accuracy in percent on each of the shared test episodes, for every system whose seed 0 is trained.
 
     Raises:
         ValueError: two systems were tested on different episodes.
     """
-    first = {s: runs[0] for s in SYSTEMS if (runs := measured(rows, s, shot))}
+    first = {s: found[0] for s in SYSTEMS if (found := measured(runs, s, shot))}
     where = ("way", "shot", "query", "episodes", "seed", "digest")
-    if len({tuple(r["novel"][k] for k in where) for r in first.values()}) > 1:
+    if len({tuple(run.novel[k] for k in where) for run in first.values()}) > 1:
         raise ValueError(f"the {shot}-shot systems were not tested on the same episodes: train the older ones anew")
-    return {s: np.array(r["correct"].split(), float) * 100 / (5 * r["novel"]["query"]) for s, r in first.items()}
+    return {system: run.per_episode for system, run in first.items()}
 
 
 def pairs(episodes: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
@@ -192,7 +193,7 @@ def _empty(text: str) -> Figure:
     return drawn
 
 
-def cost_figure(rows: Sequence[dict[str, Any]], shot: int, where: str = "glyphs-mini") -> Figure:
+def cost_figure(runs: Sequence[Run], shot: int, where: str = "glyphs-mini") -> Figure:
     """Published accuracies, hollow diamonds without a cost, and those measured on `where` against two costs."""
     drawn, axes = plt.subplots(1, 3, figsize=(9.8, 6), width_ratios=[1, 1.1, 1.1])
     column = f"mini_{shot}shot"
@@ -202,7 +203,7 @@ def cost_figure(rows: Sequence[dict[str, Any]], shot: int, where: str = "glyphs-
     axes[0].errorbar(paper[column], places, xerr=half, fmt="D", color="0.45", mfc="none", ms=3, elinewidth=0.8)
     axes[0].set_yticks(places, [f"{m} ({b})" for m, b in zip(paper["model"], paper["backbone"], strict=True)])
     axes[0].set(xlabel="miniImageNet, %\n(bars: 95 % interval, where given)", title=f"PUBLISHED, {shot}-shot")
-    ours = {system: _measured_line(rows, system, shot) for system in SYSTEMS if measured(rows, system, shot)}
+    ours = {system: _measured_line(runs, system, shot) for system in SYSTEMS if measured(runs, system, shot)}
     looks = {system: (colour, mark) for system, (mark, colour) in zip(ours, product("os^v", COLOURS), strict=False)}
     for ax, cost in zip(axes[1:], ("test episode, CPU ms", "training, CPU s"), strict=True):
         for system, line in ours.items():

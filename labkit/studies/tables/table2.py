@@ -1,7 +1,8 @@
 """Table 2: the published ablations beside ours, and what becomes of the claims of section 5.3.
 
-An ablation is judged by differences between trainings that share a seed (initial weights, episodes, augmentation),
-with 95 % t-intervals over seeds: the interval over test episodes knows nothing of the next training.
+An ablation is judged by differences between trainings that share a seed (initial weights, episodes, augmentation): by
+their 95 % t-interval over seeds, since an interval over test episodes knows nothing of the next training, and by that
+over the episodes, since seeds that share them know nothing of other episodes.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from labkit import plotting
 from labkit.common import places
 from labkit.evaluation import intervals
 from labkit.plotting import SMALL
+from labkit.studies.tables.agreement import over_shared_episodes, paired
 from labkit.studies.tables.cells import BASE, TABLE2, Cell, trained_as
 from labkit.studies.tables.cells import row_of_table2 as row
-from labkit.studies.tables.train_cells import runs_of, started
+from labkit.studies.tables.runs import Run
+from labkit.studies.tables.train_cells import runs_of
 
 PAPER = places.RESULTS / "paper_table2.csv"
 SHOTS = (1, 5)
@@ -72,26 +75,19 @@ def published() -> dict[tuple[Cell, int], float]:
     return {(r, k): float(v) for k, column in ((1, "k1"), (5, "k5")) for r, v in zip(rows, table[column], strict=True)}
 
 
-def by_seed(rows: Sequence[dict[str, Any]], cell: Cell, shot: int) -> dict[int, float]:
+def by_seed(runs: Sequence[Run], cell: Cell, shot: int) -> dict[int, float]:
     """Accuracy on novel classes in percent of a row of Table 2, for every seed it was trained with."""
-    return {r["seed"]: r["novel"]["accuracy"] for r in runs_of(rows, cell, shot)}
+    return {r.seed: r.accuracy for r in runs_of(runs, cell, shot)}
 
 
-def waiting(rows: Sequence[dict[str, Any]], cell: Cell, shot: int) -> list[int]:
+def waiting(runs: Sequence[Run], cell: Cell, shot: int) -> list[int]:
     """Seeds with which a row of Table 2 did not start within its steps (`started`)."""
-    return [r["seed"] for r in runs_of(rows, cell, shot) if not started(r)]
+    return [r.seed for r in runs_of(runs, cell, shot) if not r.started]
 
 
-def difference(
-    rows: Sequence[dict[str, Any]], better: Cell, worse: Cell, shot: int
-) -> tuple[float, float, list[float]]:
-    """`better` minus `worse` in points, paired by seed: mean, half width of the 95 % t-interval, single differences.
-
-    Mean and half width are NaN where nothing, or not enough, is trained.
-    """
-    a, b = by_seed(rows, better, shot), by_seed(rows, worse, shot)
-    single = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-    return *intervals.over_seeds(single), single
+def difference(runs: Sequence[Run], better: Cell, worse: Cell, shot: int) -> tuple[float, float, list[float]]:
+    """`agreement.paired` of two rows of Table 2: mean and half width are NaN where not enough is trained."""
+    return paired(runs_of(runs, better, shot), runs_of(runs, worse, shot))
 
 
 def verdict(mean: float, half: float, seeds: int, waiting: int = 0) -> str:
@@ -106,7 +102,7 @@ def verdict(mean: float, half: float, seeds: int, waiting: int = 0) -> str:
     return intervals.verdict(mean, half, "held", "not held")
 
 
-def table(rows: Sequence[dict[str, Any]], where: str = "glyphs-mini") -> pd.DataFrame:
+def table(runs: Sequence[Run], where: str = "glyphs-mini") -> pd.DataFrame:
     """Published and measured accuracies in percent, by part; measured ones are means over seeds.
 
     Their number stands beside them, and how many of them started.
@@ -118,10 +114,10 @@ def table(rows: Sequence[dict[str, Any]], where: str = "glyphs-mini") -> pd.Data
         for shot in SHOTS:
             line["PUBLISHED, miniImageNet", f"{shot}-shot"] = paper[cell, shot]
         for shot in SHOTS:
-            reached = list(by_seed(rows, cell, shot).values())
+            reached = list(by_seed(runs, cell, shot).values())
             line[f"MEASURED, {where}", f"{shot}-shot"] = float(np.mean(reached)) if reached else np.nan
             line[f"MEASURED, {where}", f"seeds, {shot}-shot"] = len(reached)
-            line[f"MEASURED, {where}", f"started, {shot}-shot"] = len(reached) - len(waiting(rows, cell, shot))
+            line[f"MEASURED, {where}", f"started, {shot}-shot"] = len(reached) - len(waiting(runs, cell, shot))
         lines[TITLES[cell.factor], cell.value] = line
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -137,14 +133,19 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.map(text)
 
 
-def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Every claim of section 5.3: the gain in its text, in its Table 2, and here, with a verdict from our intervals."""
+def claims(runs: Sequence[Run]) -> pd.DataFrame:
+    """Every claim of section 5.3: the gain in its text, in its Table 2, and here, with a verdict from our intervals.
+
+    ``±`` is the wider of two half widths, over seeds and over the test episodes, as everywhere (`agreement.compared`).
+    """
     paper = published()
     lines = []
     for c in CLAIMS:
-        mean, half, single = difference(rows, c.better, c.worse, c.shot)
-        shared = by_seed(rows, c.better, c.shot).keys() & by_seed(rows, c.worse, c.shot).keys()
-        late = sum(len(shared & set(waiting(rows, cell, c.shot))) for cell in (c.better, c.worse))
+        mean, half, single = difference(runs, c.better, c.worse, c.shot)
+        both = [runs_of(runs, cell, c.shot) for cell in (c.better, c.worse)]
+        shared = by_seed(runs, c.better, c.shot).keys() & by_seed(runs, c.worse, c.shot).keys()
+        late = sum(len(shared & set(waiting(runs, cell, c.shot))) for cell in (c.better, c.worse))
+        widest = half if np.isnan(half) else float(np.nanmax([half, over_shared_episodes(*both)[0]]))
         lines.append(
             {
                 "claim": c.text,
@@ -152,15 +153,15 @@ def claims(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "PUBLISHED, text": c.said,
                 "PUBLISHED, table": round(paper[c.better, c.shot] - paper[c.worse, c.shot], 2),
                 "MEASURED": mean,
-                "±": half,
+                "±": widest,
                 "seeds": len(single),
-                "verdict": verdict(mean, half, len(single), late),
+                "verdict": verdict(mean, widest, len(single), late),
             }
         )
     return pd.DataFrame(lines)
 
 
-def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-mini") -> Figure:
+def figure(runs: Sequence[Run], factor: str, where: str = "glyphs-mini") -> Figure:
     """A part of Table 2 as differences to its base: published, hollow diamonds; measured, discs with t-intervals.
 
     Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed of several, a hollow
@@ -168,7 +169,7 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
     """
     paper, cells = published(), [cell for cell in TABLE2 if cell.factor == factor]
     drawn, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
-    found = {(cell, shot): difference(rows, cell, BASE, shot) for cell in cells for shot in SHOTS}
+    found = {(cell, shot): difference(runs, cell, BASE, shot) for cell in cells for shot in SHOTS}
     several = f"measured, mean of {_counts([len(single) for *_, single in found.values()])} seeds"
     for ax, shot in zip(axes, SHOTS, strict=True):
         places = np.arange(len(cells))
@@ -176,7 +177,7 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
         ax.plot(places - 0.1, gains, "D:", color="0.45", mfc="none", ms=8, label="published, no interval given")
         for place, cell in zip(places, cells, strict=True):
             mean, half, single = found[cell, shot]
-            if trained_as(cell, shot) == BASE and by_seed(rows, BASE, shot):
+            if trained_as(cell, shot) == BASE and by_seed(runs, BASE, shot):
                 ax.plot(place + 0.1, 0, "s", color=plotting.BLACK, markersize=5, label="measured base, 0 by definition")
             elif not single:
                 at = ax.get_xaxis_transform()
@@ -195,7 +196,7 @@ def figure(rows: Sequence[dict[str, Any]], factor: str, where: str = "glyphs-min
                 )
                 own = f"{several}, 95 % t-interval"
                 ax.errorbar(place + 0.1, mean, yerr=half, fmt="o", color=plotting.BLUE, capsize=3, label=own)
-            if single and (late := len(waiting(rows, cell, shot))):
+            if single and (late := len(waiting(runs, cell, shot))):
                 said, low = f"{late} of {len(single)}\nat chance", min(single) if np.isnan(half) else mean - half
                 below = {"xytext": (0, -5), "textcoords": "offset points", "ha": "center", "va": "top"}
                 ax.annotate(said, (place + 0.1, low), color=plotting.BLUE, fontsize=SMALL, **below)

@@ -35,6 +35,7 @@ from labkit.studies.tables.cells import (
     setting,
     trained_as,
 )
+from labkit.studies.tables.runs import Run, best_on_validation
 from labkit.sweeps import kept
 from labkit.sweeps.kept import Row
 from labkit.sweeps.sweep import refuse_failed, sweep
@@ -150,11 +151,11 @@ def _test_seconds(model: torch.nn.Module, images: ImageSet, e: Experiment, devic
     return round(min(once() for _ in range(7)), 5)
 
 
-def results(folder: Path | str | None = None, dataset: str = TABLES.dataset) -> list[Row]:
+def results(folder: Path | str | None = None, dataset: str = TABLES.dataset) -> list[Run]:
     """The runs that are finished: the lab's own, and those of a sweep's folder, one for each cell,
     number of shots and seed. Runs of a name that no cell has any more do not count."""
     rows = kept.all_rows(file_of(dataset), folder, version_of(dataset), BY)
-    return [row for row in rows if row["cell"] in CELLS]
+    return [Run.of_cell(row, CELLS[row["cell"]].factor, dataset) for row in rows if row["cell"] in CELLS]
 
 
 def gather(folder: Path, dataset: str = TABLES.dataset) -> None:
@@ -168,29 +169,22 @@ def gather(folder: Path, dataset: str = TABLES.dataset) -> None:
     kept.gather(file_of(dataset), folder, found, BY)
 
 
-def runs_of(rows: Sequence[Row], cell: Cell | None, shot: int) -> list[Row]:
+def runs_of(runs: Sequence[Run], cell: Cell | None, shot: int) -> list[Run]:
     """The runs of a cell that were tested, by seed; the only place where stored names are compared with cells."""
     name = None if cell is None else trained_as(cell, shot).name
-    return sorted(
-        (r for r in rows if (r["cell"], r["shot"]) == (name, shot) and "novel" in r), key=lambda r: int(r["seed"])
-    )
+    return sorted((r for r in runs if (r.name, r.shot) == (name, shot) and r.novel), key=lambda r: r.seed)
 
 
-def started(row: dict[str, Any]) -> bool:
-    """Whether a training left the plateau at which all classes score alike: five points above chance on validation."""
-    return bool(row["validation"] > 100 / row["novel"]["way"] + 5)
-
-
-def tried(rows: Sequence[Row], system: str, shot: int) -> dict[Cell, Row]:
+def tried(runs: Sequence[Run], system: str, shot: int) -> dict[Cell, Run]:
     """The run with seed 0 of every setting of a system of Table 1, where it is finished; it may have diverged."""
-    first = {r["cell"]: r for r in rows if (r["shot"], r["seed"]) == (shot, 0)}
+    first = {r.name: r for r in runs if (r.shot, r.seed) == (shot, 0)}
     return {cell: first[cell.name] for cell in TABLE1 if cell.factor == system and cell.name in first}
 
 
-def chosen(rows: Sequence[Row], system: str, shot: int) -> Cell | None:
+def chosen(runs: Sequence[Run], system: str, shot: int) -> Cell | None:
     """The setting of a system of Table 1 that is best on validation classes at seed 0, of those that are trained."""
-    reached = {cell: r["validation"] for cell, r in tried(rows, system, shot).items() if "validation" in r}
-    return max(reached, key=lambda cell: reached[cell], default=None)
+    name = best_on_validation(runs, [cell.name for cell in TABLE1 if cell.factor == system], shot)
+    return None if name is None else CELLS[name]
 
 
 def fill(
@@ -207,7 +201,7 @@ def fill(
     dataset: str = TABLES.dataset,
     data_root: Path | str | None = None,
     **how: Any,
-) -> list[Row]:
+) -> list[Run]:
     """Train what a table lacks, and return all that is finished then, as `results` gives it.
 
     Of Table 1 every setting is trained with seed 0, and what validation chooses with the other seeds too.

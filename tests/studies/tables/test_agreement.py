@@ -1,21 +1,23 @@
 """Systems compared: differences are paired by seed, and ranks agree as scipy says they do."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
+from labkit.episodes.sampler import classes_of_episodes
 from labkit.studies.tables import agreement
 from labkit.studies.tables.agreement import compared, differences, every_pair, kendall, paired, published
-from labkit.studies.tables.head_runs import HeadRun
+from labkit.studies.tables.cells import CELLS
 from labkit.studies.tables.heads import TABLE1_HEADS
+from labkit.studies.tables.runs import Run
 
 
-def runs(name: str, *accuracies: float, episodes: int = 2000) -> list[HeadRun]:
+def runs(name: str, *accuracies: float, episodes: int = 2000) -> list[Run]:
     return [
-        HeadRun("toy", name, name, 1, seed, "b", validation=a - 1, novel={"accuracy": a} | dict.fromkeys(
+        Run("toy", name, name, 1, seed, "b", validation=a - 1, novel={"accuracy": a} | dict.fromkeys(
             ("dataset", "way", "shot", "query", "seed", "digest"), 0) | {"episodes": episodes})
         for seed, a in enumerate(accuracies)
     ]  # fmt: skip
@@ -49,9 +51,9 @@ def test_two_that_train_nothing_differ_only_as_far_as_their_episodes_tell() -> N
     right = {"a": "3 5 4 2 5 1 4 4", "b": "2 5 5 1 4 2 4 3"}
     where = dict.fromkeys(("dataset", "shot", "seed", "digest"), 0) | {"way": 5, "query": 1, "episodes": 8}
 
-    def two(name: str) -> list[HeadRun]:
+    def two(name: str) -> list[Run]:
         accuracy = 20 * float(np.mean([int(n) for n in right[name].split()]))
-        run = HeadRun("toy", name, name, 1, 0, "b", novel=where | {"accuracy": accuracy}, correct=right[name])
+        run = Run("toy", name, name, 1, 0, "b", novel=where | {"accuracy": accuracy}, correct=right[name])
         return [run, replace(run, seed=1)]
 
     line = compared(two("a"), {"b": two("b")}).loc["b"]
@@ -69,46 +71,83 @@ def test_other_episodes_are_refused() -> None:
         paired(runs("a", 50.0, 60.0), runs("b", 50.0, 60.0, episodes=10))
 
 
-def test_ranks_agree_over_seeds() -> None:
+def test_other_classes_are_spoken_of_where_single_classes_move_the_difference() -> None:
+    """Two systems that differ on two of twenty classes alone: certain on these, and not on others."""
+    where = {"dataset": "toy", "way": 5, "shot": 1, "query": 15, "episodes": 2000, "seed": 3, "digest": "d"}
+    classes = classes_of_episodes(20, 5, 2000, 3)
+    ease = np.random.default_rng(0).integers(30, 50, 2000)
+
+    def of(name: str, right: NDArray[np.int64], **more: int) -> list[Run]:
+        novel = where | more | {"accuracy": float(right.mean() / 0.75)}
+        return [Run("toy", name, name, 1, s, "b", novel=novel, correct=" ".join(map(str, right))) for s in (0, 1)]
+
+    few, all_of_them = ease + 3 * (classes < 2).sum(1), ease + 1
+    lines = compared(of("none", ease), {"few": of("few", few), "all": of("all", all_of_them)}).loc[["few", "all"]]
+    assert lines["verdict"].tolist() == ["worse", "worse"]
+    assert lines["of other classes"].tolist() == ["", ""]  # an older record does not say how many classes there were
+    known = {name: of(name, right, classes=20) for name, right in {"few": few, "all": all_of_them}.items()}
+    lines = compared(of("none", ease, classes=20), known).loc[["few", "all"]]
+    assert lines["of other classes"].tolist() == ["not decidable", "worse"]
+    assert lines.loc["few", "± over classes"] > 3 * lines.loc["few", "± over episodes"]
+    turned = differences({"none": of("none", ease, classes=20)} | known, "none")
+    assert turned.loc["all", "of other classes"] == "better"
+
+
+def test_ranks_agree_over_seeds_and_over_systems() -> None:
     wanted = {"a": 1.0, "b": 2.0, "c": 3.0}
     measured = {"a": runs("a", 10.0, 10.0), "b": runs("b", 20.0, 5.0), "c": runs("c", 30.0, 30.0), "x": runs("x", 0.0)}
-    mean, half, count = agreement.agreement(measured, wanted)
-    assert count == 3
-    assert mean == pytest.approx((1 + 1 / 3) / 2)
-    assert half > 0
+    found = agreement.agreement(measured, wanted)
+    assert (found.tau, found.systems) == (1.0, 3)  # of the means 10, 12.5, 30
+    assert found.over_seeds == pytest.approx(stats.t.ppf(0.975, 1) * np.std([1, 1 / 3], ddof=1) / 2**0.5)
+    assert agreement.agreement(measured, wanted, {"a", "b"}).systems == 2
     assert kendall(wanted, {"c": 1.0, "b": 2.0, "a": 3.0}) == -1
     assert np.isnan(kendall(wanted, {"c": 1.0}))
-    assert agreement.agreement({}, wanted)[2] == 0
+    assert agreement.agreement({}, wanted).systems == 0
 
 
-def row(cell: str, seed: int, accuracy: float) -> dict[str, Any]:
-    return {"cell": cell, "shot": 1, "seed": seed, "validation": accuracy, "novel": {"accuracy": accuracy}}
+def test_the_interval_over_systems_is_that_of_a_plain_bootstrap() -> None:
+    draw = np.random.default_rng(1)
+    first = {str(k): float(v) for k, v in enumerate(draw.normal(size=14))}
+    second = {name: value + float(draw.normal()) for name, value in first.items()}
+    taus = []
+    for _ in range(600):
+        names = draw.choice(list(first), len(first))
+        taus.append(stats.kendalltau([first[n] for n in names], [second[n] for n in names]).statistic)
+    assert agreement._over_systems(first, second) == pytest.approx(np.percentile(taus, [2.5, 97.5]), abs=0.1)
+
+
+def run(cell: str, seed: int, accuracy: float) -> Run:
+    return Run("toy", CELLS[cell].factor, cell, 1, seed, validation=accuracy, novel={"accuracy": accuracy, "way": 5})
 
 
 def test_one_line_stands_under_table_1_end_to_end() -> None:
-    # Published: DMF 67.76, CAN 63.85, ProtoNet 49.42.
-    rows = [row("dmf", 0, 50.0), row("can, common", 0, 60.0), row("protonet, authors'", 0, 40.0)]
+    # Published: DMF 67.76, CAN 63.85, ProtoNet 49.42, the last not on a ResNet-12.
+    rows = [run("dmf", 0, 50.0), run("can, common", 0, 60.0), run("protonet, authors'", 0, 40.0)]
     line = agreement.end_to_end(rows, 1)
     assert line == (
         "1-shot: Kendall's tau between measured and published ranks of 3 systems is 0.33 "
-        "(one seed, so no interval over seeds)"
+        "(-1.00 to 1.00 over systems), one seed."
     )
-    more = [row("dmf", 1, 70.0), row("can, common", 1, 60.0), row("protonet, authors'", 1, 40.0)]
+    more = [run("dmf", 1, 74.0), run("can, common", 1, 60.0), run("protonet, authors'", 1, 40.0)]
     half = stats.t.ppf(0.975, 1) * np.std([1 / 3, 1], ddof=1) / 2**0.5
-    assert f"is 0.67 ± {half:.2f} (95 % interval over seeds)" in agreement.end_to_end([*rows, *more], 1)
+    assert f"is 1.00 (1.00 to 1.00 over systems), ± {half:.2f} over seeds." in agreement.end_to_end([*rows, *more], 1)
     assert "needs two systems, and 1 of Table 1 is measured" in agreement.end_to_end(rows[:1], 1)
     assert "needs two systems, and none of Table 1 is measured" in agreement.end_to_end(rows, 5)
 
 
 def test_one_line_stands_under_table_1_on_one_backbone() -> None:
-    first = {system: next(h.name for h in TABLE1_HEADS if h.system == system) for system in ("DMF", "CAN", "LEO")}
+    systems = ("DMF", "CAN", "MetaOptNet", "LEO")
+    first = {system: next(h.name for h in TABLE1_HEADS if h.system == system) for system in systems}
+    values = [(50.0, 70.0), (61.0, 61.0), (55.0, 55.0), (40.0, 65.0)]
     made = [
         replace(run, system=system, name=name)
-        for (system, name), accuracies in zip(first.items(), [(50.0, 70.0), (60.0, 60.0), (40.0, 65.0)], strict=True)
+        for (system, name), accuracies in zip(first.items(), values, strict=True)
         for run in runs(name, *accuracies)
     ]
-    # Published: DMF 67.76, CAN 63.85, LEO 61.76; seed 0 exchanges two, and so does seed 1.
-    assert "of 3 systems is 0.33 ± 0.00 (95 % interval over seeds)" in agreement.on_one_backbone(made, 1)
+    # Published: DMF 67.76, CAN 63.85, MetaOptNet 62.64, and LEO 61.76 on a wider network.
+    line = agreement.on_one_backbone(made, 1)
+    assert "of 4 systems is 0.67" in line
+    assert "Of the 3 that were published on a ResNet-12: 0.33" in line
     assert "none of Table 1 is measured" in agreement.on_one_backbone([], 1)
 
 

@@ -9,15 +9,15 @@ import pytest
 from labkit.__main__ import main
 from labkit.studies.tables import answers, one_backbone
 from labkit.studies.tables.cards import Card, read_card, with_cards
-from labkit.studies.tables.head_runs import HeadRun
+from labkit.studies.tables.runs import Run
 
 WHERE = {"way": 5, "shot": 1, "query": 15, "episodes": 4, "seed": 0, "dataset": "toy", "digest": "0"}
 
 
-def run(system: str, seed: int, accuracy: float, name: str = "") -> HeadRun:
+def run(system: str, seed: int, accuracy: float, name: str = "") -> Run:
     right = " ".join(str(round(accuracy * 75 / 100) + k % 2) for k in range(4))
     found = {"accuracy": accuracy, **WHERE}
-    return HeadRun(
+    return Run(
         "toy", system, name or system, 1, seed, "digest", validation=accuracy, novel=found, correct=right, weights=3
     )
 
@@ -68,11 +68,11 @@ def test_the_command_prints_the_table_with_the_card(
     assert main([*words, "--show", "--cards", card, "--shots", "1"]) == 0
     said = capsys.readouterr().out
     assert "Mine (yours)" in said
-    assert "of 1 other systems DMF is ahead of 0 and behind 1" in said
+    assert "of 1 other systems DMF is ahead of 0, behind 1" in said
     assert main([*words, "--show", "--cards", card, "--shots", "1", "--systems", "FEAT"]) == 0
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()[2:]] == ["Mine"]  # DMF has no line, and is compared with
-    assert "of 1 other systems DMF is ahead of 0 and behind 1" in said
+    assert "of 1 other systems DMF is ahead of 0, behind 1" in said
     for wrong, sentence in (
         (["--shots", "3"], "the tables have [1, 5] shots, got [3]"),
         (["--systems", "FEET"], "there is no FEET; there are DMF"),

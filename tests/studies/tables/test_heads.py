@@ -13,7 +13,7 @@ from labkit.data.imageset import Provenance
 from labkit.evaluation.feature_set import FeatureSet
 from labkit.models.checkpoints import load_model
 from labkit.models.registry import METHODS
-from labkit.studies.tables.head_runs import HeadRun, Maps, train_and_measure
+from labkit.studies.tables.head_runs import Maps, train_and_measure
 from labkit.studies.tables.heads import (
     AS_RELEASED,
     HEADS,
@@ -26,6 +26,7 @@ from labkit.studies.tables.heads import (
     options_on,
     pooled_once_more,
 )
+from labkit.studies.tables.runs import Run
 from labkit.studies.tables.table1 import PAPER
 from labkit.training.heads import head_experiment
 from labkit.training.loop import build_model
@@ -79,7 +80,7 @@ def test_every_head_of_table_1_runs_as_the_command_runs_it(
         both = [replace(m, pixels=np.concatenate([m.pixels, m.pixels], 3), mirrored=True) for m in wide_maps]
         wide_maps = Maps(*both)
     options, phases = options_on(head, wide_maps.base, 5, shot), head.phases(3)
-    of = HeadRun("toy", head.system, head.name, shot, 0, "toy")
+    of = Run("toy", head.system, head.name, shot, 0, "toy")
     few = {"validation_episodes": 2, "episodes": 2}
     run = train_and_measure(head.method, options, wide_maps, tmp_path, of, phases, **few)
     assert not run.diverged

@@ -11,8 +11,9 @@ import pytest
 from labkit.__main__ import main
 from labkit.commands import table
 from labkit.studies.tables import one_backbone
-from labkit.studies.tables.head_runs import HeadRun, Maps, maps_of
+from labkit.studies.tables.head_runs import Maps, maps_of
 from labkit.studies.tables.heads import HEADS, SYSTEMS, TABLE1_HEADS
+from labkit.studies.tables.runs import Run
 from tests.helpers.pretended_sweep import PretendedSweep
 from tests.helpers.toy_maps import toy_maps
 
@@ -39,13 +40,13 @@ def test_a_run_is_a_record_and_the_same_when_resumed(tmp_path: Path) -> None:
     run = WHERE | {"name": "dynamic_sampling off"}
     row = one_backbone.run_head(run, tmp_path, steps=8, episodes=6)
     assert json.loads(json.dumps(row)) == row
-    record = HeadRun.from_json(row)
+    record = Run.from_json(row)
     assert (record.system, record.steps, record.protocol) == ("dynamic_sampling", 8, "on one backbone")
     assert record.per_episode.mean() == pytest.approx(record.accuracy, abs=1e-3)
     assert len(record.per_episode) == 6
     assert {"accuracy", "ci95", "class_interval"} <= record.novel.keys()
     assert '--systems "dynamic_sampling off"' in record.command
-    again = HeadRun.from_json(one_backbone.run_head(run, tmp_path, steps=8, episodes=6))
+    again = Run.from_json(one_backbone.run_head(run, tmp_path, steps=8, episodes=6))
     assert again == replace(record, seconds=None)
 
 
@@ -86,8 +87,8 @@ def test_a_recorded_command_names_the_row(name: str, row: tuple[str, str]) -> No
 
 
 def test_a_loss_that_is_not_finite_is_a_result_without_numbers(tmp_path: Path) -> None:
-    broken = HeadRun("toy", "DMF", "dmf", 1, 0, "b", diverged="at step 3")
-    assert HeadRun.from_json(json.loads(json.dumps(broken.to_json()))).diverged == "at step 3"
+    broken = Run("toy", "DMF", "dmf", 1, 0, "b", diverged="at step 3")
+    assert Run.from_json(json.loads(json.dumps(broken.to_json()))).diverged == "at step 3"
     assert broken.to_json()["validation"] is None
 
 
@@ -97,7 +98,7 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
     def made_up(p: dict[str, Any]) -> dict[str, Any]:
         second = p["name"] == [h.name for h in TABLE1_HEADS if h.name.partition(":")[0] in p["name"]][-1]
         novel = {"accuracy": 40.0 - second, "way": 5}  # worse where validation is better
-        return HeadRun(system=p["name"].partition(":")[0], validation=50.0 + second, novel=novel, **p).to_json()
+        return Run(system=p["name"].partition(":")[0], validation=50.0 + second, novel=novel, **p).to_json()
 
     monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
     folder = tmp_path / "sweep"
@@ -124,7 +125,7 @@ def test_table_2_is_trained_as_released_where_that_is_asked(
     def made_up(p: dict[str, Any]) -> dict[str, Any]:
         if p["seed"] == 3:
             raise OSError("no room")
-        return HeadRun(system="DMF", **p).to_json()
+        return Run(system="DMF", **p).to_json()
 
     monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
     common = [str(tmp_path), "--protocol", "one-backbone", "--backbone", "b", "--dataset", "toy", "--shots", "1"]

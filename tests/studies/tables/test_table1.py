@@ -1,23 +1,25 @@
 """Table 1 beside ours: published and measured apart, settings chosen on validation, pairs on shared episodes."""
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from labkit.studies.tables import table1
-from labkit.studies.tables.cells import SYSTEMS
+from labkit.studies.tables.cells import CELLS, SYSTEMS
+from labkit.studies.tables.runs import Run
 from labkit.studies.tables.table1 import MEASURED, PUBLISHED
 
 
-def run(cell: str, seed: int, validation: float, correct: list[int]) -> dict[str, Any]:
+def run(cell: str, seed: int, validation: float, correct: list[int]) -> Run:
     accuracy = float(np.mean(correct) / 75 * 100)
     half = float(1.96 * np.std(correct, ddof=1) / 75 * 100 / len(correct) ** 0.5)
     where = {"way": 5, "shot": 1, "query": 15, "episodes": len(correct), "seed": 0, "digest": "abc"}
     novel = {"accuracy": accuracy, "ci95": half, **where}
     cost = {"weights": 900_000, "steps": 800, "cpu_seconds": 200, "peak_bytes": 2**30, "test_seconds": 0.05}
     row = {"cell": cell, "shot": 1, "seed": seed, "validation": validation, "novel": novel}
-    return row | cost | {"correct": " ".join(map(str, correct))}
+    row |= cost | {"correct": " ".join(map(str, correct))}
+    return Run.of_cell(row, CELLS[cell].factor, "glyphs-mini")
 
 
 RNG = np.random.default_rng(0)
@@ -29,7 +31,7 @@ ROWS = [
     run("can, authors'", 0, 48.0, (EASE + 1 + RNG.integers(-3, 4, 400)).tolist()),
     run("feat, authors'", 0, 40.0, (EASE - 10).tolist()),
     run("maml, authors'", 0, 21.0, [15] * 399 + [16]),
-    {"cell": "can, common", "shot": 1, "seed": 0, "diverged": "the loss is nan"},
+    Run("glyphs-mini", "CAN", "can, common", 1, 0, diverged="the loss is nan"),
 ]
 
 
@@ -41,7 +43,7 @@ def test_a_line_holds_published_and_measured_numbers_apart() -> None:
     assert dmf[MEASURED, "setting"] == "dmf"
     assert dmf[MEASURED, "settings tried"] == 2
     assert dmf[MEASURED, "seeds"] == 2
-    assert dmf[MEASURED, "accuracy, %"] == pytest.approx(ROWS[0]["novel"]["accuracy"])
+    assert dmf[MEASURED, "accuracy, %"] == pytest.approx(ROWS[0].accuracy)
     assert dmf[MEASURED, "peak, MiB"] == 1024
     assert table.loc["MAML", "Conv4"][MEASURED, "setting"] == "maml, authors' (did not start)"
     assert table.loc["CAN", "Res-12"][MEASURED, "settings tried"] == 2  # one of them diverged
@@ -62,7 +64,7 @@ def test_pairs_are_compared_on_shared_episodes_with_far_tighter_intervals() -> N
     assert line["points"] == pytest.approx(apart.mean())
     assert line["±"] == pytest.approx(1.96 * apart.std(ddof=1) / 20)
     assert line["±"] < line["± if not paired"] / 3
-    other = [dict(r, novel=r["novel"] | {"digest": "other"}) if r["cell"] == "can, authors'" else r for r in ROWS]
+    other = [replace(r, novel=r.novel | {"digest": "other"}) if r.name == "can, authors'" else r for r in ROWS]
     with pytest.raises(ValueError, match="not tested on the same episodes"):
         table1.per_episode(other, 1)
 
@@ -77,7 +79,7 @@ def test_pictures_name_every_system_and_do_without_any() -> None:
     points = {
         name: tuple(h.lines[0].get_xydata()[0]) for h, name in zip(handles, names, strict=True) if name != "chance"
     }
-    assert points["DMF"] == (50, ROWS[0]["novel"]["accuracy"])
+    assert points["DMF"] == (50, ROWS[0].accuracy)
     assert "MEASURED" in time.get_title()
     assert table1.cost_figure([], 5).axes[1].texts[0].get_text() == "nothing trained yet"
     nothing = table1.pairs(table1.per_episode([], 5))

@@ -1,17 +1,18 @@
 """Table 2 beside ours: differences paired by seed, verdicts, and nothing made up for what is not trained."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
-from labkit.studies.tables import table2
+from labkit.studies.tables import agreement, table2
 from labkit.studies.tables.cells import BASE, TABLE2
+from labkit.studies.tables.runs import Run
+
+WHERE = {"way": 5, "shot": 1, "query": 15, "episodes": 4, "seed": 0, "dataset": "toy", "digest": "d", "classes": 20}
 
 
-def run(cell: str, shot: int, seed: int, accuracy: float) -> dict[str, Any]:
-    novel = {"accuracy": accuracy, "way": 5}
-    return {"cell": cell, "shot": shot, "seed": seed, "validation": accuracy, "novel": novel}
+def run(cell: str, shot: int, seed: int, accuracy: float, correct: str = "") -> Run:
+    novel = WHERE | {"accuracy": accuracy}
+    return Run("toy", "", cell, shot, seed, validation=accuracy, novel=novel, correct=correct)
 
 
 ROWS = [
@@ -21,7 +22,7 @@ ROWS = [
     *(run("groups 1", 1, seed, v) for seed, v in enumerate((40.0, 52.0, 60.0))),
     run("last_pooling on", 1, 2, 50.0),
     *(run("groups 640", 1, seed, v) for seed, v in enumerate((20.1, 40.0, 20.3))),
-    {"cell": "align 3", "shot": 1, "seed": 0, "diverged": "the loss is nan"},
+    Run("toy", "align", "align 3", 1, 0, diverged="the loss is nan"),
 ]
 
 
@@ -51,6 +52,16 @@ def test_verdicts_come_from_pairs_of_seeds() -> None:
     assert said.loc["deleting the last pooling helps", 1]["verdict"] == "not decidable (one seed)"
     assert said.loc["three alignments slightly improve on one", 1]["verdict"] == "not measured yet"  # it diverged
     assert said.loc["dynamic sampling helps", 5]["verdict"] == "not measured yet"
+
+
+def test_a_verdict_needs_the_interval_over_episodes_too() -> None:
+    """Seeds that differ little on the same episodes say nothing of others."""
+    ahead = [run("dmf", 1, seed, 60.0, "40 60 40 40") for seed in range(3)]
+    behind = [run("align 1", 1, seed, 59.0 + seed / 100, "44 34 54 44") for seed in range(3)]
+    claim = table2.claims([*ahead, *behind]).set_index(["claim", "shots"]).loc["the ODE improves on one alignment", 1]
+    assert claim["MEASURED"] > 0.9
+    assert claim["±"] == pytest.approx(agreement.over_shared_episodes(ahead, behind)[0])
+    assert claim["verdict"] == "not decidable"
 
 
 def test_the_table_has_published_and_measured_apart() -> None:

@@ -14,6 +14,7 @@ from labkit.data.imageset import ImageSet
 from labkit.data.real import load_real
 from labkit.studies.tables import train_cells
 from labkit.studies.tables.cells import BASE, BASES, CELLS, SYSTEMS, TABLE1, row_of_table2
+from labkit.studies.tables.runs import Run
 from labkit.training.settings import QUICK
 from tests.helpers.pretended_sweep import PretendedSweep
 from tests.helpers.tiny import TINY
@@ -84,8 +85,8 @@ def test_a_loss_that_is_not_finite_is_a_result(tmp_path: Path, monkeypatch: pyte
     assert "novel" not in row
 
 
-def made(cell: str, shot: int, seed: int, validation: float) -> dict[str, Any]:
-    return {"cell": cell, "shot": shot, "seed": seed, "validation": validation}
+def made(cell: str, shot: int, seed: int, validation: float) -> Run:
+    return Run("toy", CELLS[cell].factor, cell, shot, seed, validation=validation)
 
 
 def test_validation_of_seed_0_chooses() -> None:
@@ -97,10 +98,8 @@ def test_validation_of_seed_0_chooses() -> None:
     ]
     assert train_cells.chosen(rows, "CAN", 1) == CELLS["can, authors'"]
     assert train_cells.chosen(rows, "CAN", 5) == CELLS["can, common"]  # the other is not trained yet
-    assert (
-        train_cells.chosen([{"cell": "feat, authors'", "shot": 1, "seed": 0, "diverged": "the loss is nan"}], "FEAT", 1)
-        is None
-    )
+    diverged = Run("toy", "FEAT", "feat, authors'", 1, 0, diverged="the loss is nan")
+    assert train_cells.chosen([diverged], "FEAT", 1) is None
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_table1_is_filled_with_every_setting_and_more_seeds_of_the_chosen(
 ) -> None:
     rows = train_cells.fill(tmp_path, 1, (1,))
     assert len(sweep.asked) == len(TABLE1) + 2 * len(SYSTEMS)  # two settings at seed 0, one at seeds 1 and 2
-    assert {(r["cell"], r["seed"]) for r in rows if r["cell"].startswith("can")} == {
+    assert {(r.name, r.seed) for r in rows if r.name.startswith("can")} == {
         ("can, authors'", 0),
         ("can, common", 0),
         ("can, common", 1),
@@ -131,7 +130,7 @@ def test_at_half_the_price_the_settings_are_those_of_another_number_of_shots(
     rows = train_cells.fill(tmp_path, 1, (1,))
     sweep.asked.clear()
     train_cells.fill(tmp_path, 1, (5,), (0,), settings_of=1)
-    assert {p["cell"] for p in sweep.asked} == {r["cell"] for r in rows if r["seed"] == 1}
+    assert {p["cell"] for p in sweep.asked} == {r.name for r in rows if r.seed == 1}
     assert len(sweep.asked) == len(SYSTEMS)
     with pytest.raises(ValueError, match=r"no setting of \['DMF', .* is trained at 10 shots"):
         train_cells.fill(tmp_path, 1, (5,), settings_of=10)
@@ -179,7 +178,7 @@ def test_photographs_have_a_file_of_their_own(tmp_path: Path) -> None:
     assert main(["table", "1", str(tmp_path), *PHOTOGRAPHS]) == 0
     assert main(["table", "1", str(tmp_path), "--gather", "--dataset", "miniimagenet"]) == 0
     assert train_cells.results() == []
-    assert {r["cell"] for r in train_cells.results(dataset="miniimagenet")} == {"can, common", "can, authors'"}
+    assert {run.name for run in train_cells.results(dataset="miniimagenet")} == {"can, common", "can, authors'"}
 
 
 def test_own_training_tries_the_first_setting_of_each_system_alone(tmp_path: Path, sweep: PretendedSweep) -> None:
