@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from labkit.common import checks
@@ -73,6 +74,12 @@ class FeatureSet(ImageSet):
     def size(self) -> int:
         """Height and width of the pictures, in pixels."""
         return self.picture_size
+
+    def mean(self) -> Tensor:
+        """The mean feature of all pictures and cells, float32 [c], of mirror images c more."""
+        parts = (self.pixels[i : i + AT_ONCE] for i in range(0, len(self), AT_ONCE))
+        summed = sum(part.mean((1, 2), dtype=np.float64).sum(0) for part in parts)
+        return torch.tensor(summed / len(self), dtype=torch.float32)
 
     @property
     def backbone_options(self) -> dict[str, Any]:

@@ -217,6 +217,9 @@ class Method(nn.Module):
             loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
         return Losses.of_classification(loss, scores)
 
+    def take_base_mean(self, mean: Tensor) -> None:
+        """Take the mean feature of all base pictures, [c], where the method uses it; most do not."""
+
     def shows_mirrored(self, shots: int) -> bool:
         """Whether a class of so many shots is shown with their mirror images too (left and right exchanged).
 

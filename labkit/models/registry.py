@@ -33,6 +33,7 @@ from labkit.methods.ppa import PPA
 from labkit.methods.protonet import ProtoNet
 from labkit.methods.relationnet import RelationNet
 from labkit.methods.robust_dist import RobustDist
+from labkit.methods.simpleshot import SimpleShot
 from labkit.methods.snail import SNAIL
 from labkit.methods.tadam import TADAM
 from labkit.methods.tapnet import TapNet
@@ -58,6 +59,7 @@ METHODS: dict[str, type[Method]] = {
     "ppa": PPA,
     "protonet": ProtoNet,
     "relationnet": RelationNet,
+    "simpleshot": SimpleShot,
     "snail": SNAIL,
     "tadam": TADAM,
     "tapnet": TapNet,

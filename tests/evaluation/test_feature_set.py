@@ -18,6 +18,7 @@ from labkit.evaluation.protocol import evaluate
 from labkit.methods.cells import Cells
 from labkit.methods.protonet import ProtoNet
 from labkit.studies.tables.heads import pooled_once_more
+from tests.helpers.toy_maps import toy_maps
 from tests.helpers.toys import toy_images
 
 IMAGES = toy_images(6, 12, split="val")
@@ -148,3 +149,9 @@ def test_maps_that_are_kept_know_where_their_cells_lie() -> None:
     for kept, first in ((plain, 7.5), (maps, 2)):  # the next pooling takes the mean of the first two centres
         again = pooled_once_more(kept)
         assert Cells.of(ProtoNet("features", backbone_options=again.backbone_options)).first == first
+
+
+def test_the_mean_is_that_of_all_pictures_and_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_set, "AT_ONCE", 5)
+    maps = toy_maps()
+    torch.testing.assert_close(maps.base.mean(), torch.tensor(maps.base.pixels, dtype=torch.float32).mean((0, 1, 2)))

@@ -22,7 +22,8 @@ from labkit.studies.tables.one_backbone import chosen
 from labkit.studies.tables.runs import Run, mean_of_seeds
 from labkit.studies.tables.table1 import measured
 
-OURS, NONE = "DMF", "No alignment"
+OURS = "DMF"
+REFERENCES = ("No alignment", "SimpleShot")  # no systems of the paper's table
 Runs = Mapping[str, Sequence[Run]]
 
 
@@ -116,15 +117,15 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         first, own = (f"{runs[name][0].accuracy:.1f} %" for name in (order[0], OURS))
         said = f"{shot}-shot: one seed each, which decides nothing. Of {len(order)} systems DMF is number "
         return said + f"{order.index(OURS) + 1}, {own}; first is {order[0]}, {first}."
-    rivals = table.drop(index=NONE, errors="ignore")  # no system of the paper's table: it gets a sentence of its own
+    rivals = table.drop(index=list(REFERENCES), errors="ignore")  # these get sentences of their own
     said = f"{shot}-shot: of {len(rivals)} other systems DMF is {_counted(rivals['verdict'])} on these novel classes"
     said += f"; for other classes that shows it {_counted(rivals['of other classes'])}."
-    if NONE in table.index:
-        line = table.loc[NONE]
-        half = line["± over seeds"]
-        around = "" if np.isnan(half) else f" ± {half:.1f}"
-        said += f" DMF minus no alignment: {line['points']:+.1f}{around} points, {line['verdict']}"
-        said += f" (for other classes ± {line['± over classes']:.1f}, {line['of other classes']})."
+    for name in (name for name in REFERENCES if name in table.index):
+        line = table.loc[name]
+        half, classes = line["± over seeds"], line["± over classes"]
+        said += f" DMF minus {name[0].lower() + name[1:] if ' ' in name else name}: {line['points']:+.1f}"
+        said += f"{'' if np.isnan(half) else f' ± {half:.1f}'} points, {line['verdict']}"
+        said += "." if np.isnan(classes) else f" (for other classes ± {classes:.1f}, {line['of other classes']})."
     return f"{said} {line_of_ranks(runs, shot)}" if len(runs) > 2 else said
 
 

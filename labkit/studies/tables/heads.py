@@ -97,8 +97,11 @@ TABLE1_HEADS: tuple[Head, ...] = (
         OF_DMF | {"alignment": "none", "class_weight": "normalised"},
         trained=False,
     ),
+    # Nothing is trained for an episode: what a plain classifier's features are worth by themselves.
+    *_two("SimpleShot", "simpleshot", {"transform": "L2N"}, {"transform": "CL2N"}, trained=False),
     *_two("ProtoNet", "protonet", {"read": "map"}, {"read": "mean"}),
-    *_two("MatchingNet", "matchingnet", {"read": "map"}, {"read": "mean"}),
+    # The published numbers were made with full context embeddings, whose weights grow with the square of what is read.
+    *_two("MatchingNet", "matchingnet", {"read": "map"}, {"read": "mean", "context": True}),
     *_two("RelationNet", "relationnet", {}, SLOW),
     *_two("Dynamic Few-shot", "dynamic_fewshot", {"kind": "attention"}, {"kind": "averaging"}, pictures=500),
     *_two("LEO", "leo", {}, SLOW),
