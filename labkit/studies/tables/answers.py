@@ -118,8 +118,10 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         said = f"{shot}-shot: one seed each, which decides nothing. Of {len(order)} systems DMF is number "
         return said + f"{order.index(OURS) + 1}, {own}; first is {order[0]}, {first}."
     rivals = table.drop(index=list(REFERENCES), errors="ignore")  # these get sentences of their own
-    said = f"{shot}-shot: of {len(rivals)} other systems DMF is {_counted(rivals['verdict'])} on these novel classes"
-    said += f"; for other classes that shows it {_counted(rivals['of other classes'])}."
+    said = f"{shot}-shot:"
+    if len(rivals):
+        said += f" of {len(rivals)} other systems DMF is {_counted(rivals['verdict'])} on these novel classes"
+        said += f"; for other classes that shows it {_counted(rivals['of other classes'])}."
     for name in (name for name in REFERENCES if name in table.index):
         line = table.loc[name]
         half, classes = line["± over seeds"], line["± over classes"]

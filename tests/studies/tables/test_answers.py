@@ -25,7 +25,7 @@ def test_the_answer_of_table_1_is_computed() -> None:
     assert "worse" in said
     low = [replace(r, novel=r.novel | {"accuracy": 10.0 + r.seed}, correct="7 8 7 8") for r in NONE]
     assert "ahead of 1" in answers.answer_of_table1({"DMF": DMF, "CAN": low}, 1)
-    assert "of 0 other systems" in answers.answer_of_table1({"DMF": DMF, "No alignment": low}, 1)
+    assert "other systems" not in answers.answer_of_table1({"DMF": DMF, "No alignment": low}, 1)
     assert answers.answer_of_table1({}, 5) == "5-shot: DMF is not measured yet."
 
 
