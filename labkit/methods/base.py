@@ -218,7 +218,7 @@ class Method(nn.Module):
         return Losses.of_classification(loss, scores)
 
     def take_base_mean(self, mean: Tensor) -> None:
-        """Take the mean feature of all base pictures, [c], where the method uses it; most do not."""
+        """Take the mean feature of base pictures, [c], where the method uses it; training on feature maps gives it."""
 
     def shows_mirrored(self, shots: int) -> bool:
         """Whether a class of so many shots is shown with their mirror images too (left and right exchanged).

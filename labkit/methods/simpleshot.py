@@ -21,15 +21,15 @@ class SimpleShot(Classifier):
 
     Args:
         transform: ``"UN"``, features as they are, ``"L2N"``, scaled to length 1, or ``"CL2N"``, centred first, which
-            needs `take_base_mean`.
+            needs `take_base_mean`: its scores raise a ValueError without.
     """
 
-    transform: Literal["UN", "L2N", "CL2N"] = "CL2N"
+    transform: Literal["UN", "L2N", "CL2N"] = "L2N"
     centre: Tensor
 
     def build(self) -> None:
         super().build()
-        self.register_buffer("centre", torch.zeros(self.channels))
+        self.register_buffer("centre", torch.full((self.channels,), float("nan")))
 
     def take_base_mean(self, mean: Tensor) -> None:
         self.centre.copy_(mean)
@@ -42,6 +42,11 @@ class SimpleShot(Classifier):
         return F.normalize(pooled - self.centre if self.transform == "CL2N" else pooled, dim=-1)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
+        if self.transform == "CL2N" and self.centre.isnan().all():
+            raise ValueError(
+                "CL2N centres features on the mean of the base classes' features: train it as a head on feature maps "
+                "(labkit.training.heads.train_head), or give the mean to take_base_mean"
+            )
         with torch.autocast(support.device.type, enabled=False):
             means = mean_of_shots(self.transformed(support), support_mask)
             return -(self.transformed(query).unsqueeze(2) - means.unsqueeze(1)).square().sum(-1)

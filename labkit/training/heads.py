@@ -97,7 +97,6 @@ def train_head(
     )
     e = head_experiment(method, options, base, phases or (adam,), **more)
     model = build_model(e, len(base.class_names), seed)
-    model.take_base_mean(base.mean())
     if any(True for _ in model.parameters()):
         return train(e, base, validation, folder, seed=seed, log=log, progress=progress)
     model.preprocessing = Preprocessing.of(base)

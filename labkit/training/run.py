@@ -9,6 +9,7 @@ from torch import Tensor
 
 from labkit.data import ImageSet
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.evaluation.feature_set import FeatureSet
 from labkit.evaluation.protocol import evaluate
 from labkit.methods.base import Method
 from labkit.methods.classifier import nearest_mean
@@ -47,6 +48,8 @@ class Run:
     ) -> None:
         self.experiment, self.seed, self.device, self.folder = experiment, seed, device, folder
         model.preprocessing = Preprocessing.of(base)
+        if isinstance(base, FeatureSet):
+            model.take_base_mean(base.mean())
         self.model: Method = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.step, self.best, self.kept = 0, 0.0, "There is no checkpoint yet."
         self.totals = torch.zeros(4, device=device)

@@ -1,11 +1,16 @@
 """SimpleShot against a nearest-mean classifier of scikit-learn's kind, written out in NumPy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from labkit.methods.simpleshot import SimpleShot
+from labkit.models.checkpoints import load_model
 from labkit.models.small import small_model
+from labkit.training.heads import train_head
+from labkit.training.phases import Phase
+from tests.helpers.toy_maps import toy_maps
 
 
 @pytest.mark.parametrize("transform", ["UN", "L2N", "CL2N"])
@@ -27,10 +32,19 @@ def test_the_answer_is_the_nearest_mean_of_transformed_features(transform: str) 
     np.testing.assert_allclose(model.score(support, query)[0], wanted, atol=1e-6)
 
 
-def test_the_mean_of_the_base_classes_is_part_of_the_file() -> None:
-    model = small_model("simpleshot")
-    assert isinstance(model, SimpleShot)
-    model.take_base_mean(torch.arange(model.channels).float())
-    again = small_model("simpleshot")
-    again.load_state_dict(model.state_dict())
-    torch.testing.assert_close(again.centre, model.centre)
+def test_the_mean_of_the_base_classes_comes_from_the_maps_and_is_part_of_the_file(tmp_path: Path) -> None:
+    maps = toy_maps()
+    adam = Phase(1, "head", optimiser="adam", learning_rate=1e-3, weight_decay=0.0, validate_every=1)
+    options = {"transform": "CL2N"}
+    trained = train_head(
+        "simpleshot", options, *maps[:2], tmp_path, phases=(adam,), validation_episodes=4, progress=False
+    )
+    for model in (trained.model, load_model(tmp_path / "best.safetensors")):
+        torch.testing.assert_close(model.centre, maps.base.mean())
+
+
+def test_without_that_mean_it_says_so() -> None:
+    model = small_model("simpleshot", transform="CL2N")
+    maps = torch.zeros(1, 2, 1, model.channels, 1, 1)
+    with pytest.raises(ValueError, match="give the mean to take_base_mean"):
+        model.score(maps, maps[:, 0])
