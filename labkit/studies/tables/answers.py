@@ -128,7 +128,8 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         said += f" DMF minus {name[0].lower() + name[1:] if ' ' in name else name}: {line['points']:+.1f}"
         said += f"{'' if np.isnan(half) else f' ± {half:.1f}'} points, {line['verdict']}"
         said += "." if np.isnan(classes) else f" (for other classes ± {classes:.1f}, {line['of other classes']})."
-    return f"{said} {line_of_ranks(runs, shot)}" if len(runs) > 2 else said
+    ranked = len(runs.keys() & published(shot).keys()) > 2
+    return f"{said} {line_of_ranks(runs, shot)}" if ranked else said
 
 
 def _counted(verdicts: pd.Series[str]) -> str:
