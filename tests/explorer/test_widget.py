@@ -22,7 +22,7 @@ from PIL import Image
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import sample
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.explorer import widget
+from labkit.explorer import still
 from labkit.explorer.precompute import FAR, MODES, points_of, rounded
 from labkit.explorer.tasks import Task
 from labkit.explorer.widget import Explorer, explore
@@ -308,7 +308,7 @@ def test_before_the_widget_there_is_a_picture_for_those_whose_widgets_do_not_run
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs: list[dict[str, Any]] = []
-    monkeypatch.setattr(widget, "display", lambda data, raw: outputs.append(data))
+    monkeypatch.setattr(still, "display", lambda data, **_: outputs.append(data))
     box = explore({"x": network(), "y": network(start="match")}, tasks=[task])
     assert DisplayFormatter().format(box) == ({}, {}), "a cell that ends with it shows it as it wants to be shown"
     picture, style, live = outputs
