@@ -172,12 +172,12 @@ class Explorer(anywidget.AnyWidget):
         try:
             if kind == "export":
                 file = self.export(content["svg"], content["png"], content.get("state", {}))
-                answer = {"kind": "written", "file": file.name, "also": ", .png and .json"}
+                answer = {"kind": "written", "file": str(file), "also": ", .png and .json"}
             elif kind == "page":
                 self.restore(content["view"])
                 file = self._new_file("html")
                 write_atomically(file, self.as_page().encode())
-                answer = {"kind": "written", "file": file.name}
+                answer = {"kind": "written", "file": str(file)}
             else:
                 return
         except (ValueError, KeyError, TypeError, OSError) as error:
