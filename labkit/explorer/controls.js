@@ -3,11 +3,9 @@
 import { fixed } from "./drawing.js";
 import { noted, options, told } from "./elements.js";
 import { CHOICES } from "./layout.js";
-import { closeTour, startTour } from "./tour.js";
-import { restored, written } from "./views.js";
+import { closeTour } from "./tour.js";
+import { OVERLAYS, restored, written } from "./views.js";
 import { STAGES } from "./words.js";
-
-const OVERLAYS = ["none", "offset length", "score", "similarity", "filter norm"];
 
 // Bring the controls of an explorer to the state that is drawn.
 export function showControls(explorer, s) {
@@ -15,18 +13,13 @@ export function showControls(explorer, s) {
   showChoices(explorer, s);
   showPreset(explorer);
   const { b, row, column } = view;
-  for (const [slider, last, value] of [
-    [ui.row, b.h - 1, row],
-    [ui.column, b.w - 1, column],
-  ]) {
-    noted(slider, "max", last);
-    slider.value = value;
-  }
+  showSliders(explorer);
   ui.time.value = s.time;
   told(ui.timeText, `t = ${fixed(s.time)}`);
   noted(ui.lock, "aria-pressed", s.locked);
   ui.everywhere.checked = s.everywhere;
-  ui.grid.disabled = s.everywhere; // one position's way back is not that of the others
+  ui.grid.disabled = s.everywhere;
+  noted(ui.grid, "title", s.everywhere ? "each position has its own way back: untick 'what if for all positions'" : "");
   ui.plain.checked = s.plain;
   ui.plain.disabled = view.N === 1;
   if (document.activeElement !== ui.view) ui.view.value = written(model);
@@ -37,11 +30,29 @@ export function showControls(explorer, s) {
   noted(position, "aria-valuetext", `row ${row + 1}, column ${column + 1}`);
 }
 
+// The sliders of the position: the page's own, or those that ipywidgets puts above the explorer, which have no name
+// and count from 0.
+function showSliders({ el, ui, view: { b, row, column } }) {
+  const above = el.closest(".widget-vbox")?.querySelectorAll(".widget-slider [role=slider]") ?? [];
+  ui.row.max = b.h - 1;
+  ui.column.max = b.w - 1;
+  [ui.row.value, ui.column.value] = [row, column];
+  for (const [name, at, count, sliders] of [
+    ["row", row, b.h, [ui.row, above[0]]],
+    ["column", column, b.w, [ui.column, above[1]]],
+  ])
+    for (const slider of sliders.filter(Boolean)) {
+      noted(slider, "aria-label", `${name} of the position`);
+      noted(slider, "aria-valuetext", `${name} ${at + 1} of ${count}`);
+    }
+}
+
 function showChoices({ store: { header }, ui: { select }, view }, s) {
   const { task, n, q } = view;
   const numbers = (count, text) => Array.from({ length: count }, (_, i) => text(i));
   const titles = header.tasks.map((t) => t.title);
-  const query = (i) => `${i + 1}${task.labels ? `: ${task.names[task.labels[i]]}` : ""}`;
+  const called = (i) => (task.labels ? task.names[task.labels[i]] : task.files?.[i]);
+  const query = (i) => `${i + 1}${called(i) ? `: ${called(i)}` : ""}`;
   const picture = (i) => `${i + 1} of ${task.shots[n]}`;
   options(select.checkpoint, header.checkpoints, s.checkpoint);
   options(select.mode, header.modes, view.mode);
@@ -78,10 +89,10 @@ export function listenToControls(explorer) {
   for (const name of ["everywhere", "plain"])
     ui[name].addEventListener("change", () => put({ [name]: ui[name].checked }));
   ui.lock.addEventListener("click", () => put({ locked: !model.get("locked") }));
-  ui.tour.addEventListener("click", () => startTour(explorer));
   ui.preset.addEventListener("change", () => {
     const chosen = (explorer.store.header.presets || [])[ui.preset.value];
     explorer.preset = chosen ? Number(ui.preset.value) : -1;
+    explorer.light(null);
     if (chosen) put({ mode: 0, picture: 0, moves: {}, everywhere: false, locked: true, ...chosen.state });
   });
   const nine = (by) => Object.fromEntries(Array.from({ length: 9 }, (_, tap) => [tap, by(tap)]));
@@ -94,6 +105,7 @@ export function listenToControls(explorer) {
   ui.reset.addEventListener("click", () => put({ moves: {} }));
   ui.view.addEventListener("change", () => {
     try {
+      explorer.tell(""); // a view that is shown already changes nothing, and an older message with it
       put(restored(ui.view.value, model));
     } catch (error) {
       explorer.tell(`This is no view: ${error.message}`);

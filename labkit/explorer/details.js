@@ -151,6 +151,19 @@ export function details(stage, view, s) {
   return [`<b>${TITLES[stage]}.</b> ${WORDS[stage]}<p class="dmf-equation">${equation}</p>`, numbers];
 }
 
+// What is said aloud of a view; `about` are the captions of its stages.
+export function aloud(view, s, about) {
+  const { b, t } = view;
+  const said = [`Row ${view.row + 1}, column ${view.column + 1}.`];
+  if (s.locked) said.push("Locked.");
+  if (s.group !== null) {
+    const f = view.filterAt(view.n, view.cell)[s.group];
+    said.push(`Group ${s.group + 1}: filter ${fixed(f)}, gain ${fixed(gain(f, t, b.rule, b.steps))}.`);
+  }
+  const { best } = verdict(view.scores(t), view.truth);
+  return [...said, `${about.offsets}.`, `Answer ${view.task.names[best]}.`, `${about.scores}.`].join(" ");
+}
+
 // What moved points change, for the chosen class, as one sentence.
 export function whatIf(view, s) {
   if (!view.moves) return "";

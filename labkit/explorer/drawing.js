@@ -32,7 +32,7 @@ export const signed = (v, digits = 2) =>
   (Math.abs(v) < 0.5 * 10 ** -digits ? "±" : v < 0 ? "−" : "+") + fixed(Math.abs(v), digits);
 const tenth = (v) => Math.round(10 * v) / 10; // of a pixel
 // A share of the spread of the scores; see `standings`.
-export const percent = (v, digits = 0) => `${signed(100 * v, digits)} %`;
+export const percent = (v, digits = 0) => `${signed(100 * v, digits)}\u00a0%`; // no line begins with "%"
 
 const words = (x, y, text, more = {}) => tag("text", { x, y, ...more }, text);
 const box = (x, y, width, height, more) => tag("rect", { x, y, width, height, ...more });
@@ -398,7 +398,7 @@ export function captions(store, view, s, still = false) {
   const similar = s.overlay === "similarity" ? `; colour: similarity to the query's cell, −1 to 1` : "";
   const cell = `Cell in row ${view.row + 1}, column ${view.column + 1}`;
   const lock = s.locked && !still ? "; locked: click Lock to follow the mouse" : "";
-  const what = truth === null ? `Query ${view.q + 1}` : `True class: ${task.names[truth]}`;
+  const what = truth === null ? `Query ${task.files?.[view.q] ?? view.q + 1}` : `True class: ${task.names[truth]}`;
   return {
     query: `${what}. ${cell}${lock}${over}`,
     offsets: `${task.names[view.n]}: ${outside} of 9 points outside${away ? `, ${away} taken away` : ""}${similar}`,

@@ -1,8 +1,8 @@
 // What all parts of the explorer share: the model, the page's elements, the view that is drawn, and `draw`, which shows
 // every change.
 
-import { Store, clamp, look, verdict } from "./data.js";
-import { details, whatIf } from "./details.js";
+import { Store, look } from "./data.js";
+import { aloud, details, whatIf } from "./details.js";
 import { captions, drawStage } from "./drawing.js";
 import { captioned, noted, told } from "./elements.js";
 import { build } from "./layout.js";
@@ -62,7 +62,7 @@ export class Explorer {
   // Point at a group of channels, or at none.
   light(group) {
     if (group === this.group) return;
-    this.group = group;
+    Object.assign(this, { group, said: "" });
     this.later();
   }
 
@@ -111,9 +111,7 @@ export class Explorer {
   // What is said aloud, and the messages; `about` are the captions of the stages.
   speak(about, s) {
     const { ui, view } = this;
-    const { best } = verdict(view.scores(view.t), view.truth);
-    const where = `Row ${view.row + 1}, column ${view.column + 1}. ${about.offsets}.`;
-    told(ui.said, this.said || `${where} Answer ${view.task.names[best]}. ${about.scores}.`);
+    told(ui.said, this.said || aloud(view, s, about));
     told(ui.note, this.said);
     if (ui.note.parentNode !== this.home) this.home.append(ui.note);
     told(ui.whatIf, whatIf(view, s));

@@ -5,7 +5,7 @@ import { make } from "./elements.js";
 import { written } from "./views.js";
 
 const PATIENCE = 4000; // ms that the kernel has to say that it is there
-const NO_KERNEL = "No answer from Python: the kernel is not running";
+const NO_ANSWER = "No answer from Python: run this cell again.";
 
 const download = (name, href) => make("a", { download: name, href }).click();
 
@@ -26,13 +26,13 @@ export function listenForFiles(explorer) {
   }
   const heard = (answer) => {
     clearTimeout(waiting);
-    explorer.tell(answer.kind === "written" ? `Written: figures/${answer.file}${answer.also || ""}` : answer.text);
+    explorer.tell(answer.kind === "written" ? `Written: ${answer.file}${answer.also || ""}` : answer.text);
   };
   model.on("msg:custom", heard);
   ui.save.addEventListener("click", () => exportPicture(explorer, ask));
   ui.page.addEventListener("click", () => {
     explorer.tell("Writing a page …");
-    ask({ kind: "page", view: written(model) }, () => explorer.tell(`${NO_KERNEL}, and only Python can write a page.`));
+    ask({ kind: "page", view: written(model) }, () => explorer.tell(NO_ANSWER));
   });
   return () => model.off("msg:custom", heard);
 }
@@ -58,7 +58,7 @@ function exportPicture(explorer, ask) {
     const { checkpoints, modes } = store.header;
     const names = { checkpoint: checkpoints[s.checkpoint], mode: modes[s.mode], task: view.task.title };
     const state = { ...s, ...names, view: written(model) };
-    ask({ kind: "export", svg: drawn.text, png: png.split(",")[1], state }, () => fall(`${NO_KERNEL}. Instead, `));
+    ask({ kind: "export", svg: drawn.text, png: png.split(",")[1], state }, () => fall(`${NO_ANSWER} Meanwhile, `));
   };
   picture.src = svg;
 }

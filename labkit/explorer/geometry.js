@@ -75,7 +75,7 @@ export function fitted(text, room, bold = false) {
 // Lines of a text that are at most `letters` long.
 export function wrapped(text, letters) {
   const lines = [""];
-  for (const word of text.split(/\s+/)) {
+  for (const word of text.split(/[ \n]+/)) {
     if (lines.at(-1) && lines.at(-1).length + 1 + word.length > letters) lines.push(word);
     else lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
   }

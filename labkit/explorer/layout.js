@@ -6,17 +6,20 @@ import { STAGES, TITLES } from "./words.js";
 
 export const CHOICES = ["checkpoint", "mode", "task", "query", "support_class", "picture", "overlay"];
 
+const unique = () => `dmf-${Math.random().toString(36).slice(2)}`;
+
 // Everything on the page, built once.
 export function build(el, header, alone) {
   const select = Object.fromEntries(CHOICES.map((name) => [name, make("select", { name })]));
   const ui = {
     select,
-    row: range("row", { min: 0, step: 1, "aria-label": "row of the position" }),
-    column: range("column", { min: 0, step: 1, "aria-label": "column of the position" }),
+    row: range("row", { min: 0, step: 1 }),
+    column: range("column", { min: 0, step: 1 }),
     time: range("time", { min: 0, max: 1, step: 0.01, "aria-label": "time of the alignment" }),
     timeText: make("output", { class: "dmf-number" }),
     play: button("play", "▶ Play"),
     preset: make("select", { name: "preset" }),
+    tourPlay: button("tour-play", "▶ Play"),
     tour: button("tour", "Show me, step by step"),
     lock: button("lock", "Lock", { "aria-pressed": "false", title: "hold the position still under the mouse" }),
     why: make("p", { class: "dmf-preset" }),
@@ -26,11 +29,11 @@ export function build(el, header, alone) {
     whatIf: make("div", { class: "dmf-whatif", role: "status" }),
     panel: make(
       "div",
-      { class: "dmf-panel", id: `dmf-${Math.random().toString(36).slice(2)}` },
+      { class: "dmf-panel", id: unique() },
       make("div", { class: "dmf-why" }),
       make("div", { class: "dmf-numbers" }),
     ),
-    tip: make("div", { class: "dmf-tip", role: "tooltip", hidden: "" }),
+    tip: make("div", { class: "dmf-tip", role: "tooltip", id: unique(), hidden: "" }),
     everywhere: make("input", { type: "checkbox", name: "everywhere" }),
     plain: make("input", { type: "checkbox", name: "plain" }),
     away: button("away", "Take all away"),
@@ -117,10 +120,9 @@ export function build(el, header, alone) {
     make(
       "p",
       {},
-      "Keys on the query: arrows move the position, Enter locks it. 1 to 9 choose a point: " +
-        "Shift and arrows move it, 0 takes " +
-        "it away, Escape undoes. [ and ] go through the groups, + and − through the classes, " +
-        "Space plays. Points can be dragged.",
+      "Keys on the query: arrows move the position, Home, End, Page Up and Page Down to the edges; Enter locks it. " +
+        "1 to 9 choose a point: Shift and arrows move it, 0 takes it away. [ and ] go through the groups, + and − " +
+        "through the classes. Escape lets the group go first, then undoes moves. Space plays. Points can be dragged.",
     ),
   );
   more.querySelector("[name=view]").previousSibling.dataset.word = "view";

@@ -1,6 +1,6 @@
 // The exported page: the widget's model without Jupyter, its numbers unpacked from the page itself.
 
-import { render } from "./render.js";
+import { open } from "./render.js";
 import { restored } from "./views.js";
 
 export async function start(packed) {
@@ -39,14 +39,15 @@ export async function start(packed) {
       style.colorScheme = now ? "light" : "dark";
     },
   };
-  const wanted = () => {
+  const explorer = open({ model, el: document.getElementById("explorer") });
+  const wanted = (otherwise) => {
     try {
       for (const [name, value] of Object.entries(restored(location.hash, model))) model.set(name, value);
+      explorer.tell("");
     } catch (error) {
-      console.warn(`this address names no view: ${error.message}`);
+      explorer.tell(`This address names no view (${error.message}); ${otherwise}.`, explorer.ui.line);
     }
   };
-  if (location.hash.length > 1) wanted();
-  addEventListener("hashchange", wanted);
-  render({ model, el: document.getElementById("explorer") });
+  if (location.hash.length > 1) wanted("the page's own is shown");
+  addEventListener("hashchange", () => wanted("the view stays as it was"));
 }

@@ -8,13 +8,14 @@ export class Player {
   constructor(explorer) {
     this.explorer = explorer;
     this.frame = null; // that is asked for while time runs
-    explorer.ui.play.addEventListener("click", () => this.toggle());
+    this.buttons = [explorer.ui.play, explorer.ui.tourPlay];
+    for (const button of this.buttons) button.addEventListener("click", () => this.toggle());
   }
 
   toggle() {
     if (this.frame !== null) return this.stop();
-    const { model, ui } = this.explorer;
-    ui.play.textContent = "❚❚ Pause";
+    const { model } = this.explorer;
+    this.call("❚❚ Pause");
     const from = model.get("time") >= 1 ? 0 : model.get("time");
     const began = performance.now() - from * LONG;
     const step = (now) => {
@@ -29,7 +30,11 @@ export class Player {
   stop() {
     if (this.frame !== null) cancelAnimationFrame(this.frame);
     this.frame = null;
-    this.explorer.ui.play.textContent = "▶ Play";
+    this.call("▶ Play");
     this.explorer.model.save_changes();
+  }
+
+  call(name) {
+    for (const button of this.buttons) button.textContent = name;
   }
 }

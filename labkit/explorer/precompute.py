@@ -86,6 +86,7 @@ def precompute(
                 "title": task.title,
                 "names": task.names,
                 "labels": task.labels,
+                "files": task.files,
                 "shots": task.shots,
                 "queries": len(task.query),
                 "size": task.query.shape[1],

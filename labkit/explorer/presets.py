@@ -18,6 +18,7 @@ from labkit.methods.cells import Cells
 ORDER = ("sure", "helped", "harmed", "hopeless", "far", "another class")
 RAREST = ("harmed", "helped", "hopeless", "far", "another class", "sure")  # whose tasks are kept if not all can be
 SURE = 0.5  # of the spread: how far a sure answer leads at least
+FAR = 1.0  # cells: how far outside the nine points lie at least, in the mean, to be called far
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
     bare, bare_rival = margins(scores["none"], labels)
     best_of_all = torch.stack([margins(s, labels)[0] for s in scores.values()]).amax(0)
     h, w = filters.shape[-2:]
-    px = Cells.of(model).to_pixels(points["trained"][0].cpu())  # [Q, N, 9, 2, h, w]
+    cells = Cells.of(model)
+    px = cells.to_pixels(points["trained"][0].cpu())  # [Q, N, 9, 2, h, w]
     size, each = task.query.shape[1], torch.arange(len(labels))
     beyond = torch.maximum(-0.5 - px, px - (size - 0.5)).clamp(min=0).norm(dim=3)
     outside = (beyond > 0).sum(2)[each, labels]  # [Q, h, w]
     # As many points outside as there are; of those, the farthest. The mean distance, below 1000 px, breaks ties.
-    far = outside + beyond.mean(2)[each, labels] / 1000
+    mean = beyond.mean(2)[each, labels]
+    far = torch.where(mean >= FAR * cells.stride, outside + mean / 1000, 0)
     apart = (filters[each, labels] - filters[each, rival]).abs().mean(1)
     found = {}
 
@@ -87,20 +90,17 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         if float(strength.flatten()[at]) <= 0:
             return
         numbers = {
-            "margin": f"{abs(trained[q]) * 100:.0f} %",
-            "bare": f"{abs(bare[q]) * 100:.0f} %",
+            "margin": f"{abs(trained[q]) * 100:.0f}\u00a0%",
+            "bare": f"{abs(bare[q]) * 100:.0f}\u00a0%",
             "bare_side": "leads" if bare[q] > 0 else "is behind",
-            "true": task.names[labels[q]],
-            "rival": task.names[rival[q]],
-            "bare_rival": task.names[bare_rival[q]],
+            "true": f"'{task.names[labels[q]]}'",
+            "rival": f"'{task.names[rival[q]]}'",
+            "bare_rival": f"'{task.names[bare_rival[q]]}'",
             "outside": int(outside[q, cell // w, cell % w]),
-            "mean": f"{beyond[q, labels[q], :, cell // w, cell % w].mean():.0f}",
             "apart": f"{apart[q, cell // w, cell % w]:.2f}",
         }
         where = {"task": number, "query": q, "support_class": int(labels[q]), "row": cell // w, "column": cell % w}
-        said = why.format(**numbers)
-        text = said[:1].upper() + said[1:]
-        found[name] = Found(float(strength.flatten()[at]), title, text, where | {"time": 1.0}, free)
+        found[name] = Found(float(strength.flatten()[at]), title, why.format(**numbers), where | {"time": 1.0}, free)
 
     keep(
         "sure",
@@ -125,15 +125,15 @@ def views_of(model: DMF, task: Task, features: Features, number: int = 0) -> dic
         "hopeless",
         -best_of_all,
         "A wrong answer that no alignment gets right",
-        "{true} is behind {rival} by {margin} of the spread with trained offsets, and behind with untrained and no "
-        "offsets and without alignment (by {bare}) too.",
+        "{true} is behind {rival} by {margin} of the spread; it is also behind with untrained offsets, with none, and "
+        "without alignment (by {bare}).",
         "mode",
     )
     keep(
         "far",
         far,
         "Points far outside",
-        "{outside} of the 9 points lie outside the picture; all nine by {mean} px in the mean. There they read zeros.",
+        "{outside} of the 9 points lie outside the picture and read zeros, or partly so.",
     )
     keep(
         "another class",

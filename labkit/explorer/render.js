@@ -7,14 +7,15 @@ import { listenToKeys } from "./keys.js";
 import { Player } from "./player.js";
 import { listenToPointer } from "./pointer.js";
 import { listenForWords } from "./tips.js";
-import { placeTour } from "./tour.js";
+import { listenToTour, placeTour } from "./tour.js";
 import { STAGES } from "./words.js";
 
-// As anywidget calls it; returns what takes the explorer off the model.
-export function render({ model, el }) {
+// Show it; its `end` takes it off the model.
+export function open({ model, el }) {
   const explorer = new Explorer(model, el, showControls);
   explorer.player = new Player(explorer);
   listenToControls(explorer);
+  listenToTour(explorer);
   listenToPointer(explorer);
   listenToKeys(explorer);
   listenForWords(explorer);
@@ -27,9 +28,13 @@ export function render({ model, el }) {
   const seen = new ResizeObserver(() => requestAnimationFrame(resized));
   for (const stage of STAGES) seen.observe(explorer.ui.stage[stage].drawing);
   explorer.draw();
-  return () => {
+  explorer.end = () => {
     explorer.player.stop();
     seen.disconnect();
     for (const end of ends) end();
   };
+  return explorer;
 }
+
+// As anywidget calls it.
+export const render = (where) => open(where).end;

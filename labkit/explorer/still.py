@@ -1,4 +1,4 @@
-"""The still picture that stands in the explorer's place where no widget runs: on a code host, or without a kernel.
+"""The still picture that stands in a widget's place where no widget runs: on a code host, or without a kernel.
 
 A notebook's viewer shows one form of an output, and a trusted JupyterLab the widget, also where its kernel is gone. So
 the picture is an output of its own before the widget, which is always shown; the widget's style sheet, which is there
@@ -8,11 +8,14 @@ style in an output between the two.
 
 from __future__ import annotations
 
+import base64
 import io
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import display
 from matplotlib.patches import Rectangle
 
 from labkit import plotting
@@ -22,11 +25,25 @@ from labkit.explorer.tasks import Task
 from labkit.methods.cells import Cells
 
 SAID = "A still picture of the explorer. For the live one, run the cells of this notebook in JupyterLab."
-LIVE = "dmf-after-still"  # the class of a widget whose previous outputs are hidden, see explorer.css
+LIVE = "dmf-after-still"  # the class of a widget whose previous outputs are hidden, see explorer.css and drop.css
 HIDES_AN_ERROR = """<style>
 .jp-OutputArea-child:has(.dmf-no-error),
 .jp-OutputArea-child:has(.dmf-no-error) + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output *)) { display: none; }
 </style><span class="dmf-no-error"></span>"""
+
+
+def show(widget: Any, png: bytes | None) -> None:
+    """Show a live widget, after its still picture for readers whose widgets do not run."""
+    widget.add_class(LIVE)
+    view = widget._repr_mimebundle_()
+    live, about = view if isinstance(view, tuple) else (view, {})
+    outputs = [live]
+    if png:
+        text = live.pop("text/plain", "")  # would stand below the picture where no widget runs
+        still = {"image/png": base64.b64encode(png).decode(), "text/plain": text}
+        outputs = [still, {"text/html": HIDES_AN_ERROR}, live]
+    for output in outputs:
+        display(output, raw=True, metadata=about)  # type: ignore[no-untyped-call]
 
 
 def picture(model: DMF, task: Task, features: Features, query: int, row: int, column: int) -> bytes:

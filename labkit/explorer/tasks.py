@@ -23,9 +23,10 @@ class Task:
         query: uint8 [Q, size, size, 3].
         shots: how many of the K pictures each class has, N numbers.
         labels: true class of each query, Q numbers, or None where nobody knows.
+        files: what the queries are called, Q names, or None where they have no names.
 
     Raises:
-        ValueError: names, shots or labels that do not fit the pictures.
+        ValueError: names, shots, labels or files that do not fit the pictures.
     """
 
     title: str
@@ -34,9 +35,10 @@ class Task:
     query: NDArray[np.uint8]
     shots: tuple[int, ...]
     labels: tuple[int, ...] | None = None
+    files: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("names", "shots", "labels"):
+        for name in ("names", "shots", "labels", "files"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, tuple(checks.plain(v) for v in checks.several(name, value, "a series")))
@@ -44,6 +46,8 @@ class Task:
         n, q, shape = len(self.names), len(self.query), list(self.support.shape)
         if len(shape) != 5 or shape[0] != n:
             raise ValueError(f"support must be [N, K, size, size, 3] of {n} classes, got {shape}")
+        if self.files is not None and len(self.files) != q:
+            raise ValueError(f"files must be {q} names, got {len(self.files)}")
         for what, numbers, count, (low, high) in (
             ("shots", self.shots, n, (1, shape[1])),
             ("labels", (0,) * q if self.labels is None else self.labels, q, (0, n - 1)),

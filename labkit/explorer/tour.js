@@ -3,7 +3,14 @@
 import { button, make } from "./elements.js";
 import { TITLES, TOUR } from "./words.js";
 
-export const startTour = (explorer) => show(explorer, 0);
+export function listenToTour(explorer) {
+  const { tour, tourBox } = explorer.ui;
+  tour.addEventListener("click", () => {
+    explorer.light(null);
+    show(explorer, 0);
+  });
+  tourBox.addEventListener("keydown", (event) => event.key === "Escape" && end(explorer));
+}
 
 // Take the tour away, without a drawing of what stood below it.
 export function closeTour(explorer) {
@@ -20,7 +27,7 @@ function end(explorer) {
 // Show a step: its text and its stages are brought into the window.
 function show(explorer, number) {
   const { ui } = explorer;
-  const { stages, text } = TOUR[number];
+  const { stages, text, plays } = TOUR[number];
   const last = number === TOUR.length - 1;
   explorer.step = number;
   [explorer.open] = stages;
@@ -33,7 +40,7 @@ function show(explorer, number) {
   back.addEventListener("click", () => show(explorer, number - 1));
   next.addEventListener("click", () => (last ? end(explorer) : show(explorer, number + 1)));
   close.addEventListener("click", () => end(explorer));
-  const buttons = make("div", { class: "dmf-row" }, back, next, close);
+  const buttons = make("div", { class: "dmf-row" }, back, next, ...(plays ? [ui.tourPlay] : []), close);
   ui.tourBox.replaceChildren(make("p", {}, make("b", {}, title), text), buttons);
   placeTour(explorer);
   for (const shown of [ui.stage[stages.at(-1)].card, ui.tourBox]) shown.scrollIntoView({ block: "nearest" });

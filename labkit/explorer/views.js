@@ -1,11 +1,40 @@
 // A view as a text that can be shared, and back; views.py reads and writes the same.
 
-import { clamp } from "./data.js";
-
 export const SHARED = [
   ...["task", "checkpoint", "mode", "query", "support_class", "picture", "row", "column"],
   ...["time", "overlay", "locked", "plain", "everywhere", "moves"],
 ];
+
+export const OVERLAYS = ["none", "offset length", "score", "similarity", "filter norm"];
+
+const isPair = (by) => Array.isArray(by) && by.length === 2 && by.every(Number.isFinite);
+const areMoves = (moves) =>
+  moves?.constructor === Object &&
+  Object.entries(moves).every(([tap, by]) => /^[0-8]$/.test(tap) && (by === null || isPair(by)));
+
+// What a value must be, by its name or its kind.
+const MUST = {
+  time: [(v) => typeof v === "number" && v >= 0 && v <= 1, "from 0 to 1"],
+  overlay: [(v) => OVERLAYS.includes(v), `one of ${OVERLAYS.join(", ")}`],
+  moves: [areMoves, "points from 0 to 8, each with two numbers or null"],
+  number: [(v) => Number.isInteger(v) && v >= 0, "a whole number from 0"],
+  boolean: [(v) => typeof v === "boolean", "true or false"],
+};
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function valueOf(name, text, kind) {
+  const [is, must] = MUST[name] ?? MUST[kind];
+  const value = name === "overlay" ? text : parsed(text);
+  if (!is(value)) throw new Error(`${name} must be ${must}, got ${text}`);
+  return value;
+}
 
 // The state as a string that can be shared, and back.
 export function written(model) {
@@ -22,12 +51,7 @@ export function restored(text, model) {
   const changes = { moves: {} };
   for (const [name, value] of new URLSearchParams(text.replace(/^[#?]/, ""))) {
     if (!SHARED.includes(name)) throw new Error(`a view has no ${name}; it has ${SHARED.join(", ")}`);
-    const kind = typeof model.get(name);
-    const read = { number: Number, boolean: (v) => v === "true", string: String, object: JSON.parse }[kind](value);
-    if (kind === "number" && !Number.isFinite(read)) throw new Error(`${name} must be a number, got ${value}`);
-    if (kind === "number" && name !== "time" && !(Number.isInteger(read) && read >= 0))
-      throw new Error(`${name} must be a whole number from 0, got ${value}`);
-    changes[name] = name === "time" ? clamp(read, 0, 1) : read;
+    changes[name] = valueOf(name, value, typeof model.get(name));
   }
   const { tasks, checkpoints, modes, blocks } = model.get("header");
   const there = (name, count) => {

@@ -1,7 +1,8 @@
 """A view of the explorer as a text that can be shared, and back; `restored` in views.js reads the same."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,6 +13,8 @@ VIEW = (
     *("task", "checkpoint", "mode", "query", "support_class", "picture", "row", "column"),
     *("time", "overlay", "locked", "plain", "everywhere", "moves"),
 )
+OVERLAYS = ("none", "offset length", "score", "similarity", "filter norm")
+TAPS = tuple("012345678")  # the nine points, as keys of moves
 
 
 def written(values: Mapping[str, Any]) -> str:
@@ -47,10 +50,15 @@ def check_there(now: Mapping[str, Any], changes: Mapping[str, Any], header: Mapp
         header: of the explorer.
 
     Raises:
-        ValueError: a number that is not there.
+        ValueError: a number that is not there, no overlay, or moves of no points.
         TypeError: what should be a number is none.
     """
     checks.finite("time", changes.get("time", 1.0), least=0, most=1)
+    if (overlay := changes.get("overlay", OVERLAYS[0])) not in OVERLAYS:
+        raise ValueError(f"overlay must be one of {', '.join(OVERLAYS)}, got {overlay}")
+    moves = changes.get("moves", {})
+    if not isinstance(moves, Mapping) or not all(str(tap) in TAPS and _is_move(by) for tap, by in moves.items()):
+        raise ValueError(f"moves must be points from 0 to 8, each with two numbers or null, got {moves}")
 
     def number(name: str, count: int) -> int:
         return checks.check_int(name, changes.get(name, min(now[name], count - 1)), 0, count - 1)
@@ -63,3 +71,11 @@ def check_there(now: Mapping[str, Any], changes: Mapping[str, Any], header: Mapp
     number("picture", task["shots"][number("support_class", len(task["names"]))])
     number("row", block["h"])
     number("column", block["w"])
+
+
+def _is_move(by: Any) -> bool:
+    """Whether a point is moved by this, (y, x) in pixels, or taken away, None."""
+    if by is None:
+        return True
+    pair = isinstance(by, Sequence) and not isinstance(by, str) and len(by) == 2
+    return pair and all(type(v) in (int, float) and math.isfinite(v) for v in by)

@@ -19,7 +19,6 @@ import anywidget
 import ipywidgets
 import torch
 import traitlets
-from IPython.display import display
 from torch import Tensor
 
 from labkit.common import checks
@@ -173,12 +172,12 @@ class Explorer(anywidget.AnyWidget):
         try:
             if kind == "export":
                 file = self.export(content["svg"], content["png"], content.get("state", {}))
-                answer = {"kind": "written", "file": file.name, "also": ", .png and .json"}
+                answer = {"kind": "written", "file": str(file), "also": ", .png and .json"}
             elif kind == "page":
                 self.restore(content["view"])
                 file = self._new_file("html")
                 write_atomically(file, self.as_page().encode())
-                answer = {"kind": "written", "file": file.name}
+                answer = {"kind": "written", "file": str(file)}
             else:
                 return
         except (ValueError, KeyError, TypeError, OSError) as error:
@@ -202,13 +201,10 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]  # has no types
     """An `Explorer`, the last of its children, shown after a still picture for readers whose widgets do not run."""
 
     def _ipython_display_(self, **_: Any) -> None:
-        self.add_class(still.LIVE)
-        picture = base64.b64encode(self.children[-1].picture_of_view()).decode()
-        view = self._repr_mimebundle_()
-        view.pop("text/plain", None)  # would stand below the picture where no widget runs
-        outputs = {"image/png": picture, "text/plain": repr(self.children[-1])}, {"text/html": still.HIDES_AN_ERROR}
-        for output in (*outputs, view):
-            display(output, raw=True)  # type: ignore[no-untyped-call]
+        still.show(self, self.children[-1].picture_of_view())
+
+    def __repr__(self) -> str:
+        return repr(self.children[-1])
 
 
 def explore(

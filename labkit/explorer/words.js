@@ -72,8 +72,8 @@ export const TOUR = [
     stages: ["query"],
     text:
       "A picture to classify, and classes that are known from one or a few labelled pictures each. Follow one cell " +
-      "of it: the green square. Move the mouse over the picture, or use the arrow keys. If the caption says " +
-      "that it is locked, click Lock first.",
+      "of it: the green square. Move the mouse over the picture, or use the arrow keys. A locked position does not " +
+      "follow the mouse: there, click the picture and press Enter.",
   },
   {
     stages: ["offsets"],
@@ -83,10 +83,11 @@ export const TOUR = [
   },
   {
     stages: ["filter", "gain"],
+    plays: true, // the controls may be out of the window
     text:
       "What it reads there becomes a filter made for this cell and this class: one bar a group of channels. With it " +
-      "the query grows from t = 0 to t = 1: press Play. Channels whose group has a high bar grow most. Point at a " +
-      "bar: the same group lights up in the gain and the channels, and the map shows what that group adds.",
+      "the query grows from t = 0 to t = 1: press Play below. Channels whose group has a high bar grow most. Point " +
+      "at a bar: the same group lights up in the gain and the channels, and the map shows what that group adds.",
   },
   {
     stages: ["map"],

@@ -114,7 +114,7 @@ class Classified:
         from labkit.explorer.tasks import Task
 
         s = self.support
-        return Task(title, s.names, s.pictures, self.pictures, s.shots)
+        return Task(title, s.names, s.pictures, self.pictures, s.shots, files=self.files)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,8 @@
 
 const PATIENCE = 20000; // ms
 const READING = "Reading …";
-const FOLLOWED = ["classes", "answers", "message", "network"];
+const GONE = "Python is gone: run this cell again.";
+const LATE = "No answer from Python yet: it is still busy, or this cell must be run again.";
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -36,26 +37,35 @@ async function dropped(transfer) {
   return found;
 }
 
-// A kernel that is gone answers nothing, and one that is busy answers late.
-function reading(model) {
+// Ask Python for something. A kernel that is gone answers nothing, and one that is busy answers late.
+function tell(model, message, buffers) {
   model.set("message", READING);
+  try {
+    model.send(message, undefined, buffers);
+  } catch {
+    model.set("message", GONE);
+  }
   setTimeout(() => {
-    if (model.get("message") === READING)
-      model.set("message", "No answer from Python yet: it is still busy, or the kernel is not running.");
+    if (model.get("message") === READING) model.set("message", LATE);
   }, PATIENCE);
 }
 
-async function send(model, zone, files) {
-  const most = model.get("most_bytes");
-  const total = files.reduce((sum, [, file]) => sum + file.size, 0);
-  if (!files.length) return;
-  if (total > most) {
-    model.set("message", `These files have ${Math.round(total / 2 ** 20)} MiB; at most ${most / 2 ** 20} go at once.`);
-    return;
+async function add(model, zone, given) {
+  try {
+    const files = await given;
+    const most = model.get("most_bytes");
+    const total = files.reduce((sum, [, file]) => sum + file.size, 0);
+    if (!files.length) return;
+    if (total > most) {
+      const size = Math.round(total / 2 ** 20);
+      model.set("message", `These files have ${size} MiB; at most ${most / 2 ** 20} go at once.`);
+      return;
+    }
+    const contents = await Promise.all(files.map(async ([, file]) => new DataView(await file.arrayBuffer())));
+    tell(model, { kind: "add", zone, names: files.map(([name]) => name) }, contents);
+  } catch (error) {
+    model.set("message", `These files could not be read: ${error.message}`);
   }
-  const contents = await Promise.all(files.map(async ([, file]) => new DataView(await file.arrayBuffer())));
-  reading(model);
-  model.send({ kind: "add", zone, names: files.map(([name]) => name) }, undefined, contents);
 }
 
 function place(model, zone, title, hint) {
@@ -66,11 +76,8 @@ function place(model, zone, title, hint) {
     hidden: true,
     "data-zone": zone,
     onchange: () => {
-      send(
-        model,
-        zone,
-        [...chooser.files].map((file) => [file.name, file]),
-      );
+      const files = [...chooser.files].map((file) => [file.name, file]);
+      add(model, zone, files);
       chooser.value = "";
     },
   });
@@ -87,7 +94,6 @@ function place(model, zone, title, hint) {
       onkeydown: (event) => {
         if (event.key !== "Enter" && event.key !== " ") return;
         event.preventDefault();
-        event.stopPropagation();
         open();
       },
     },
@@ -102,40 +108,70 @@ function place(model, zone, title, hint) {
   box.addEventListener("dragenter", over(true));
   box.addEventListener("dragover", over(true));
   box.addEventListener("dragleave", over(false));
-  box.addEventListener("drop", async (event) => {
+  box.addEventListener("drop", (event) => {
     over(false)(event);
-    try {
-      await send(model, zone, await dropped(event.dataTransfer));
-    } catch (error) {
-      model.set("message", `These files could not be read: ${error.message}`);
-    }
+    add(model, zone, dropped(event.dataTransfer));
   });
   return [box, chooser];
 }
 
-function ofClass(model, known) {
-  const name = element("input", {
-    type: "text",
-    value: known.name,
-    "aria-label": `name of the class ${known.name}`,
-    onchange: () => model.send({ kind: "rename", old: known.name, new: name.value }),
-    onkeydown: (event) => {
-      event.stopPropagation(); // a notebook would take letters for commands
-      if (event.key === "Enter") name.blur();
-    },
-  });
-  const count = known.count === 1 ? "1 picture" : `${known.count} pictures`;
-  const gone = element(
-    "button",
-    { title: `leave the class ${known.name} out`, onclick: () => model.send({ kind: "remove", name: known.name }) },
-    "×",
-  );
-  const images = known.pictures.map((src) => element("img", { src, alt: known.name }));
-  return element("div", { class: "own-class" }, element("div", {}, name, gone), ...images, element("small", {}, count));
+// A class: its name, which can be changed, and its pictures.
+function ofClass(model) {
+  const part = { name: "", wanted: null };
+  const rename = () => {
+    part.wanted = field.value.trim();
+    if (part.wanted !== part.name) tell(model, { kind: "rename", old: part.name, new: part.wanted });
+  };
+  const remove = () => tell(model, { kind: "remove", name: part.name });
+  const field = element("input", { type: "text", onchange: rename });
+  const gone = element("button", { onclick: remove }, "×");
+  const [images, count] = [element("span"), element("small")];
+  part.box = element("div", { class: "own-class" }, element("div", {}, field, gone), images, count);
+  part.show = (known) => {
+    if (!part.name || field.value.trim() === part.wanted) field.value = known.name;
+    part.name = known.name;
+    field.setAttribute("aria-label", `name of the class ${known.name}`);
+    for (const said of ["title", "aria-label"]) gone.setAttribute(said, `leave the class ${known.name} out`);
+    images.replaceChildren(...known.pictures.map((src) => element("img", { src, alt: known.name })));
+    count.textContent = known.count === 1 ? "1 picture" : `${known.count} pictures`;
+  };
+  // Python has answered: a name that it refused is taken back, unless somebody types on.
+  part.settle = () => {
+    if (field.value.trim() === part.wanted) field.value = part.name;
+    part.wanted = null;
+  };
+  return part;
+}
+
+// The classes. What is left of them stays in the page when others change: somebody may be typing there. Where the
+// keyboard was on a class that goes, it goes to the next one's ×, or to `otherwise`.
+function classList(model, otherwise) {
+  const row = element("div", { class: "own-row", "data-list": "classes" });
+  let parts = new Map(); // by name
+  const show = () => {
+    const classes = model.get("classes");
+    const left = new Set(classes.map(({ name }) => name));
+    const renamed = (name) => [...parts.values()].find((part) => part.wanted === name && !left.has(part.name));
+    const focused = document.activeElement;
+    const at = [...row.children].findIndex((box) => box.contains(focused));
+    const shown = classes.map((known) => {
+      const part = renamed(known.name) ?? parts.get(known.name) ?? ofClass(model);
+      part.show(known);
+      return part;
+    });
+    parts = new Map(shown.map((part) => [part.name, part]));
+    const boxes = shown.map((part) => part.box);
+    for (const box of [...row.children]) if (!boxes.includes(box)) box.remove();
+    boxes.forEach((box, i) => row.children[i] === box || row.insertBefore(box, row.children[i] ?? null));
+    if (at < 0 || document.activeElement === focused) return;
+    const next = boxes[Math.min(at, boxes.length - 1)]?.querySelector("button") ?? otherwise;
+    (row.contains(focused) ? focused : next).focus();
+  };
+  return { row, show, settle: () => parts.forEach((part) => part.settle()) };
 }
 
 function ofAnswer(found) {
-  const share = `${Math.round(100 * found.share)} %`;
+  const share = `${Math.round(100 * found.share)}\u00a0%`;
   const nearest = `most like: ${found.best} (${share}, if it belongs to a class)`;
   const said = [element("b", {}, found.answer), element("span", {}, found.refused ? nearest : share)];
   const bar = element("meter", { min: 0, max: 1, value: found.share, "aria-label": `${found.best} ${share}` });
@@ -146,52 +182,53 @@ function ofAnswer(found) {
 
 // Which network answers, where there is a choice.
 function networks(model) {
-  const choice = element("select", {
-    onchange: () => {
-      reading(model);
-      model.send({ kind: "choose", network: choice.value });
-    },
-    onkeydown: (event) => event.stopPropagation(),
-  });
+  const ask = () => tell(model, { kind: "choose", network: choice.value });
+  const choice = element("select", { onchange: ask });
   for (const known of model.get("networks")) choice.append(element("option", { value: known.name }, known.label));
   const box = element("label", { hidden: model.get("networks").length < 2 }, "Answered by ", choice);
   return [box, () => (choice.value = model.get("network"))];
 }
 
 function render({ model, el }) {
-  const classes = element("div", { class: "own-row", "data-list": "classes" });
+  const places = [
+    place(model, "classes", "1. Your classes", "drop folders, or cat 1.jpg, cat 2.jpg, dog 1.jpg …"),
+    place(model, "query", "2. Pictures to classify", "drop any number"),
+  ];
+  const classes = classList(model, places[0][0]);
   const answers = element("div", { class: "own-row", "data-list": "answers" });
   const message = element("p", { class: "own-message", role: "status" });
-  const [choice, show] = networks(model);
-  const draw = () => {
-    show();
-    classes.replaceChildren(...model.get("classes").map((known) => ofClass(model, known)));
-    answers.replaceChildren(...model.get("answers").map(ofAnswer));
-    message.textContent = model.get("message");
-  };
+  const [choice, showChoice] = networks(model);
   const root = element(
     "div",
-    { class: "own-images" },
-    element(
-      "div",
-      { class: "own-places" },
-      ...place(model, "classes", "1. Your classes", "drop folders, or cat 1.jpg, cat 2.jpg, dog 1.jpg …"),
-      ...place(model, "query", "2. Pictures to classify", "drop any number"),
-    ),
+    { class: "own-images", onkeydown: (event) => event.stopPropagation() }, // a notebook takes letters for commands
+    element("div", { class: "own-places" }, ...places.flat()),
     message,
     choice,
     element("h4", {}, "Classes ", element("small", {}, "(a name can be changed; two of one name become one class)")),
-    classes,
+    classes.row,
     element("h4", {}, "Answers"),
     answers,
   );
   // A file that misses its place must not make the browser leave the page.
   for (const kind of ["dragover", "drop"]) root.addEventListener(kind, (event) => event.preventDefault());
-  for (const name of FOLLOWED) model.on(`change:${name}`, draw);
-  draw();
+  const follow = {
+    classes: classes.show,
+    answers: () => answers.replaceChildren(...model.get("answers").map(ofAnswer)),
+    network: showChoice,
+    message() {
+      message.textContent = model.get("message");
+      if (model.get("message") === READING) return;
+      classes.settle();
+      showChoice(); // which Python may have refused
+    },
+  };
+  for (const [name, show] of Object.entries(follow)) {
+    model.on(`change:${name}`, show);
+    show();
+  }
   el.append(root);
   return () => {
-    for (const name of FOLLOWED) model.off(`change:${name}`, draw);
+    for (const [name, show] of Object.entries(follow)) model.off(`change:${name}`, show);
   };
 }
 

@@ -21,6 +21,7 @@ from labkit.common.errors import printable
 from labkit.common.files import is_folder
 from labkit.common.names import read_alike, shown
 from labkit.data.decode import read_rgb
+from labkit.explorer import still
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.own_images.classify import NONE, Classified, SupportSet, enrol
@@ -44,7 +45,7 @@ class YourImages(anywidget.AnyWidget):
         network: the name of `model`.
         networks: names of models, with a label for each; a person may choose among them.
         of_own: the one of `networks` that answers once the examples have gone, unless a person has chosen.
-        examples: whether the pictures to begin with are examples, whose place the first drop on the classes takes.
+        examples: whether the pictures to begin with are examples, whose place the first drop on either place takes.
     """
 
     _esm = HERE / "drop.js"
@@ -73,7 +74,7 @@ class YourImages(anywidget.AnyWidget):
         self.model, self.refuse, self.fit, self.of_own = model, refuse, fit, of_own
         self.support: dict[str, Files] = {name: dict(files) for name, files in classes.items()}
         self.query = dict(query)
-        self.examples = examples
+        self.examples, self.example_query = examples, examples
         self.enrolled: SupportSet | None = None
         self.found: Classified | None = None
         self.update(enrol_again=True)
@@ -82,26 +83,23 @@ class YourImages(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"YourImages({len(self.support)} classes, {len(self.query)} pictures)"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        found: Any = super()._repr_mimebundle_(**options)
-        if not found or not self.found:
-            return found
-        bundle, about = found
-        return bundle | {"image/png": base64.b64encode(answers_picture(self.found)).decode()}, about
+    def _ipython_display_(self, **_: Any) -> None:
+        still.show(self, answers_picture(self.found) if self.found else None)
 
     def add(self, zone: str, files: Mapping[str, bytes]) -> None:
         """Pictures by name, dropped on ``"classes"`` or ``"query"``.
 
         On the classes a picture in a folder is of the class of the folder's name; others are sorted by `by_name`. The
-        first drop there takes the place of examples.
+        first drop there takes the place of examples, and of example queries with them.
         """
         if zone == "query":
-            self.query = dict(files)
+            self.query, self.example_query = dict(files), False
             self.update(enrol_again=False)
             return
         if self.examples:
             self.support, self.examples = {}, False
-            self.query = {}
+            if self.example_query:
+                self.query, self.example_query = {}, False
             if self.of_own:
                 self._answer_by(self.of_own)
         for name, of_class in sorted_into_classes(files).items():
@@ -117,10 +115,9 @@ class YourImages(anywidget.AnyWidget):
             return
         alike = read_alike([*(name for name in self.support if name not in (old, new)), new])
         if not new or new == NONE or alike:
-            clash = f"it reads like {', '.join(shown(alike))}" if alike else f"{new!r} is no name for a class"
+            no_name = f"{new!r} is the answer to what belongs to no class" if new else "a class needs a name"
+            clash = f"it would read like {', '.join(shown(alike))}" if alike else no_name
             self.message = f"{old} keeps its name: {clash}."
-            self.classes = [dict(known) for known in self.classes]  # the browser shows the old name again
-            self.send_state("classes")
             return
         joined: dict[str, Files] = {}
         for name, files in self.support.items():
@@ -156,18 +153,20 @@ class YourImages(anywidget.AnyWidget):
         said = []
         try:
             with warnings.catch_warnings(action="ignore"):  # what is skipped is named below
-                if enrol_again:
+                if enrol_again or self.enrolled is None:
                     self.enrolled = None
+                    _check_two(self.support)
                     self.enrolled = enrol(self.model, self.support, self.fit)
-                if self.enrolled is None:
-                    raise ValueError("fewer than two classes have a picture that can be read, so nothing is classified")
                 self.found = self.enrolled.classify(self.query, self.refuse) if self.query else None
         except (ValueError, FloatingPointError) as error:
             self.found = None
-            said.append(f"{error}.")
+            text = str(error)
+            said.append(f"{text[:1].upper()}{text[1:]}.")
         skipped = (self.enrolled.skipped if self.enrolled else {}) | (self.found.skipped if self.found else {})
         said += [f"Skipped {file}: {why}." for file, why in skipped.items()]
-        if self.examples and not said:
+        if self.examples and not self.example_query:
+            said.append("The classes are still examples: drop yours.")
+        elif self.examples and not said:
             said.append("These are examples: drop pictures of your own.")
         elif self.enrolled and not self.query:
             said.append("Now drop the pictures to be classified.")
@@ -218,6 +217,12 @@ class YourImages(anywidget.AnyWidget):
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             self.message = f"{type(error).__name__}: {error}"
         self.send_state("message")
+
+
+def _check_two(support: Mapping[str, Files]) -> None:
+    if len(support) < 2:
+        there, missing = (f"only {next(iter(support))}", "another") if support else ("none", "them")
+        raise ValueError(f"two classes are needed; there is {there}. Drop pictures of {missing}")
 
 
 def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:

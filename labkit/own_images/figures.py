@@ -15,6 +15,7 @@ from labkit.own_images.open_episodes import calibration_error
 
 MOST_BARS = 12  # classes beside a picture
 MOST_SHOTS = 8  # pictures of a class that are shown
+STILL = "A still picture of the answers. To drop pictures of your own, run the cells of this notebook in JupyterLab."
 LONGEST, BELOW = 22, 18  # letters of a name that are shown; of a line below a picture
 
 
@@ -71,8 +72,9 @@ def _short(name: str, longest: int = LONGEST) -> str:
 
 
 def answers_picture(found: Classified) -> bytes:
-    """`show_classified` as a PNG."""
+    """`show_classified` as a PNG that says that it is still."""
     figure = show_classified(found)
+    figure.suptitle(STILL, fontsize=10, x=0.01, ha="left")
     content = io.BytesIO()
     figure.savefig(content, format="png", bbox_inches="tight")
     plt.close(figure)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from tests.helpers.explorer_page import (
     SIZES,
     THEMES,
     bars,
+    caption,
     cells,
     more,
     opened,
@@ -51,6 +54,18 @@ def test_at_every_size_nothing_overprints_is_cut_or_too_small(
         page.screenshot(path=KEPT / f"page-{size[0]}-{theme}.png", full_page=True)
 
 
+def test_the_name_of_a_view_worth_a_look_is_read_to_its_end(browser: Browser, exported: Path) -> None:
+    with opened(browser, exported, 1440, 900) as page:
+        chosen = page.locator("select[name=preset]")
+        chosen.select_option(index=2)
+        room = chosen.bounding_box()
+        chosen.evaluate("e => { e.style = 'flex: none; max-width: none'; }")  # as wide as its longest name
+        whole = chosen.bounding_box()
+        assert room
+        assert whole
+        assert room["width"] >= whole["width"]
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_text_stands_out_from_the_page_in_both_themes(browser: Browser, exported: Path, theme: str) -> None:
     with opened(browser, exported, theme=theme) as page:
@@ -73,6 +88,8 @@ def test_every_control_has_a_name_and_what_changes_is_spoken(page: Page) -> None
     expect(slider).to_have_attribute("aria-valuemax", "24")
     press(page, "ArrowDown")
     expect(slider).to_have_attribute("aria-valuenow", "17")
+    page.locator("input[name=everywhere]").check()
+    expect(page.locator("button[name=grid]")).to_have_attribute("title", re.compile("untick"))
     status = page.locator(".dmf-said")
     expect(status).to_have_attribute("aria-live", "polite")
     for word in ("Row 4, column 3", "of 9 points outside", "Margin"):
@@ -108,6 +125,18 @@ def test_names_that_hold_markup_are_shown_as_they_are(browser: Browser, explorer
         assert page.locator("main img, main b:not(.dmf-panel b)").count() == 0
         texts = page.locator(".class text").all_text_contents()
         assert any(t.startswith("</scr") for t in texts)
+
+
+def test_queries_that_have_file_names_are_called_by_them(browser: Browser, explorer: Explorer, tmp_path: Path) -> None:
+    task, file = explorer.tasks[0], tmp_path / "files.html"
+    own = replace(task, labels=None, files=tuple(f"<i>{i}.png" for i in range(len(task.query))))
+    file.write_text(Explorer({"quick": explorer.models["quick"]}, [own]).as_page(), encoding="utf-8")
+    with opened(browser, file, view="query=1") as page:
+        assert caption(page, "query").startswith("Query <i>1.png. Cell in row")
+        more(page)
+        expect(page.locator("select[name=query] option:checked")).to_have_text("2: <i>1.png")
+    with pytest.raises(ValueError, match="files must be 5 names, got 1"):
+        replace(task, files=("a.png",))
 
 
 def large(tmp_path: Path) -> Path:

@@ -65,6 +65,8 @@ def test_two_sliders_move_the_position(page: Page) -> None:
         page.locator(f"input[name={name}]").focus()
         page.keyboard.press("ArrowRight")
         expect(page.locator(".dmf-stage")).to_have_attribute("aria-valuetext", said)
+        slider = page.get_by_role("slider", name=f"{name} of the position")
+        expect(slider).to_have_attribute("aria-valuetext", f"{name} 4 of 5")
 
 
 def test_arrow_keys_move_the_position_and_stop_at_the_edge(page: Page) -> None:
@@ -72,6 +74,19 @@ def test_arrow_keys_move_the_position_and_stop_at_the_edge(page: Page) -> None:
     assert where(page) == "row 2, column 2"
     press(page, *["ArrowUp"] * 3)
     assert where(page) == "row 1, column 2"
+
+
+def test_other_keys_of_a_slider_go_to_the_edges(page: Page) -> None:
+    for key, said in (
+        ("PageDown", "row 5, column 3"),
+        ("PageUp", "row 1, column 3"),
+        ("End", "row 5, column 5"),
+        ("Home", "row 1, column 1"),
+    ):
+        press(page, key)
+        assert where(page) == said
+    press(page, "2", "Shift+End")
+    expect(page.locator(".dmf-whatif")).to_be_hidden()  # a point goes nowhere by it
 
 
 @pytest.mark.parametrize("stage", ["query", "map"])

@@ -33,7 +33,7 @@ def standings(scores: list[float]) -> np.ndarray[Any, Any]:
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:+.0f} %"
+    return f"{100 * value:+.0f}\u00a0%"  # no line begins with "%"
 
 
 def test_margin_and_change_by_alignment_are_told_as_shares_of_the_spread(page: Page, explorer: Explorer) -> None:
@@ -44,7 +44,7 @@ def test_margin_and_change_by_alignment_are_told_as_shares_of_the_spread(page: P
     assert f"Margin {percent(margin)} of the spread over" in told
     assert f"without alignment {percent(before)}" in told
     changes = [text.replace("−", "-").replace("±", "+") for text in page.locator(".change").all_text_contents()]
-    assert changes == [percent(v).replace("-0 %", "+0 %") for v in now - bare]
+    assert changes == [percent(v).replace("-0\u00a0%", "+0\u00a0%") for v in now - bare]
     page.locator(".dmf-caption .dmf-word").hover()
     expect(page.locator(".dmf-tip")).to_contain_text("Alignment makes all scores grow")
 
@@ -223,3 +223,39 @@ def test_every_label_explains_itself_on_hover_and_on_focus(page: Page) -> None:
         ) == "BUTTON" else None
         assert len(tip.inner_text()) > 20
     assert len(said) > 12
+
+
+def test_the_explanation_of_a_word_is_bound_to_it_and_escape_closes_it(page: Page) -> None:
+    word, tip = page.locator(".dmf-word[data-word=time]"), page.locator(".dmf-tip")
+    word.focus()
+    expect(tip).to_be_visible()
+    expect(word).to_have_accessible_description(tip.inner_text())
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    assert word.get_attribute("aria-describedby") is None
+    press(page, "1", "Shift+ArrowUp")
+    word.hover()
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    expect(page.locator(".dmf-whatif")).to_be_visible()  # it closes the explanation and nothing else
+
+
+def test_a_group_that_is_lit_by_keys_is_spoken_and_escape_lets_it_go_before_it_undoes_moves(page: Page) -> None:
+    said, lit = page.locator(".dmf-said"), page.locator("[data-stage=filter] .dmf-caption")
+    press(page, "1", "Shift+ArrowUp", "]", "]", "]")
+    expect(said).to_contain_text(f"Group 3: filter {bars(page, 'filter')[2]:.2f}, gain {bars(page, 'gain')[2]:.2f}.")
+    press(page, "Enter")
+    expect(said).to_contain_text("Locked.")
+    press(page, "Escape")
+    expect(lit).to_contain_text("point at one")
+    expect(page.locator(".dmf-whatif")).to_be_visible()
+    expect(said).not_to_contain_text("Group")
+    press(page, "Escape")
+    expect(page.locator(".dmf-whatif")).to_be_hidden()
+    for button in ("tour", "tour-end"):
+        press(page, "]")
+        page.locator(f"button[name={button}]").click()
+        expect(lit).to_contain_text("point at one" if button == "tour" else "group 1")
+    press(page, "]")
+    page.locator("select[name=preset]").select_option(index=1)
+    expect(lit).to_contain_text("point at one")

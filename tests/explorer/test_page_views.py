@@ -24,6 +24,7 @@ from tests.helpers.explorer_page import (
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.integration
+WRONG_MOVES = [f"moves={text}" for text in ('{"99":[1]}', '{"3":5}', '{"3":[1,"2"]}', "[]", "null", "{")]
 
 
 def test_presets_show_what_they_promise(browser: Browser) -> None:
@@ -130,6 +131,15 @@ def test_the_tour_goes_through_every_stage_in_five_steps(page: Page) -> None:
         expect(page.locator(".dmf-toured .dmf-step")).to_have_text(stages)
         page.keyboard.press("Enter")  # the button Next has the focus
     expect(page.locator(".dmf-tour")).to_have_count(0)
+    page.locator("button[name=tour]").click()
+    for _ in range(2):
+        page.keyboard.press("Enter")
+    page.locator("button[name=tour-play]").click()  # the controls may be out of the window
+    for name in ("play", "tour-play"):
+        expect(page.locator(f"button[name={name}]")).to_contain_text("Pause")
+    page.keyboard.press("Escape")
+    expect(page.locator(".dmf-tour")).to_have_count(0)
+    expect(page.locator("button[name=tour]")).to_be_focused()
 
 
 def test_a_view_can_be_shared_and_restored(browser: Browser, exported: Path, explorer: Explorer) -> None:
@@ -155,10 +165,32 @@ def test_a_view_can_be_shared_and_restored(browser: Browser, exported: Path, exp
 
 def test_a_text_that_is_no_view_is_refused_with_words(page: Page) -> None:
     more(page)
-    for text in ("depth=3", "row=many", "row=1.5", "task=99", "query=2.5", "column=77"):
-        page.locator("input[name=view]").fill(text)
-        page.locator("input[name=view]").press("Enter")
-        expect(page.locator(".dmf-said")).to_contain_text("This is no view")
+    field, said = page.locator("input[name=view]"), page.locator(".dmf-said")
+    shown = field.input_value()
+    wrong = ("depth=3", "row=many", "row=1.5", "task=99", "query=2.5", "column=77", "time=7", "locked=maybe")
+    for text in (*wrong, "overlay=nonsense", *WRONG_MOVES):
+        field.fill(text)
+        field.press("Enter")
+        expect(said).to_contain_text("This is no view")
+        field.fill(shown)
+        field.press("Enter")
+        expect(said).not_to_contain_text("This is no view")
+
+
+@pytest.mark.parametrize("view", ["row=99", *WRONG_MOVES])
+def test_a_page_opens_from_an_address_that_names_no_view_and_says_so(
+    browser: Browser, exported: Path, view: str
+) -> None:
+    with opened(browser, exported, view=view) as page:
+        note = page.locator(".dmf-line .dmf-note").first
+        expect(note).to_contain_text("This address names no view (")
+        expect(note).to_contain_text("); the page's own is shown.")
+        if view == "row=99":
+            expect(note).to_contain_text("(row must be from 0 to 4, got 99)")
+        press(page, "ArrowDown")
+        expect(note).to_be_empty()
+        page.evaluate("location.hash = 'row=77'")
+        expect(note).to_contain_text("the view stays as it was")
 
 
 def test_export_downloads_a_picture_and_a_drawing(page: Page, tmp_path: Path) -> None:

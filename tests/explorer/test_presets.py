@@ -61,6 +61,10 @@ def test_views_are_what_they_are_called(images: labkit.ImageSet, model: labkit.D
                 ]
                 outside = ((cell < -0.5) | (cell > 4.5)).any(1).sum()
                 assert f"{outside} of the 9 points" in view.why
+                beyond = torch.maximum(-0.5 - cell, cell - 4.5).clamp(min=0).norm(dim=1).mean()
+                assert beyond >= 1, "a cell and more, in the mean"
+            elif name != "another class":
+                assert view.why.startswith((f"'{task.names[labels[q]]}'", "Without alignment '"))
     assert {"sure", "helped", "hopeless", "far", "another class"} <= seen
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import sample
 from labkit.episodes.preprocessing import Preprocessing
-from labkit.explorer import widget
+from labkit.explorer import still
 from labkit.explorer.precompute import FAR, MODES, points_of, rounded
 from labkit.explorer.tasks import Task
 from labkit.explorer.widget import Explorer, explore
@@ -197,7 +197,8 @@ def test_errors_are_answered_not_raised(task: Task, tmp_path: Path, monkeypatch:
         explorer.answer(explorer, message, [])
     assert [a["kind"] for a in sent] == ["error", "error", "written"]
     assert "a view has no depth" in str(sent[1]["text"])
-    assert (tmp_path / "figures" / str(sent[2]["file"])).read_text().startswith("<!doctype html>")
+    assert Path(str(sent[2]["file"])).parent == tmp_path / "figures"
+    assert Path(str(sent[2]["file"])).read_text().startswith("<!doctype html>")
 
 
 def test_a_view_is_a_text_that_can_be_restored(task: Task) -> None:
@@ -226,6 +227,14 @@ def test_a_view_is_a_text_that_can_be_restored(task: Task) -> None:
         ("row=99", "row must be from 0 to"),  # of another explorer
         ("task=4", "task must be from 0 to 0, got 4"),
         ("query=-1", "query must be from 0 to"),
+        ("overlay=nonsense", "overlay must be one of none, offset length, .* got nonsense"),
+        ('moves={"99":[1]}', "moves must be points from 0 to 8"),
+        ('moves={"12":[1,2]}', "moves must be points from 0 to 8"),
+        ('moves={"3":5}', "moves must be points from 0 to 8"),
+        ('moves={"3":[1,NaN]}', "moves must be points from 0 to 8"),
+        ({"moves": {"3": [1, "2"]}}, "moves must be points from 0 to 8"),
+        ({"moves": None}, "moves must be points from 0 to 8"),
+        ("time=7", "time must be a finite number at least 0 and at most 1, got 7"),
     ],
 )
 def test_a_text_that_is_no_view_is_refused(view: str | dict[str, object], said: str, task: Task) -> None:
@@ -308,7 +317,7 @@ def test_before_the_widget_there_is_a_picture_for_those_whose_widgets_do_not_run
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs: list[dict[str, Any]] = []
-    monkeypatch.setattr(widget, "display", lambda data, raw: outputs.append(data))
+    monkeypatch.setattr(still, "display", lambda data, **_: outputs.append(data))
     box = explore({"x": network(), "y": network(start="match")}, tasks=[task])
     assert DisplayFormatter().format(box) == ({}, {}), "a cell that ends with it shows it as it wants to be shown"
     picture, style, live = outputs

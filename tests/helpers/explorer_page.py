@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect
 
-SIZES = ((1440, 900), (1280, 720), (900, 900), (700, 900), (1800, 1000))
+SIZES = ((1440, 900), (1280, 720), (1200, 800), (900, 900), (700, 900), (390, 844), (1800, 1000))
 THEMES = ("light", "dark")
 
 

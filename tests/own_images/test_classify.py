@@ -248,6 +248,7 @@ def test_pictures_that_ship(drawn: SupportSet, tmp_path: Path) -> None:
     found = drawn.classify(PICTURES / "query")
     assert len(found.files) == len(modes)
     task = found.task()
+    assert task.files == found.files
     assert task.shots == drawn.shots
     assert task.query.shape == (len(modes), 40, 40, 3)
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 import labkit
 from labkit.common.places import PACKAGE
+from labkit.explorer import still
 from labkit.own_images.classify import NONE
 from labkit.own_images.drop import YourImages, classes_of, files_of, sorted_into_classes
 
@@ -40,15 +42,13 @@ def test_it_begins_with_an_answer_and_shows_the_best_class_beside_none(widget: Y
     assert all(found["answer"] == NONE and found["best"] in SUPPORT for found in refused)
     assert "drop pictures of your own" in widget.message
     assert repr(widget) == "YourImages(5 classes, 8 pictures)"
-    bundle = widget._repr_mimebundle_()
-    assert "image/png" in (bundle[0] if isinstance(bundle, tuple) else bundle)
 
 
 def test_dropped_classes_take_the_place_of_the_examples_and_later_ones_join(widget: YourImages) -> None:
     widget.add("classes", {"star 1.png": STAR})
     assert names(widget) == ["star"]
     assert widget.answers == []
-    assert "at least 2 classes" in widget.message
+    assert widget.message == "Two classes are needed; there is only star. Drop pictures of another."
     widget.add("classes", {"my/fish/a.png": FISH})
     assert names(widget) == ["star", "fish"]
     assert "Now drop" in widget.message
@@ -59,6 +59,43 @@ def test_dropped_classes_take_the_place_of_the_examples_and_later_ones_join(widg
     assert widget.classes[0]["count"] == 2, "a second picture of one name is another picture"
 
 
+def test_pictures_to_classify_may_come_before_the_classes(widget: YourImages) -> None:
+    widget.add("query", {"what.png": STAR})
+    assert [found["best"] for found in widget.answers] == ["star"]
+    assert widget.message == "The classes are still examples: drop yours."
+    widget.add("classes", {"star 1.png": STAR})
+    assert widget.answers == []
+    widget.add("classes", {"fish 1.png": FISH})
+    assert [(found["file"], found["best"]) for found in widget.answers] == [("what.png", "star")]
+    assert widget.message == ""
+
+
+def test_why_nothing_is_classified_is_said_until_it_is_mended(widget: YourImages) -> None:
+    widget.add("classes", {"star 1.png": STAR, "fish 1.png": b"no picture"})
+    assert "Class 'fish': not one of 1 pictures can be read" in widget.message
+    widget.add("query", {"what.png": STAR})
+    assert "Class 'fish': not one of 1 pictures can be read" in widget.message
+    for name in ("fish", "star"):
+        widget.remove(name)
+    assert widget.message == "Two classes are needed; there is none. Drop pictures of them."
+
+
+def test_before_the_widget_there_is_a_picture_for_those_whose_widgets_do_not_run(
+    widget: YourImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs: list[dict[str, Any]] = []
+    monkeypatch.setattr(still, "display", lambda data, **_: outputs.append(data))
+    assert DisplayFormatter().format(widget) == ({}, {}), "a cell that ends with it shows it as it wants to be shown"
+    picture, style, live = outputs
+    assert set(picture) == {"image/png", "text/plain"}
+    assert set(style) == {"text/html"}
+    assert set(live) == {"application/vnd.jupyter.widget-view+json"}, "no text below the picture"
+    widget.add("query", {"notes.txt": b"no picture"})
+    outputs.clear()
+    widget._ipython_display_()
+    assert [set(output) for output in outputs] == [{"text/plain", "application/vnd.jupyter.widget-view+json"}]
+
+
 def test_a_name_can_be_changed_and_two_of_one_name_become_one(widget: YourImages) -> None:
     widget.rename("star", "asterisk")
     assert "asterisk" in names(widget)
@@ -66,9 +103,10 @@ def test_a_name_can_be_changed_and_two_of_one_name_become_one(widget: YourImages
     before = {known["name"]: known["count"] for known in widget.classes}
     widget.rename("asterisk", "fish")
     assert {known["name"]: known["count"] for known in widget.classes}["fish"] == before["asterisk"] + before["fish"]
-    for impossible in ("", NONE):
+    for impossible, why in ((" ", "a class needs a name"), (NONE, "is the answer to what belongs to no class")):
         widget.rename("fish", impossible)
-        assert "fish keeps its name" in widget.message
+        assert "fish keeps its name: " in widget.message
+        assert why in widget.message
     widget.remove("fish")
     assert "fish" not in names(widget)
 
