@@ -9,20 +9,51 @@ import pytest
 
 from labkit.data.imageset import ImageSet
 from labkit.evaluation.protocol import evaluate
-from labkit.models.checkpoints import load_model, read_header
+from labkit.models.checkpoints import load_model, read_header, save_model
 from labkit.training import shipping
 from labkit.training.loop import train
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toys import toy_images
 
 
+@pytest.mark.parametrize("name", ["", "../evil", "a/b", "x.safetensors", "-x", "Mine", "mine\n", "caf\u00e9"])
+def test_a_name_that_leaves_the_folder_or_is_none_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name must be small letters, digits and hyphens, such as mini-full, got '"):
+        shipping.ship(tmp_path / "run", name, "as I did", None, tmp_path / "weights", replace=True)
+
+
+def test_a_shipped_model_is_replaced_only_where_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match=r"quick is shipped already, as .*: choose another name, or say --repl"):
+        shipping.ship(tmp_path / "run", "quick", "as I did")
+    with pytest.raises(FileNotFoundError):  # of the run: the name passes
+        shipping.ship(tmp_path / "run", "quick", "as I did", replace=True)
+
+
+def test_a_training_on_other_pictures_than_its_setting_names_is_not_shipped(tmp_path: Path) -> None:
+    """It would be measured on pictures of which it has seen none."""
+    model, where = load_model("quick"), tmp_path / "best.safetensors"
+    setting = {"experiment": {"dataset": "glyphs-mini"}}
+    save_model(model, where, setting | {"validation": {"dataset": "mypics"}})
+    with pytest.raises(
+        ValueError, match=r"best\.safetensors was trained on 'mypics', and its setting names 'glyphs-mi"
+    ):
+        shipping.ship(tmp_path, "mine", "as I did", None, tmp_path)
+    shipping.check_pictures(where, setting | {"validation": {"dataset": "glyphs-mini"}})
+    for old in ({}, {"validation": 71.5}, {"validation": {"accuracy": 71.5}}):  # older files and notebook 3's
+        shipping.check_pictures(where, setting | old)
+    own = {"experiment": {"dataset": "folder"}, "validation": {"dataset": "birds"}}  # recorded by its own name
+    shipping.check_pictures(where, own)
+
+
 @pytest.mark.integration
 def test_what_is_shipped_already_stays_where_the_pictures_are_missing(tmp_path: Path) -> None:
-    train(replace(TINY, dataset="miniimagenet"), BASE, VALIDATION, tmp_path / "run", progress=False)
+    where = replace(VALIDATION.provenance, dataset="miniimagenet")
+    validation = replace(VALIDATION, provenance=where)
+    train(replace(TINY, dataset="miniimagenet"), BASE, validation, tmp_path / "run", progress=False)
     before = tmp_path / "mine.safetensors"
     before.write_bytes(b"what was there")
     with pytest.raises(ValueError, match="miniimagenet needs the folder"):
-        shipping.ship(tmp_path / "run", "mine", "as I did", None, tmp_path)
+        shipping.ship(tmp_path / "run", "mine", "as I did", None, tmp_path, replace=True)
     assert before.read_bytes() == b"what was there"
 
 
