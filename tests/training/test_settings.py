@@ -1,0 +1,21 @@
+"""Named settings, and what a change of one leaves of it."""
+
+import pytest
+
+from labkit.models.registry import METHODS
+from labkit.training.loop import build_model
+from labkit.training.settings import experiment
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"dmf"}))
+def test_every_method_is_trained_from_a_preset_of_dmf_by_its_name_alone(method: str) -> None:
+    e = experiment("quick", method=method)
+    assert e.choices == {}
+    assert isinstance(build_model(e, 5, 0), METHODS[method])
+
+
+def test_choices_are_added_to_those_of_the_same_method_only() -> None:
+    assert experiment("quick", method="can", choices={"cells": 25}).choices == {"cells": 25}
+    kept = {"alignment": "closed", "score_scale": 0.08, "kernel": 1}
+    assert experiment("quick", method="dmf", choices={"kernel": 1}).choices == kept
+    assert build_model(experiment("quick-can", method="dmf"), 5, 0).choices.alignment == "dopri5"
