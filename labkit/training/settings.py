@@ -216,7 +216,8 @@ PRESETS: dict[str, Experiment] = {
 def experiment(setting: str, /, **changes: Any) -> Experiment:
     """A preset by name, with some fields changed; dicts of `choices`, `backbone_options` and `augment` are added to it.
 
-    Another `method` than the preset's has other choices: it gets those that are given, and its own defaults. The first argument has no keyword, so that every field can be changed, `name` too.
+    Another `method` than the preset's has other choices: those that are given, and its own defaults. The first
+    argument has no keyword, so that every field can be changed, `name` too.
 
     Raises:
         ValueError: unknown name, a value that cannot be, or one that phases would leave unread.

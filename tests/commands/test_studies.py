@@ -73,6 +73,7 @@ def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.Monke
         (["figure", "4", "--seed", "-5"], "dmf-lab figure: seed must be at least 0, got -5"),
         (["figure", "paper-vs-code", "x", "--seeds", "0", "-1"], "dmf-lab figure: a seed must be at least 0, got -1"),
         (["calibrate", "quick", "--episodes", "0"], "dmf-lab calibrate: episodes must be at least 1, got 0"),
+        (["check-data", ""], "dmf-lab check-data: root is an empty text; expected a folder"),
         (["check-data", "/no/such"], "dmf-lab check-data: /no/such: expected a folder"),
     ],
 )

@@ -157,6 +157,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: load("miniimagenet", root=LONG), labkit.DataError, "xxx: expected a folder .* there is none"),
     (lambda: labkit.check_data(LONG), labkit.DataError, "xxx: expected a folder .* there is none"),
+    (lambda: labkit.check_data(""), labkit.DataError, r"root is an empty text; expected a folder, '\.' for the one in"),
     (
         lambda: load("miniimagenet", root=GOLDEN, layout="zip"),
         ValueError,
