@@ -142,7 +142,8 @@ def fill(
     shots, seeds = shots_and_seeds(shots, seeds)
     steps, episodes = checks.check_int("steps", steps), checks.check_int("episodes", episodes)
     if unknown := sorted(set(names or ()) - set(NAMES)):
-        raise ValueError(f"there is no idea {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        there = ", ".join(map(repr, NAMES))  # a name may hold a comma
+        raise ValueError(f"there is no idea {', '.join(map(repr, unknown))}; there are {there}")
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))
     root = None if data_root is None else str(data_root)
     run = partial(run_idea, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
