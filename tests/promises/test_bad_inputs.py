@@ -144,6 +144,11 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: load(size=10**6), ValueError, "size must be from 1 to 1024, got 1000000"),
     (lambda: load(seed=-1), ValueError, "seed must be from 0 to 18446744073709551615, got -1"),
     (lambda: load(per_class=0), ValueError, "per_class must be at least 1, got 0"),
+    (
+        lambda: load(per_class=10**9),
+        labkit.DataError,
+        r"takes \d+ GB with per_class=1000000000 at 84 px, and .* \d+ GB are free: ask for fewer or smaller images",
+    ),
     (lambda: load(per_class=1.5), TypeError, r"per_class must be a whole number, got 1\.5"),
     (lambda: load(difficulty="hard"), TypeError, r"must be a labkit\.data\.glyphs\.load\.Difficulty, got 'hard'"),
     (lambda: load(colour="red"), TypeError, "glyphs-mini has no option 'colour'; there are difficulty, .*split"),
@@ -331,6 +336,8 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: train(devices=3), ValueError, "2 episodes a step cannot be shared evenly by 3 x 1 devices"),
     (lambda: train(device="tpu"), ValueError, "device must be 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
     (lambda: train(device="cuda:7"), ValueError, "device 'cuda:7' was asked for, and PyTorch finds .* here: pass"),
+    (lambda: train(compiler="nope"), ValueError, r"compiler must be 'auto', None, 'reduce-overhead' or one of \['a"),
+    (lambda: train(compiler=3), TypeError, "compiler must be a backend's name, 'auto' or None, got 3"),
     # Files.
     (lambda: labkit.load_model("gone"), FileNotFoundError, r"gone is neither a file nor one .* \['"),
     (lambda: labkit.load_model(LONG), FileNotFoundError, r"xxx is neither a file nor one .* \['"),

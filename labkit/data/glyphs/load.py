@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import shutil
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,6 +16,7 @@ import PIL
 from tqdm.auto import tqdm
 
 from labkit.common import checks
+from labkit.common.errors import DataError
 from labkit.common.machine import cores, reserve
 from labkit.common.processes import script_hidden, start_context
 from labkit.data.cache import build_once, digest_of
@@ -71,6 +73,7 @@ def load_glyphs(
 
     Raises:
         ValueError: unknown name or split, or a size, seed or number of images that cannot be.
+        DataError: the disk of the cache has no room for them.
     """
     classes = classes_of(name, split)
     size = checks.check_int("size", size, least=16, most=MAX_SIZE)
@@ -83,6 +86,12 @@ def load_glyphs(
     details = {"seed": seed, "per_class": per_class, "difficulty": asdict(difficulty), "sample": drawn}
 
     def build(folder: Path) -> None:
+        needed, free = len(classes) * per_class * _bytes_of(size), shutil.disk_usage(folder).free
+        if needed > free:  # said before the disk is full
+            raise DataError(
+                f"{name} {split} takes {needed / 1e9:.0f} GB with per_class={per_class} at {size} px, and where the "
+                f"cache lies {free / 1e9:.0f} GB are free: ask for fewer or smaller images, or set $LABKIT_CACHE"
+            )
         _render_all(
             folder, classes, per_class, size, seed, difficulty, f"{name} {split}, {size} px" if progress else ""
         )
@@ -100,8 +109,12 @@ def load_glyphs(
 def _tiered_per_class(size: int) -> int:
     """As many images a class as keep the three splits of tiered under `TIERED_BYTES`, from 1 to 600."""
     classes = sum(len(classes_of("glyphs-tiered", split)) for split in SPLITS)
-    image = 3 * size * size + size * ((size + 7) // 8) + 8  # pixels, mask and label
-    return max(1, min(600, TIERED_BYTES // (classes * image)))
+    return max(1, min(600, TIERED_BYTES // (classes * _bytes_of(size))))
+
+
+def _bytes_of(size: int) -> int:
+    """Of an image in the cache: pixels, mask and label."""
+    return 3 * size * size + size * ((size + 7) // 8) + 8
 
 
 @cache
