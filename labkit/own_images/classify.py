@@ -260,7 +260,20 @@ def classify(
     calibration: Calibration | None = None,
     refuse: float | None = None,
 ) -> Classified:
-    """`enrol` and `SupportSet.classify` in one."""
+    """`enrol` and `SupportSet.classify` in one: which class pictures belong to, of a few pictures of each.
+
+    Args:
+        model, support, fit, calibration: of `enrol`.
+        query: the pictures to classify.
+        refuse: of `SupportSet.classify`, the share of belonging pictures that may be answered with "none of these".
+
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: fewer than two classes, no readable picture of a class or to classify, a share that cannot be, or
+            what else `enrol` refuses.
+        FileNotFoundError: no such model.
+        FloatingPointError: scores that are not numbers.
+    """
     return enrol(model, support, fit, calibration).classify(query, refuse)
 
 

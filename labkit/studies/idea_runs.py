@@ -170,7 +170,7 @@ def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[di
     """
     steps = STEPS if steps is None else steps
     file = Path(folder) / FILE
-    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     last = {tuple(r[name] for name in BY): r for r in found if _asked(r, steps)}
     return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
 

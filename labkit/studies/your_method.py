@@ -211,7 +211,7 @@ def _tell(seed: str, steps: int, step: int, line: dict[str, Any]) -> None:
 def looks_at(folder: Path | str) -> int:
     """How often novel classes were looked at from a folder."""
     file = expanded(folder) / LOOKS
-    return len(file.read_text().splitlines()) if file.exists() else 0
+    return len(file.read_text(encoding="utf-8").splitlines()) if file.exists() else 0
 
 
 def _looked(folder: Path, head: str, shot: int) -> int:

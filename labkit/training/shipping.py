@@ -118,8 +118,8 @@ def ship(
     check_pictures(best, about)
     e, model = about["experiment"], load_model(best)
     check_command(name, command, model, e)
-    measured = json.loads(result.read_text()) if result.exists() else {}
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    measured = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     # Of a step without its validation the weights are not in the file: the training was stopped between the two.
     done = max((line["step"] for line in metrics if "validation" in line), default=0)
     if done < e["steps"] and not unfinished:

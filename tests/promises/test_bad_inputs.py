@@ -150,6 +150,11 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
         r"takes \d+ GB with per_class=1000000000 at 84 px, and .* \d+ GB are free: ask for fewer or smaller images",
     ),
     (lambda: load(per_class=1.5), TypeError, r"per_class must be a whole number, got 1\.5"),
+    (
+        lambda: load("miniimagenet", root=GOLDEN, per_class=200),
+        TypeError,
+        r'has no option \'per_class\', .*: leave it out, of an experiment with per_class=None, as JSON \{"per_class":',
+    ),
     (lambda: load(difficulty="hard"), TypeError, r"must be a labkit\.data\.glyphs\.load\.Difficulty, got 'hard'"),
     (lambda: load(colour="red"), TypeError, "glyphs-mini has no option 'colour'; there are difficulty, .*split"),
     (lambda: load(root="."), ValueError, r"glyphs-mini is rendered here and read from no folder, got root='\.'"),

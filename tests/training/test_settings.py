@@ -19,3 +19,9 @@ def test_choices_are_added_to_those_of_the_same_method_only() -> None:
     kept = {"alignment": "closed", "score_scale": 0.08, "kernel": 1}
     assert experiment("quick", method="dmf", choices={"kernel": 1}).choices == kept
     assert build_model(experiment("quick-can", method="dmf"), 5, 0).choices.alignment == "dopri5"
+
+
+def test_a_warm_up_ends_within_fewer_steps_unless_it_is_given() -> None:
+    assert [experiment("quick", steps=n).warmup for n in (1, 6, 199, 200, 2400)] == [0, 3, 99, 100, 100]
+    assert experiment("quick", steps=6, warmup=100).warmup == 100
+    assert experiment("quick").warmup == 100
