@@ -32,6 +32,7 @@ SPLITS = ("train", "val", "test")
 SAMPLE_DIGEST = "6ec7ee2e62ca6ab9"  # of `sample_digest`, where the published numbers were made
 TIERED_BYTES = 3_000_000_000  # that the caches of the three splits of tiered may take together by default
 SAMPLE_DIFFICULTY = Difficulty(4, 0.35, (0.4, 0.7), 0.6, 20.0, 0.15)  # fixed, whatever the default is
+MUCH = 10**9  # bytes that a user may not have thought of
 PARALLEL_FROM = 2000  # images; fewer are rendered sooner than a pool of processes starts
 
 
@@ -87,7 +88,7 @@ def load_glyphs(
 
     def build(folder: Path) -> None:
         needed, free = len(classes) * per_class * _bytes_of(size), shutil.disk_usage(folder).free
-        if needed > free:  # said before the disk is full
+        if needed > max(free, MUCH):  # of less, a full disk says that it is full
             raise DataError(
                 f"{name} {split} takes {needed / 1e9:.0f} GB with per_class={per_class} at {size} px, and where the "
                 f"cache lies {free / 1e9:.0f} GB are free: ask for fewer or smaller images, or set $LABKIT_CACHE"
