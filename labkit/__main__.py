@@ -26,14 +26,16 @@ COMMANDS = {
 }
 
 
-# What the library raises for input that cannot be, and a sweep at its end.
-SAID = (ValueError, TypeError, OSError, FailedRunsError)
+# What the library raises for input that cannot be, for a training that diverges, and a sweep at its end.
+SAID = (ValueError, TypeError, OSError, FloatingPointError, FailedRunsError)
+INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Call the command that is named first, and return its exit code.
 
-    What is wrong with the input is said in one sentence; `--traceback` lets the exception through.
+    What is wrong with the input, and where an interrupted training goes on, is said in one sentence; `--traceback` lets
+    the exception through.
     """
     given = sys.argv[1:] if given is None else list(given)
     names = "\n".join(f"  {name:<16} {what}" for name, what in COMMANDS.items())
@@ -59,11 +61,13 @@ def main(given: Sequence[str] | None = None) -> int:
             setattr(parsed, option, expanded(value))
     try:
         code: int = command.main(parsed)
-    except SAID as error:
+    except (*SAID, KeyboardInterrupt) as error:
         if loud:
             raise
-        print(f"dmf-lab {name}: {printable(str(error))} (--traceback shows where)", file=sys.stderr)
-        return 1
+        stopped = isinstance(error, KeyboardInterrupt)
+        said = printable(str(error)) or "interrupted"
+        print(f"dmf-lab {name}: {said}{'' if stopped else ' (--traceback shows where)'}", file=sys.stderr)
+        return INTERRUPTED if stopped else 1
     return code
 
 

@@ -7,14 +7,13 @@ photographs; nothing else is ever fetched.
 """
 
 import argparse
-from pathlib import Path
 
 from labkit.data import cifar_fs
 from labkit.data.check import check_data
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, help="the folder, as for labkit.load_images(..., root=...)")
+    parser.add_argument("root", help="the folder, as for labkit.load_images(..., root=...)")
     parser.add_argument("--download", choices=["cifar-fs"], help="fetch its files into the folder first")
 
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from labkit.common.checks import check_int
 from labkit.common.files import write_atomically
 from labkit.evaluation import chosen
 from labkit.explorer import serve
@@ -31,17 +32,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Write the page."""
+    """Write the page.
+
+    Raises:
+        ValueError: a network that the explorer does not show, a number that cannot be, or a folder for rendered
+            pictures.
+    """
+    from labkit.explorer.precompute import check_models
     from labkit.explorer.presets import search  # these need the notebooks' packages
     from labkit.explorer.widget import Explorer
 
+    episodes, most = range(check_int("--search", given.search)), check_int("--most", given.most)
     where = chosen.dataset_of(given.dataset, given.data_root)
     weights = chosen.weights_of(given.weights, where)
     models: dict[str, Any] = {name: load_model(w) for name, w in zip(chosen.names_of(weights), weights, strict=True)}
+    check_models(models)
     first = next(iter(models.values()))
     images = chosen.images_for(first, where, given.data_root)
-    episodes = range(max(1, given.search))
-    tasks = search(first, images, episodes, given.way, given.shot, seed=given.seed, most=max(1, given.most))
+    tasks = search(first, images, episodes, given.way, given.shot, seed=given.seed, most=most)
     explorer = Explorer(models, tasks)
     if explorer.header["presets"]:
         explorer.restore(explorer.header["presets"][0]["state"])

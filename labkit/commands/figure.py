@@ -2,11 +2,10 @@
 
 import argparse
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from labkit.common.checks import check_int
+from labkit.common.options import refuse
 
 # Module of `labkit.studies` with a function `run`, and what it measures. With --dataset it is measured on any pictures.
 FIGURES = {
@@ -62,10 +61,13 @@ def main(given: argparse.Namespace) -> int:
     for seed in options.get("seeds", ()):
         check_int("a seed", seed, least=0)
     figure = options.pop("figure")
+    if options.get("gather"):
+        why = "is not read with --gather, which adds all that is finished in the folder: leave it out"
+        refuse(options, ("cells", "seeds", "data_root", "workers"), why)
     module = FIGURES[figure][0]
     if figure in ON_ANY_PICTURES and "dataset" in options:
         module = ON_ANY_PICTURES[figure]
-        _refuse(options, ("kept",), "belongs to the study of glyphs: leave --dataset out")
+        refuse(options, ("kept",), "belongs to the study of glyphs: leave --dataset out")
     elif figure in ON_ANY_PICTURES:
         others = (
             "data_root",
@@ -73,13 +75,21 @@ def main(given: argparse.Namespace) -> int:
             "ground",
             *(("episodes", "seed") if figure == "displacement" else ("weights",)),
         )
-        _refuse(options, others, "needs --dataset: without it the shipped study of glyphs is repeated")
+        refuse(options, others, "needs --dataset: without it the shipped study of glyphs is repeated")
         if "weights" in options:
-            options["weights"] = Path(options["weights"][0])
+            options["weights"] = _one_folder(options["weights"])
     importlib.import_module(f"labkit.studies.{module}").run(**options)
     return 0
 
 
-def _refuse(options: dict[str, Any], names: Sequence[str], why: str) -> None:
-    if wrong := [name for name in names if name in options]:
-        raise ValueError(f"--{wrong[0].replace('_', '-')} {why}")
+def _one_folder(weights: list[str]) -> Path:
+    """The folder of models that the study of glyphs takes.
+
+    Raises:
+        ValueError: several, or something else.
+    """
+    if len(weights) > 1 or not Path(weights[0]).is_dir():
+        raise ValueError(
+            f"--weights must be one folder with models where --dataset is left out, got {' '.join(weights)}"
+        )
+    return Path(weights[0])

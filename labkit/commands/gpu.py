@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from labkit.common.devices import available
+from labkit.common.options import changed, only, refuse
 from labkit.studies.gpu import estimate
 from labkit.studies.gpu.run import run
 from labkit.studies.gpu.works import works
@@ -29,13 +30,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace) -> int:
-    """Do what is not done yet; 2 if it is not said with which pictures or where to."""
+    """Do what is not done yet; 2 if it is not said with which pictures or where to.
+
+    Raises:
+        ValueError: an option that is not read, or what `labkit.studies.gpu.run.run` refuses.
+    """
+    options = changed(arguments, given)
     if given.estimate:
+        only(options, ("estimate",), "is not read with --estimate, which only prints: leave it out")
         print("\n".join(estimate.lines(works()["mini-1shot"])))
         return 0
     if given.out is None or (given.data_root is None and not given.tiny):
         print("--out and --data-root are needed (or --tiny, or --estimate)", file=sys.stderr)
         return 2
+    if given.tiny:
+        refuse(options, ("data_root",), "is not read with --tiny, whose pictures are made on the spot: leave it out")
     run(
         given.data_root,
         given.out,

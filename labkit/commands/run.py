@@ -205,7 +205,7 @@ def _say(file: Path, line: Mapping[str, Any], seconds_a_step: float) -> None:
 
 
 def _last_line(file: Path) -> dict[str, Any] | None:
-    lines = file.read_text().splitlines()
+    lines = file.read_text(encoding="utf-8").splitlines()
     try:
         found: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, ValueError):  # nothing yet, or half a line
@@ -217,7 +217,7 @@ def report(runs: Path) -> None:
     """Print the accuracies that ``03_train`` reached, and what there is to open."""
     for file in sorted(runs.glob("*/result.json")):
         print(f"\nAccuracy on novel classes with its 95 % interval ({file.parent.name}):")
-        for name, r in json.loads(file.read_text())["accuracies"].items():
+        for name, r in json.loads(file.read_text(encoding="utf-8"))["accuracies"].items():
             print(f"  {name:<14} {r['accuracy']:6.2f} ± {r['ci95']:.2f} %  ({r['episodes']} episodes)")
     print("\nTo open:")
     for file in sorted(p for p in runs.rglob("*") if p.suffix in (".ipynb", ".csv", ".png", ".json")):

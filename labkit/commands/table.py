@@ -15,12 +15,16 @@ dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-4
 import argparse
 from pathlib import Path
 
+from labkit.common.options import changed, only
 from labkit.evaluation.feature_set import backbone_digest
 from labkit.models.checkpoints import load_model
 from labkit.studies.tables import agreement, answers, one_backbone, train_cells
 from labkit.studies.tables.cards import with_cards
 from labkit.studies.tables.cells import CELLS, asked_of
 from labkit.studies.tables.heads import SYSTEMS
+
+GATHERS = "is not read with --gather, which adds all that is finished in the folder: leave it out"
+SHOWS = "is not read with --show, which trains nothing: leave it out"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +67,7 @@ def main(given: argparse.Namespace) -> int:
     if given.show or given.cards or given.released or given.backbone is not None:
         raise ValueError("--show, --cards, --released and --backbone belong to --protocol one-backbone")
     if given.gather:
+        only(changed(arguments, given), ("table", "folder", "gather", "dataset"), GATHERS)
         train_cells.gather(given.folder, given.dataset)
         return 0
     cells = None if given.cells is None else [CELLS[name] for name in given.cells]
@@ -81,15 +86,16 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
     """Do what the command asks of a table on one backbone; the exit code.
 
     Raises:
-        ValueError: no backbone, or an option of the other protocol.
+        ValueError: no backbone, an option of the other protocol, or one that is not read.
     """
-    if given.gather:
-        one_backbone.gather(given.folder)
-        return 0
     if given.cells is not None or given.settings_of is not None or given.own_training:
         raise ValueError(
             "--cells, --settings-of and --own-training belong to the end-to-end protocol; use --systems here"
         )
+    if given.gather:
+        only(changed(arguments, given), ("table", "folder", "gather", "protocol"), GATHERS)
+        one_backbone.gather(given.folder)
+        return 0
     if given.backbone is None:
         raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
     if given.show or given.cards:
@@ -109,17 +115,29 @@ def _show(given: argparse.Namespace) -> int:
     The sentence above it and the differences from DMF are of all systems, the lines of those that are asked for.
 
     Raises:
-        ValueError: Table 2, a number of shots or a system that it has not, or cards that belong to another table.
+        ValueError: Table 2, a number of shots or a system that it has not, cards that belong to another table, an
+            option of trainings, or nothing is measured.
     """
     if given.table == 2 or not given.show:
         raise ValueError("--cards are shown in Table 1: dmf-lab table 1 ... --show --cards FILE")
+    read = ("table", "folder", "protocol", "backbone", "dataset", "shots", "systems", "show", "cards")
+    only(changed(arguments, given), read, SHOWS)
     asked_of(given.table, given.shots, given.seeds)
     systems = one_backbone.some_of(given.systems, list(SYSTEMS))
     others = [name for name in SYSTEMS if name not in systems]
     digest = backbone_digest(load_model(given.backbone))
+    measured = one_backbone.results(given.folder, backbone=digest)
+    runs = [run for run in measured if run.dataset == given.dataset]
+    if not (runs or given.cards):
+        there = f", only on {', '.join(sorted({run.dataset for run in measured}))}" if measured else ""
+        raise ValueError(
+            f"nothing is measured of {given.backbone} on {given.dataset}{there}: leave --show out to train"
+        )
     for shot in given.shots:
-        runs = one_backbone.results(given.folder, dataset=given.dataset, backbone=digest, shot=shot)
         known = with_cards(one_backbone.by_system(runs, shot), given.cards, given.dataset, digest, shot)
+        if not known:
+            print(f"At {shot} shots nothing is measured of {given.backbone} on {given.dataset}.")
+            continue
         print(answers.answer_of_table1(known, shot))
         print(answers.on_one_backbone(known, shot).drop(index=others, errors="ignore").round(2).to_string())
     return 0

@@ -1,18 +1,29 @@
 """Images: `load_images` finds, renders or decodes them; every source gives an `ImageSet`."""
 
+import inspect
 import os
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from labkit.common import checks
 from labkit.common.errors import DataError
-from labkit.data.glyphs import load as glyphs
 from labkit.data.imageset import ImageSet, Provenance
 from labkit.data.source import MAX_SIZE
 
 __all__ = ["DataError", "ImageSet", "Provenance", "load_images"]
 
-REAL = ("miniimagenet", "tieredimagenet")
+# Module and function of each reader, imported when it is used: whoever trains on glyphs needs no reader of HDF5. What
+# `load_images` hands over is what a reader has parameters for.
+READERS = {
+    "glyphs-mini": "glyphs.load:load_glyphs",
+    "glyphs-tiered": "glyphs.load:load_glyphs",
+    "miniimagenet": "real:load_real",
+    "tieredimagenet": "real:load_real",
+    "cifar-fs": "cifar_fs:load_cifar_fs",
+    "folder": "own_folder:load_folder",
+}
 FLAGS = ("progress", "check_counts", "download")  # options of several sources
 SIZE = 84  # pixels; of the papers' miniImageNet and tieredImageNet
 
@@ -42,30 +53,22 @@ def load_images(
     side = (32 if name == "cifar-fs" else SIZE) if size is None else checks.check_int("size", size, most=MAX_SIZE)
     seed = checks.check_seed(seed)
     options |= {option: checks.flag(option, options[option]) for option in FLAGS if option in options}
-    if name in glyphs.DATASETS:
-        if root is not None:
-            raise ValueError(f"{name} is rendered here and read from no folder, got root={str(root)!r}")
-        checks.options(name, glyphs.load_glyphs, options)
-        return glyphs.load_glyphs(name, split, size=side, seed=seed, **options)
-    if name not in (*REAL, "cifar-fs", "folder"):
-        there = ", ".join((*glyphs.DATASETS, *REAL, "cifar-fs", "folder"))
-        raise ValueError(f"no dataset {name!r}; there are {there}")
+    if name not in READERS:
+        raise ValueError(f"no dataset {name!r}; there are {', '.join(READERS)}")
+    module, function = READERS[name].split(":")
+    reader: Callable[..., ImageSet] = getattr(import_module(f"labkit.data.{module}"), function)
+    taken = inspect.signature(reader).parameters
     checks.kind("root", root, (str, Path, type(None)), "the path of a folder")
     place = root or os.environ.get("LABKIT_DATA")
-    if not place:
+    if root is not None and "root" not in taken:
+        raise ValueError(f"{name} is rendered here and read from no folder, got root={str(root)!r}")
+    if "root" in taken and not place:
         raise DataError(f"{name} needs the folder its files lie in: pass root=... or set $LABKIT_DATA")
-    # Imported here: whoever trains on glyphs needs no reader of HDF5.
-    if name == "folder":
-        from labkit.data.own_folder import load_folder
-
-        checks.options(name, load_folder, options)
-        return load_folder(Path(place), split, size=side, seed=seed, **options)
-    if name == "cifar-fs":
-        from labkit.data.cifar_fs import load_cifar_fs
-
-        checks.options(name, load_cifar_fs, options)
-        return load_cifar_fs(split, Path(place), size=side, **options)
-    from labkit.data.real import load_real
-
-    checks.options(name, load_real, options)
-    return load_real(name, split, Path(place), size=side, **options)
+    if "per_class" in options and "per_class" not in taken:
+        raise TypeError(
+            f"{name} has no option 'per_class', which is of rendered pictures: leave it out, of an experiment with "
+            'per_class=None, as JSON {"per_class": null}'
+        )
+    checks.options(name, reader, options)
+    given = {"name": name, "split": split, "root": place, "size": side, "seed": seed}
+    return reader(**{key: value for key, value in given.items() if key in taken}, **options)

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from numbers import Integral
 from typing import Any
 
@@ -28,17 +28,14 @@ def check_pixels(pixels: Any) -> NDArray[np.uint8]:
         TypeError: no array.
         ValueError: another type of number or another shape, with what to do about it.
     """
-    array = pixels.detach().cpu().numpy() if isinstance(pixels, torch.Tensor) else pixels
+    array = _of_tensor(pixels) if isinstance(pixels, torch.Tensor) else pixels
     if isinstance(array, Sequence) and not isinstance(array, str | bytes):
         array = _stacked(array)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"pixels must be an array uint8 [n, h, w, 3], got a {type(pixels).__name__}")
     found = f"{array.dtype} {list(array.shape)}"
     if array.dtype != np.uint8:
-        how = "multiply by 255, round, and " if array.dtype.kind == "f" else ""
-        raise ValueError(
-            f"pixels must be uint8 [n, h, w, 3] from 0 to 255, got {found}: {how}convert with astype('uint8')"
-        )
+        raise ValueError(f"pixels must be uint8 [n, h, w, 3] from 0 to 255, got {found}{_as_uint8(array)}")
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
         raise ValueError(f"pixels must be [n, h, w, 3], got {found}: put the channels last, with transpose(0, 2, 3, 1)")
     if array.ndim == 3:
@@ -46,6 +43,26 @@ def check_pixels(pixels: Any) -> NDArray[np.uint8]:
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:]:
         raise ValueError(f"pixels must be uint8 [n, h, w, 3], or grey [n, h, w], got {found}")
     return np.repeat(array, 3, axis=3) if array.shape[3] == 1 else np.ascontiguousarray(array)
+
+
+def _of_tensor(tensor: torch.Tensor) -> NDArray[Any]:
+    """A tensor on whichever device; NumPy knows no bfloat16."""
+    known = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    array: NDArray[Any] = known.detach().cpu().numpy()
+    return array
+
+
+def _as_uint8(array: NDArray[Any]) -> str:
+    """The range of numbers of another type, and what keeps the pictures that they are."""
+    if array.dtype.kind not in "bfiu" or not array.size:
+        return ""
+    least, most = float(array.min()), float(array.max())
+    scale = 1 if most > 1.001 else 255  # what was computed from 0 to 1 may be a little more
+    if not -0.5 < scale * least <= scale * most < 255.5:  # NaN too
+        return f" from {least:g} to {most:g}: bring them to 0 to 255 first, and undo a normalisation"
+    value = "pixels" if scale == 1 else "255 * pixels"
+    whole = f"np.rint({value})" if array.dtype.kind == "f" else f"({value})"
+    return f" from {least:g} to {most:g}: convert them with {whole}.astype('uint8')"
 
 
 def _stacked(pictures: Sequence[Any]) -> NDArray[Any]:
@@ -79,6 +96,20 @@ def resized(pixels: NDArray[np.uint8], size: int | None, resampling: str) -> NDA
     return np.stack([decode(image, size, resampling)[0] for image in pixels])
 
 
+def check_names(what: str, names: Any, expected: str = "a list of texts, one a class") -> list[str]:
+    """Names in their order.
+
+    Raises:
+        TypeError: no series of texts, or a set, whose order is chance.
+    """
+    if isinstance(names, Set):
+        raise TypeError(f"{what} must be {expected}: a set has no order; got {names!r:.60}")
+    found = checks.several(what, names, expected, least=0)
+    if odd := [name for name in found if not isinstance(name, str)]:
+        raise TypeError(f"{what} must be {expected}, got {odd[0]!r:.60} among them")
+    return [str(name) for name in found]
+
+
 def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, count: int) -> Labelled:
     """Labels int64 [n] from 0, and the names of the classes; classes that `names` has and nobody is of are left out.
 
@@ -97,21 +128,21 @@ def check_labels(labels: Any, names: Sequence[str] | Mapping[int, str] | None, c
     found = [each.item() if isinstance(each, torch.Tensor | np.ndarray) and not each.shape else each for each in found]
     if len(found) != count:
         raise ValueError(f"{count} images but {len(found)} labels")
+    numbers = list(names) if isinstance(names, Mapping) else None
+    known = list(names.values()) if isinstance(names, Mapping) else names
+    listed = None if names is None else check_names("names", known)
     if found and all(isinstance(label, str) for label in found):
-        allowed = set(names.values() if isinstance(names, Mapping) else found if names is None else names)
-        if not set(found) <= allowed:
-            raise ValueError(f"labels {sorted(set(found) - allowed)[:5]} are not among the names")
+        if listed is not None and not set(found) <= set(listed):
+            raise ValueError(f"labels {sorted(set(found) - set(listed))[:5]} are not among the names")
         values, distinct = numbered(found)
         return values, tuple(str(name) for name in distinct)
     if not all(isinstance(label, Integral) and not isinstance(label, bool) for label in found):
         odd = next(label for label in found if not isinstance(label, Integral) or isinstance(label, bool))
         raise TypeError(f"labels must be whole numbers [n] or names [n], got {odd!r:.60}")
     values, distinct = numbered([int(label) for label in found])
-    if names is None:
+    if listed is None:
         return values, tuple(str(number) for number in distinct)
-    table = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
-    if isinstance(names, str) or not all(isinstance(name, str) for name in table.values()):
-        raise TypeError(f"names must be a list of texts, one a class, got {names!r:.60}")
+    table = dict(zip(numbers or range(len(listed)), listed, strict=True))
     if missing := [number for number in distinct if number not in table]:
         raise ValueError(f"label {missing[0]} has no name; there are {len(table)}: {list(table.items())[:3]!r:.80}")
     chosen = [table[number] for number in distinct]
@@ -139,7 +170,7 @@ def read_dataset(
     """The pixels uint8 [n, size, size, 3], the labels as they are, and the widths and heights there were.
 
     Raises:
-        TypeError: no data set, or items of another kind.
+        TypeError: no data set, items of another kind, or a key or `progress` that is none.
         ValueError: pictures of several sizes and no `size`.
         DataError: an item cannot be read; says which.
     """
@@ -149,7 +180,9 @@ def read_dataset(
             f"{type(dataset).__name__}; of a stream make a list first"
         )
     check_choice("resampling", resampling, RESAMPLINGS)
-    size = None if size is None else check_size(size)
+    size, progress = None if size is None else check_size(size), checks.flag("progress", progress)
+    for what, key in zip(("image_key", "label_key"), keys, strict=True):
+        checks.text(what, key, "the name of a column")
     count = len(dataset)
     if count == 0:
         raise DataError(f"the dataset ({type(dataset).__name__}) holds no image")
@@ -215,7 +248,7 @@ def _as_image(picture: Any) -> Image.Image:
         return to_rgb(picture)
     if not isinstance(picture, torch.Tensor | np.ndarray):
         raise TypeError(f"expected a Pillow picture, a tensor [3, h, w] or an array [h, w, 3], got {picture!r:.60}")
-    array = picture.detach().cpu().numpy() if isinstance(picture, torch.Tensor) else picture
+    array = _of_tensor(picture) if isinstance(picture, torch.Tensor) else picture
     shape, first = list(array.shape), isinstance(picture, torch.Tensor)
     if array.ndim == 3 and array.shape[0 if first else 2] in (1, 3):
         array = np.moveaxis(array, 0, 2) if first else array

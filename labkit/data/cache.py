@@ -59,7 +59,7 @@ def _build(folder: Path, text: str, build: Callable[[Path], None]) -> None:
             scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix(folder), dir=folder.parent))
             try:
                 build(scratch)
-                (scratch / "recipe.json").write_text(text)
+                (scratch / "recipe.json").write_text(text, encoding="utf-8")
                 write_sums(scratch)
                 for file in scratch.iterdir():
                     with file.open("rb") as handle:

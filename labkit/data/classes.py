@@ -47,5 +47,7 @@ def check_classes(
     counts = np.bincount(labels, minlength=len(class_names))
     if not counts.all():
         raise ValueError(f"class {class_names[int(counts.argmin())]!r} holds no image")
+    for category in categories or ():
+        checks.text("a category", category)
     if categories is not None and len(categories) != len(class_names):
         raise ValueError(f"{len(categories)} categories for {len(class_names)} classes")

@@ -18,9 +18,11 @@ def real_root(root: Path | str) -> Path:
     """The folder `root` really is, links followed: the one place from where links may lead elsewhere.
 
     Raises:
-        DataError: it is no folder.
+        DataError: it is no folder, or an empty text.
         TypeError: it is no path.
     """
+    if root == "":  # as of a shell's variable that is not set
+        raise DataError("root is an empty text; expected a folder, '.' for the one in which Python runs")
     folder = checks.path("root", root, "the path of a folder")
     if not is_folder(folder):
         raise DataError(f"{root}: expected a folder with the data set in it, there is none")

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from labkit.common import checks
+from labkit.common.devices import available
 from labkit.common.shared_arrays import by_reference
 from labkit.data.classes import check_classes
 
@@ -138,8 +139,7 @@ class ImageSet:
 
         source.check_choice("split", split, source.SPLITS)
         dataset = checks.text("dataset", dataset, "a name")
-        if categories is not None:
-            categories = checks.several("categories", categories, "a list of names, one a class")
+        named = None if categories is None else tuple(arrays.check_names("categories", categories))
         taken = arrays.check_pixels(pixels)
         numbers, class_names = arrays.check_labels(labels, names, len(taken))
         height, width = taken.shape[1:3]
@@ -147,7 +147,6 @@ class ImageSet:
         filter_used = "none" if squares.shape == taken.shape else resampling
         digest = arrays.digest_of_pixels(squares)
         about = Provenance(dataset, split, "arrays", f"{width}x{height}", filter_used, digest, {})
-        named = None if categories is None else tuple(categories)
         return cls(squares, numbers, class_names, named, about).with_known_digest()
 
     @classmethod
@@ -234,7 +233,12 @@ class ImageSet:
         return tuple(np.split(order, np.cumsum(np.bincount(self.labels))[:-1]))
 
     def tensor(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """uint8 [n, size, size, 3] on `device`; on the CPU it shares the memory map and must not be written to."""
+        """uint8 [n, size, size, 3] on `device`; on the CPU it shares the memory map and must not be written to.
+
+        Raises:
+            ValueError: there is no such device.
+        """
+        device = available(device)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not writable.*")
             return torch.from_numpy(self.pixels).to(device)
@@ -244,10 +248,18 @@ class ImageSet:
 
         Raises:
             ValueError: the source has no masks.
+            IndexError: no such images.
         """
         if self.packed_masks is None:
             raise ValueError(f"{self.provenance.dataset} ({self.provenance.layout}) has no object masks")
-        bits = np.unpackbits(np.asarray(self.packed_masks[index]), axis=-1, count=self.size)
+        try:
+            packed = np.asarray(self.packed_masks[index])
+        except (IndexError, TypeError, ValueError):  # NumPy's own speak of newaxis and axes
+            there = f"from 0 to {len(self) - 1}"
+            raise IndexError(
+                f"index must be images {there}: a number, a slice or an array, got {index!r:.60}"
+            ) from None
+        bits = np.unpackbits(packed, axis=-1, count=self.size)
         return torch.from_numpy(bits.astype(bool))
 
 

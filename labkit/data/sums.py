@@ -67,7 +67,7 @@ def contents_of(root: Path, files: Sequence[Path]) -> str:
 def write_sums(folder: Path) -> None:
     """Record the checksums of the files in `folder`, at once."""
     scratch = folder / f".{SUMS}-{os.getpid()}"
-    scratch.write_text(sums_of(folder, _files(folder)))
+    scratch.write_text(sums_of(folder, _files(folder)), encoding="utf-8")
     scratch.replace(folder / SUMS)
 
 

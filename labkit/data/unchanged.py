@@ -90,7 +90,7 @@ def _digests(file: Path) -> list[str]:
 def _write(content: bytes, root: Path, files: Sequence[Path], made: list[Path], folder: Path) -> None:
     (folder / "first").write_bytes(content)
     if len(files) <= FEW:
-        (folder / "pieces.json").write_text(json.dumps(pieces_of(root, files)))
+        (folder / "pieces.json").write_text(json.dumps(pieces_of(root, files)), encoding="utf-8")
     made.append(folder)
 
 
@@ -98,7 +98,7 @@ def _is_other(record: Path, root: Path, files: Sequence[Path], changed: Sequence
     """Whether what has changed since a record was made is another data set, and no damage: most of its bytes."""
     sizes = {name_from(root, file): file.stat().st_size for file in files}
     kept = record / "pieces.json"
-    before: Pieces = json.loads(kept.read_text()) if kept.is_file() else {}
+    before: Pieces = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     if len(files) <= FEW and not before:  # an older lab kept none
         return False
     other = 0.0

@@ -37,7 +37,8 @@ def images_for(model: Method, dataset: str, data_root: Path | str | None = None,
     Raises:
         ValueError, DataError: as `load_images`, or the network does not say how its pictures were prepared.
     """
-    options: dict[str, Any] = {"root": data_root} if dataset not in DATASETS else {"per_class": PER_CLASS}
+    options: dict[str, Any] = {"per_class": PER_CLASS} if dataset in DATASETS else {"root": data_root}
+    options |= {"root": data_root} if data_root else {}  # which rendered pictures refuse
     return load_images(dataset, split, size=preprocessing_of(model).size, progress=False, **options)
 
 

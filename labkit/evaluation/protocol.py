@@ -17,11 +17,14 @@ from labkit.evaluation.features import FewShotModel, embed, eval_mode
 from labkit.evaluation.intervals import over_classes, over_episodes
 from labkit.evaluation.play import Features, groups, on_features, pictures_of
 
-BROKEN = (
-    "the weights may hold NaN, the pictures may be scaled otherwise than in training, or dopri5 did not converge (try "
-    "alignment='rk4')"
-)
 FEATURE_BYTES = 6 * 2**30  # episodes are taken in groups whose features fit into this
+
+
+def why_not_finite(model: torch.nn.Module) -> str:
+    """What can make a model's scores NaN, for the message of an error."""
+    said = "the weights may hold NaN, or the pictures may be scaled otherwise than in training"
+    adaptive = getattr(getattr(model, "rule", None), "name", "") == "dopri5"
+    return f"{said}, or dopri5 did not converge (try alignment='rk4')" if adaptive else said
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,7 +133,8 @@ def evaluate(
                 played = on_features([drawn[i] for i in part], features, mirrored=mirrored)
                 scores = method.score(played.support, played.query)
                 if not scores.amax(-1).isfinite().all():  # NaN, or no largest one
-                    raise FloatingPointError(f"scores are not finite in episodes {part[0]} to {part[-1]}: {BROKEN}")
+                    where = f"in episodes {part[0]} to {part[-1]}"
+                    raise FloatingPointError(f"scores are not finite {where}: {why_not_finite(model)}")
                 predicted = scores.argmax(-1).cpu().numpy()
                 for i, guess, labels in zip(part, predicted, played.labels, strict=True):
                     correct[i] = np.bincount(labels, guess == labels, minlength=way) / query

@@ -39,24 +39,33 @@ class Features:
     x_q: Tensor
 
 
-def check(models: Mapping[str, DMF], tasks: Sequence[Task]) -> None:
-    """Whether the explorer can show these tasks by these networks.
+def check_models(models: Mapping[str, DMF]) -> None:
+    """Whether the explorer can show these networks.
 
     Raises:
-        ValueError: no model or no task, a model that is not a DMF network with kernel 1 and its own preprocessing, or
-            pictures of another size than that.
+        ValueError: a model that is not a DMF network with kernel 1 and its own preprocessing.
     """
-    if not models or not tasks:
-        raise ValueError("the explorer needs at least one model and one task")
     for name, model in models.items():
         if not isinstance(model, DMF) or model.choices.kernel != 1:
             kind = f"kernel {model.choices.kernel}" if isinstance(model, DMF) else type(model).__name__
             raise ValueError(f"{name!r} is of {kind}: the explorer shows DMF networks with kernel 1")
         if model.preprocessing is None:
             raise ValueError(f"{name!r} does not say how its images were prepared: load or train it, or set it")
-        for task in tasks:
-            checks.kind("tasks", task, Task, "a list of labkit.explorer.tasks.Task")
-            if task.query.shape[1] != model.preprocessing.size:
+
+
+def check(models: Mapping[str, DMF], tasks: Sequence[Task]) -> None:
+    """Whether the explorer can show these tasks by these networks.
+
+    Raises:
+        ValueError: no model or no task, a model as `check_models` says, or pictures of another size than its own.
+    """
+    if not models or not tasks:
+        raise ValueError("the explorer needs at least one model and one task")
+    check_models(models)
+    for task in tasks:
+        checks.kind("tasks", task, Task, "a list of labkit.explorer.tasks.Task")
+        for name, model in models.items():
+            if model.preprocessing and task.query.shape[1] != model.preprocessing.size:
                 raise ValueError(
                     f"{name!r} was trained on {model.preprocessing.size} px images, and the pictures of "
                     f"{task.title!r} have {task.query.shape[1]} px"

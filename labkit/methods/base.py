@@ -3,7 +3,6 @@
 Shapes use E episodes, N classes (way), K shots, Q queries (of all classes together), c channels, maps of h x w cells.
 """
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -16,6 +15,7 @@ from labkit.episodes.preprocessing import Preprocessing
 from labkit.methods.authors import Trainings
 from labkit.methods.backbones import make_backbone
 from labkit.methods.checked import checked_loss, checked_score, existing, weights_dtype
+from labkit.methods.declared import annotated, refuse_taken
 from labkit.methods.losses import Losses, at_every_position, pooled_global_loss
 from labkit.methods.probe import channels_of, maps_of, stride_of
 
@@ -54,8 +54,13 @@ class Method(nn.Module):
     options_before: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Have every method's own `score` and `loss` check their arguments first, whoever writes them."""
+        """Have every method's own `score` and `loss` check their arguments first, whoever writes them.
+
+        Raises:
+            TypeError: an option is called as something that every method has.
+        """
         super().__init_subclass__(**more)
+        refuse_taken(cls, Method)
         for name, checked in (("score", checked_score), ("loss", checked_loss)):
             if name in vars(cls):
                 setattr(cls, name, checked(vars(cls)[name]))
@@ -88,7 +93,7 @@ class Method(nn.Module):
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """The method's own options and their defaults."""
-        declared = [name for kind in reversed(cls.__mro__) if issubclass(kind, Method) for name in _annotations(kind)]
+        declared = [name for kind in reversed(cls.__mro__) if issubclass(kind, Method) for name in annotated(kind)]
         return {name: getattr(cls, name) for name in declared if hasattr(cls, name)}
 
     @classmethod
@@ -138,6 +143,8 @@ class Method(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """f_emb: normalised images [..., 3, H, W] to feature maps [..., c, h, w], in single precision at least.
+
+        A method of other maps than its backbone's says so in `channels_of_maps`, by which `score` checks what it gets.
 
         Raises:
             ValueError: the backbone gives something else than feature maps of `channels` channels.
@@ -287,7 +294,3 @@ def read_out(maps: Tensor, read: str) -> Tensor:
     if read == "mean":
         return maps.mean((-2, -1))
     raise ValueError(f"read must be 'map' or 'mean', got {read!r}")
-
-
-def _annotations(kind: type) -> Iterable[str]:
-    return [name for name, hint in inspect.get_annotations(kind).items() if "ClassVar" not in f"{hint}"]

@@ -215,7 +215,7 @@ def shipped_calibration(model: Method) -> Calibration | None:
     if model.preprocessing is None or not RESULTS.is_file():
         return None
     sign = fingerprint(model)
-    for entry in json.loads(RESULTS.read_text())["models"].values():
+    for entry in json.loads(RESULTS.read_text(encoding="utf-8"))["models"].values():
         if same_fingerprint(entry["fingerprint"], sign):
             lists = ("thresholds", "right_refused")
             fits = (Fitted(**f | {k: tuple(f[k]) for k in lists if k in f}) for f in entry["fits"])

@@ -22,6 +22,7 @@ from labkit.own_images.calibration import (
     same_fingerprint,
 )
 from labkit.own_images.open_episodes import Shots, measure, play, reliability
+from labkit.training.shipping import check_pictures
 
 MEASURED_SHOTS = (1, 3, 5)
 
@@ -30,7 +31,7 @@ def fit_and_measure(name: str, episodes: int, seed: int, data_root: Path | None 
     """Fit a model on validation classes and measure it on novel ones, in JSON types.
 
     Raises:
-        ValueError: it does not say which pictures it was trained on.
+        ValueError: as `about_of`.
     """
     about, model = about_of(name), load_model(name)
     options = {"size": about["size"], "root": data_root, "progress": False}
@@ -60,16 +61,18 @@ def fit_and_measure(name: str, episodes: int, seed: int, data_root: Path | None 
 
 
 def about_of(name: str) -> dict[str, Any]:
-    """The experiment that a model's file tells of.
+    """The experiment that a model's file tells of, on whose pictures it is fitted.
 
     Raises:
-        ValueError: it does not say which pictures it was trained on.
+        ValueError: it does not say which pictures it was trained on, or was trained on others than its setting names.
     """
-    about: dict[str, Any] | None = read_header(name)["about"].get("experiment")
+    kept = read_header(name)["about"]
+    about: dict[str, Any] | None = kept.get("experiment")
     if about is None:
         raise ValueError(
             f"{name} does not say which data set it was trained on: it must come from a training of labkit"
         )
+    check_pictures(name, kept)
     return about
 
 

@@ -24,7 +24,7 @@ from labkit.common import checks
 from labkit.common.files import write_atomically
 from labkit.common.names import read_alike, shown
 from labkit.evaluation.features import compare, embed_pictures, picture_preprocessing, preprocessing_of
-from labkit.evaluation.protocol import BROKEN
+from labkit.evaluation.protocol import why_not_finite
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.own_images.calibration import REFUSE, Calibration, checked_share, shipped_calibration
@@ -172,7 +172,7 @@ class SupportSet:
         found = [compare(self.model, self.features, self.mask, part) for part in features.split(256)]
         scores, alike = (torch.cat(part).double().cpu().numpy() for part in zip(*found, strict=True))
         if not np.isfinite(scores).all():
-            raise FloatingPointError(f"scores are not finite: {BROKEN}")
+            raise FloatingPointError(f"scores are not finite: {why_not_finite(self.model)}")
         probabilities = softmax(scores / (known.temperature(self.shots) if known else 1.0), axis=1)
         threshold = known.threshold(self.shots, refuse) if known and refuse else None
         return Classified(tuple(files), pictures, scores, probabilities, alike, threshold, skipped, self)
@@ -260,7 +260,20 @@ def classify(
     calibration: Calibration | None = None,
     refuse: float | None = None,
 ) -> Classified:
-    """`enrol` and `SupportSet.classify` in one."""
+    """`enrol` and `SupportSet.classify` in one: which class pictures belong to, of a few pictures of each.
+
+    Args:
+        model, support, fit, calibration: of `enrol`.
+        query: the pictures to classify.
+        refuse: of `SupportSet.classify`, the share of belonging pictures that may be answered with "none of these".
+
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: fewer than two classes, no readable picture of a class or to classify, a share that cannot be, or
+            what else `enrol` refuses.
+        FileNotFoundError: no such model.
+        FloatingPointError: scores that are not numbers.
+    """
     return enrol(model, support, fit, calibration).classify(query, refuse)
 
 

@@ -14,7 +14,7 @@ from labkit.data.imageset import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
 from labkit.evaluation.features import compare, embed_pictures
 from labkit.evaluation.play import Features, on_features
-from labkit.evaluation.protocol import BROKEN
+from labkit.evaluation.protocol import why_not_finite
 from labkit.methods.base import Method
 
 QUERY, BINS = 5, 15
@@ -48,7 +48,7 @@ def play(
         scores.append(found[0].double().cpu().numpy())
         alike.append(found[1].double().cpu().numpy())
         if not found[0].isfinite().all():
-            raise FloatingPointError(f"scores are not finite in episode {i}: {BROKEN}")
+            raise FloatingPointError(f"scores are not finite in episode {i}: {why_not_finite(model)}")
         labels.append(episode.labels[0])
     return Played(np.concatenate(scores), np.concatenate(alike), np.concatenate(labels))
 

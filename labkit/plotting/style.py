@@ -64,4 +64,5 @@ def save_in(figure: Figure, folder: Path, name: str, **how: Any) -> None:
     make_folder(folder)
     figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
-    (folder / f"{name}.json").write_text(json.dumps({"how": checks.plain(how), "versions": versions()}, indent=1))
+    text = json.dumps({"how": checks.plain(how), "versions": versions()}, indent=1)
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")

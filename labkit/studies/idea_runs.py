@@ -142,7 +142,8 @@ def fill(
     shots, seeds = shots_and_seeds(shots, seeds)
     steps, episodes = checks.check_int("steps", steps), checks.check_int("episodes", episodes)
     if unknown := sorted(set(names or ()) - set(NAMES)):
-        raise ValueError(f"there is no idea {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        there = ", ".join(map(repr, NAMES))  # a name may hold a comma
+        raise ValueError(f"there is no idea {', '.join(map(repr, unknown))}; there are {there}")
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))
     root = None if data_root is None else str(data_root)
     run = partial(run_idea, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
@@ -169,7 +170,7 @@ def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[di
     """
     steps = STEPS if steps is None else steps
     file = Path(folder) / FILE
-    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     last = {tuple(r[name] for name in BY): r for r in found if _asked(r, steps)}
     return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
 

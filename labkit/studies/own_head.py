@@ -27,9 +27,11 @@ LOSS = "loss(support, query, labels, base_labels)"
 class OfModule(Method):
     """A module with ``score(support, query)`` as a method, trained by the cross-entropy of its scores.
 
-    The module is made with the number of channels, or with nothing where its constructor takes nothing.
+    The module is made with the number of channels where the first argument of its constructor is called `channels` or
+    has no default, and with nothing else.
 
     Raises:
+        TypeError: its constructor needs more than the channels.
         ValueError: a class has fewer shots than others, which a module is not told of.
     """
 
@@ -38,7 +40,13 @@ class OfModule(Method):
     def build(self) -> None:
         any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own constructor
         wanted = [p for p in inspect.signature(self.kind).parameters.values() if p.kind not in any_number]
-        self.head = self.kind(self.channels) if wanted else self.kind()
+        needed = [p.name for p in wanted if p.default is p.empty]
+        first = wanted[0].name if wanted and wanted[0].kind is not inspect.Parameter.KEYWORD_ONLY else None
+        given = [self.channels] if first == "channels" or first in needed else []
+        if missing := [name for name in needed if not (given and name == first)]:
+            own = self.kind.__name__
+            raise TypeError(f"{own} is made as {own}(channels), and needs {', '.join(missing)} besides: give defaults")
+        self.head = self.kind(*given)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
         if support_mask is not None and not support_mask.all():

@@ -25,7 +25,7 @@ def announce(e: Experiment, device: str, devices: int = 1) -> None:
     file = RESULTS / f"speed_{'gpu' if device == 'cuda' else device}.json"  # as notebook 10 calls them
     if not file.exists():
         return
-    measured, reference = json.loads(file.read_text())["step"], experiment("mini-1shot")
+    measured, reference = json.loads(file.read_text(encoding="utf-8"))["step"], experiment("mini-1shot")
     step = statistics.median(measured["seconds"]["fast, bfloat16" if e.bfloat16 else "fast"])
     seconds = step * reference.steps * operations(e) / operations(reference) / devices
     if seconds > 3600:

@@ -66,7 +66,13 @@ class Tried:
     folders: dict[int, Path] = field(default_factory=dict)
 
     def model(self, seed: int = 0) -> Any:
-        """The trained head of a seed, in evaluation mode; `labkit.training.heads.on_pictures` makes it whole."""
+        """The trained head of a seed, in evaluation mode; `labkit.training.heads.on_pictures` makes it whole.
+
+        Raises:
+            ValueError: it was not trained with that seed.
+        """
+        if seed not in self.folders:
+            raise ValueError(f"seed must be one of {list(self.folders)}, with which it was trained, got {seed!r}")
         with registered(self.head):
             return load_model(self.folders[seed] / "best.safetensors")
 
@@ -140,15 +146,22 @@ def try_head(
         progress: print a line for every validation.
 
     Raises:
-        TypeError: it is no head, or its loss or score wants what it is not given, or gives what it should not.
-        ValueError: scores of another shape, or options for a module.
+        TypeError: it is no head, or its loss or score wants what it is not given, or gives what it should not; another
+            argument is of another kind.
+        ValueError: scores of another shape, options for a module, or a seed that is given twice.
         FloatingPointError: scores or a loss that are not finite before training has begun.
     """
-    folder = checks.path("folder", folder, "the path of a folder")
-    seeds, own = (
-        [checks.check_int("a seed", s, least=0) for s in checks.several("seeds", seeds, "numbers")],
-        options or {},
-    )
+    folder, look = checks.path("folder", folder, "the path of a folder"), checks.flag("look", look)
+    seeds = [checks.check_seed(seed) for seed in checks.several("seeds", seeds, "whole numbers, each once")]
+    if len(set(seeds)) < len(seeds):  # its runs would be counted as several, and the interval be too small
+        raise ValueError(f"seeds must be whole numbers, each once, got {seeds}")
+    checks.kind("maps", maps, Maps, "what labkit.studies.tables.head_runs.maps_of gives")
+    checks.kind("options", options, (Mapping, type(None)), "a dict of a Method's options")
+    progress, own = checks.flag("progress", progress), options or {}
+    if against is not None:
+        against = checks.several("against", against, "a list of runs, as `Tried.runs` is", least=0)
+        for run in against:
+            checks.kind("a run in against", run, Run, "a labkit.studies.tables.runs.Run")
     with registered(head) as name, one_thread():
         if own and not issubclass(head, Method):
             raise ValueError(f"{head.__name__} is a plain module: give {sorted(own)} as defaults in its constructor")
@@ -198,7 +211,7 @@ def _tell(seed: str, steps: int, step: int, line: dict[str, Any]) -> None:
 def looks_at(folder: Path | str) -> int:
     """How often novel classes were looked at from a folder."""
     file = expanded(folder) / LOOKS
-    return len(file.read_text().splitlines()) if file.exists() else 0
+    return len(file.read_text(encoding="utf-8").splitlines()) if file.exists() else 0
 
 
 def _looked(folder: Path, head: str, shot: int) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from labkit.common.files import make_folder
 from labkit.common.machine import cores
@@ -155,6 +156,8 @@ def _serve(pipe: connection.Connection, run: bytes, cpus: int, environment: dict
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= environment
     torch.set_num_threads(cpus)
+    # tqdm's own lock, of the first bar in a process, is a semaphore of the system, which a killed worker would leave.
+    tqdm.set_lock(threading.RLock())
 
     def imported(parameters: dict[str, Any], folder: Path) -> Any:
         return pickle.loads(run)(parameters, folder)  # here, so that a module that fails is reported as a run that does

@@ -36,7 +36,7 @@ def read_rows(file: Path) -> list[Row]:
     if file.suffix == ".json":
         rows: list[Row] = read_json(file)["runs"]
         return rows
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequence[str]) -> list[Row]:

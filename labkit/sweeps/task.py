@@ -70,7 +70,7 @@ class Task:
     def log(self, event: str) -> None:
         """A line in the run's log: what happened, when, where and in which process."""
         line = {"event": event, "key": self.key, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
-        with explained(self.file(".log")), self.file(".log").open("a") as file:
+        with explained(self.file(".log")), self.file(".log").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 

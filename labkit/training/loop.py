@@ -31,7 +31,7 @@ from labkit.training.distributed import entered_first, joined, launch, leads, un
 from labkit.training.logbook import Log
 from labkit.training.run import GROUP, Run
 from labkit.training.settings import Experiment
-from labkit.training.step import Step, check_phases
+from labkit.training.step import Step, check_compiler, check_phases
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.pt")
 
@@ -108,7 +108,7 @@ def train(
     Raises:
         ValueError: `folder` holds another experiment or seed, the processes cannot share a step evenly, or would have
             to agree on what a function `until` says.
-        ValueError: there is no such device, or the method cannot be trained as a phase asks.
+        ValueError: there is no such device or compiler, or the method cannot be trained as a phase asks.
         ValueError: ``best.safetensors`` has gone from `folder`, which must hold it.
         FloatingPointError: the loss or a gradient is not finite; says at which step, in which episodes and layers.
             Nothing broken is written.
@@ -123,6 +123,7 @@ def train(
     for name, images in (("base", base), ("validation", validation)):
         checks.kind(name, images, ImageSet, "an ImageSet, as labkit.load_images gives")
     seed, progress = checks.check_seed(seed), checks.flag("progress", progress)
+    check_compiler(compiler)
     if until is not None and not callable(until):
         until = checks.check_int("until", until)
     devices, nodes = checks.check_int("devices", devices), checks.check_int("nodes", nodes)

@@ -216,7 +216,9 @@ PRESETS: dict[str, Experiment] = {
 def experiment(setting: str, /, **changes: Any) -> Experiment:
     """A preset by name, with some fields changed; dicts of `choices`, `backbone_options` and `augment` are added to it.
 
-    The first argument has no keyword, so that every field can be changed, `name` too.
+    Another `method` than the preset's has other choices: those that are given, and its own defaults. With fewer `steps`
+    the preset's warm-up takes half of them at most, unless `warmup` is given too: it would not end. The first
+    argument has no keyword, so that every field can be changed, `name` too.
 
     Raises:
         ValueError: unknown name, a value that cannot be, or one that phases would leave unread.
@@ -230,6 +232,10 @@ def experiment(setting: str, /, **changes: Any) -> Experiment:
     for k in own:
         checks.kind(k, changes.get(k, {}), dict, "a dict of options")
     added: dict[str, Any] = {k: getattr(preset, k) | changes[k] for k in own if k in changes}
+    if changes.get("method", preset.method) != preset.method:
+        added["choices"] = changes.get("choices", {})
+    if "steps" in changes and not changes.keys() & {"warmup", "phases"}:
+        added["warmup"] = min(preset.warmup, checks.check_int("steps", changes["steps"]) // 2)
     if "augment" in changes:
         added["augment"] = as_augment(changes["augment"], preset.augment)
     changed = replace(preset, **changes | added)

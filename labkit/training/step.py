@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labkit.common import checks
 from labkit.common.devices import available
 from labkit.data import ImageSet
 from labkit.episodes.sampler import EpisodeSampler
@@ -29,6 +30,19 @@ from labkit.training.run import GROUP, Run
 from labkit.training.settings import Experiment
 
 GRAPHS = "reduce-overhead"  # torch.compile's own name for inductor with CUDA graphs
+
+
+def check_compiler(compiler: str | None) -> None:
+    """Raises:
+    TypeError: no name.
+    ValueError: torch.compile has no backend of that name.
+    """
+    if compiler in (None, "auto", "inductor", GRAPHS):  # the others are known only once torch's compiler is imported
+        return
+    checks.text("compiler", compiler, "a backend's name, 'auto' or None")
+    there = torch.compiler.list_backends(exclude_tags=())
+    if compiler not in there:
+        raise ValueError(f"compiler must be 'auto', None, {GRAPHS!r} or one of {there}, got {compiler!r}")
 
 
 class Step:

@@ -127,6 +127,13 @@ def test_a_model_that_names_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
         main(["calibrate", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "o.json"), "--traceback"])
 
 
+def test_a_model_of_other_pictures_than_its_setting_names_is_not_fitted_on_those(tmp_path: Path) -> None:
+    about = {"experiment": {"dataset": "glyphs-mini"}, "validation": {"dataset": "mypics"}}
+    labkit.save_model(labkit.load_model("quick"), tmp_path / "mine.safetensors", about)
+    with pytest.raises(ValueError, match="was trained on 'mypics', and its setting names 'glyphs-mini'"):
+        main(["calibrate", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "o.json"), "--traceback"])
+
+
 def test_a_damaged_record_is_said_before_anything_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "record.json"
     out.touch()

@@ -13,6 +13,7 @@ from labkit.evaluation.protocol import Result
 from labkit.models.checkpoints import read_header
 from labkit.training import shipping
 from labkit.training.loop import train
+from labkit.training.settings import PRESETS
 from tests.helpers.notebooks import write_notebook
 from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toys import toy_images
@@ -60,7 +61,8 @@ def test_what_notebook_3_writes_is_read_by_ship_and_report(
     run.report(tmp_path)
     assert "DMF             70.00 ± 19.60 %  (2 episodes)" in capsys.readouterr().out
     monkeypatch.setattr(shipping, "load_images", lambda *_, **__: toy_images(seed=2, split="test"))
-    about = read_header(shipping.ship(folder, "mine", "as I did", None, tmp_path, episodes=4))["about"]
+    monkeypatch.setitem(PRESETS, "mine", TINY)
+    about = read_header(shipping.ship(folder, "mine", "papermill 03_train.ipynb", None, tmp_path, episodes=4))["about"]
     assert about["result"] == {"accuracies": {"DMF": result.summary()}, "validation": 71.5}
     assert about["versions"] == json.loads((folder / "result.json").read_text())["versions"]
 

@@ -12,6 +12,9 @@ from labkit.studies.displacement import shifted
 from labkit.studies.speed import measure as speed
 from labkit.studies.speed.setting import Setting
 
+HERE = Path(__file__).parent
+ON_ONE = ["table", "1", "x", "--protocol", "one-backbone"]
+
 
 @pytest.mark.parametrize(
     ("given", "module", "expected"),
@@ -20,7 +23,7 @@ from labkit.studies.speed.setting import Setting
         (["4", "--out", "x.json"], figure4_heat, {"out": Path("x.json")}),
         (["4", "--out=~/x.json"], figure4_heat, {"out": Path.home() / "x.json"}),
         (["displacement", "--kept", "k"], displacement, {"kept": Path("k")}),
-        (["displacement", "--weights", "folder"], displacement, {"weights": Path("folder")}),
+        (["displacement", "--weights", str(HERE)], displacement, {"weights": HERE}),
         (["solvers"], solvers, {}),
         (
             ["3", "--dataset", "miniimagenet", "--data-root", "x", "--weights", "mini"],
@@ -72,15 +75,68 @@ def test_speed_is_measured_on_the_device_that_is_named(monkeypatch: pytest.Monke
         (["figure", "3", "--episodes", "0"], "dmf-lab figure: episodes must be at least 1, got 0"),
         (["figure", "4", "--seed", "-5"], "dmf-lab figure: seed must be at least 0, got -5"),
         (["figure", "paper-vs-code", "x", "--seeds", "0", "-1"], "dmf-lab figure: a seed must be at least 0, got -1"),
+        (
+            ["figure", "displacement", "--weights", "a", "b"],
+            "dmf-lab figure: --weights must be one folder with models where --dataset is left out, got a b",
+        ),
+        (["figure", "displacement", "--weights", "quick"], "dmf-lab figure: --weights must be one folder with models"),
+        (
+            ["figure", "paper-vs-code", "x", "--gather", "--cells", "relu"],
+            "dmf-lab figure: --cells is not read with --gather, which adds all that is finished in the folder: leave",
+        ),
+        (["table", "2", "x", "--gather", "--cells", "dmf"], "dmf-lab table: --cells is not read with --gather"),
+        (["table", "1", "x", "--gather", "--settings-of", "1"], "dmf-lab table: --settings-of is not read with --gat"),
+        (["table", "1", "x", "--gather", "--own-training"], "dmf-lab table: --own-training is not read with --gather"),
+        (["table", "1", "x", "--gather", "--shots", "1"], "dmf-lab table: --shots is not read with --gather"),
+        ([*ON_ONE, "--gather", "--cells", "dmf"], "dmf-lab table: --cells, --settings-of and --own-training belong"),
+        ([*ON_ONE, "--gather", "--seeds", "7"], "dmf-lab table: --seeds is not read with --gather"),
+        ([*ON_ONE, "--gather", "--backbone", "b"], "dmf-lab table: --backbone is not read with --gather"),
+        *(
+            ([*ON_ONE, "--backbone", "b", "--show", *more], f"dmf-lab table: {more[0]} is not read with --show, which")
+            for more in (
+                ["--released"],
+                ["--engine", "ray"],
+                ["--workers", "3"],
+                ["--seeds", "7"],
+                ["--data-root", "x"],
+            )
+        ),
+        (["ideas", "x"], "dmf-lab ideas: give --backbone, the file of a pre-trained model, or the name of a shipped"),
+        *(
+            (["ideas", "x", "--gather", *more], f"dmf-lab ideas: {more[0]} is not read with --gather, which adds all")
+            for more in (["--backbone", "b"], ["--novel"], ["--steps", "3"], ["--shots", "1"])
+        ),
+        (["ideas", "x", "--backbone", "b", "--ideas", "X"], "dmf-lab ideas: there is no idea 'X'; there are 'DMF', "),
+        (["gpu", "--estimate", "--tiny"], "dmf-lab gpu: --tiny is not read with --estimate, which only prints: leave"),
+        (["gpu", "--estimate", "--out", "x"], "dmf-lab gpu: --out is not read with --estimate"),
+        (
+            ["gpu", "--device", "cpu", "--tiny", "--out", "x", "--data-root", "y"],
+            "dmf-lab gpu: --data-root is not read with --tiny, whose pictures are made on the spot: leave it out",
+        ),
+        (["export-explorer", "x", "--search", "0"], "dmf-lab export-explorer: --search must be at least 1, got 0"),
+        (["export-explorer", "x", "--most", "0"], "dmf-lab export-explorer: --most must be at least 1, got 0"),
+        (
+            ["export-explorer", "x", "--weights", "quick-can"],
+            "dmf-lab export-explorer: 'quick-can' is of CAN: the explorer shows DMF networks with kernel 1",
+        ),
+        (
+            ["export-explorer", "x", "--dataset", "glyphs-mini", "--data-root", "/nonexistent"],
+            "dmf-lab export-explorer: glyphs-mini is rendered here and read from no folder, got root='/nonexistent'",
+        ),
         (["calibrate", "quick", "--episodes", "0"], "dmf-lab calibrate: episodes must be at least 1, got 0"),
+        (["check-data", ""], "dmf-lab check-data: root is an empty text; expected a folder"),
         (["check-data", "/no/such"], "dmf-lab check-data: /no/such: expected a folder"),
     ],
 )
-def test_wrong_input_gets_one_sentence(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_gets_one_sentence(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(given) == 1
     err = capsys.readouterr().err
     assert err.startswith(said)
     assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["table", "figure", "speed"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,13 +41,20 @@ def test_arrays_of_other_kinds() -> None:
     assert np.array_equal(grey.pixels, np.repeat(PIXELS[..., :1], 3, axis=3))
     named = ImageSet.from_arrays(PIXELS[:, :10], np.array(list("baabab")), size=np.int64(8), split="val")
     assert (named.class_names, named.labels.tolist()) == (("a", "b"), [1, 0, 0, 1, 0, 1])
+    texts = ImageSet.from_arrays(PIXELS, [0, 1] * 3, np.array(["a", "b"]), categories=np.array(["x", "y"]))
+    assert {type(name) for name in (*texts.class_names, *texts.categories)} == {str}  # type: ignore[misc]
     assert (named.size, named.provenance.source_size, named.provenance.resampling) == (8, "16x10", "bilinear")
 
 
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"pixels": PIXELS / 255}, ValueError, r"must be uint8 .* got float64 .*: multiply by 255"),
+        ({"names": {"a", "b"}}, TypeError, "names must be a list of texts, one a class: a set has no order; got"),
+        ({"labels": list("ababab"), "names": {"a", "b"}}, TypeError, "names must be .*: a set has no order; got"),
+        ({"names": 5}, TypeError, "names must be a list of texts, one a class, got 5"),
+        ({"names": {0: "a", 1: 5}}, TypeError, "names must be a list of texts, one a class, got 5 among them"),
+        ({"categories": ["x", 5]}, TypeError, "categories must be a list of texts, one a class, got 5 among them"),
+        ({"categories": {"x", "y"}}, TypeError, "categories must be .*: a set has no order; got"),
         ({"pixels": PIXELS.transpose(0, 3, 1, 2)}, ValueError, r"put the channels last, with transpose\(0, 2, 3, 1\)"),
         ({"pixels": PIXELS[:, :9]}, ValueError, "images must be square, got 9 x 16 pixels: pass size=84"),
         (
@@ -68,6 +76,32 @@ def test_arrays_of_other_kinds() -> None:
 def test_arrays_that_do_not_fit(options: dict[str, Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         ImageSet.from_arrays(**({"pixels": PIXELS, "labels": [0, 1] * 3, "names": ["a", "b"]} | options))
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        (PIXELS / 255, "np.rint(255 * pixels).astype('uint8')"),
+        (torch.from_numpy(PIXELS / 255).bfloat16(), "np.rint(255 * pixels).astype('uint8')"),
+        (PIXELS.astype(np.float32) * 0.999 - 0.1, "np.rint(pixels).astype('uint8')"),
+        (PIXELS.astype(np.int64), "(pixels).astype('uint8')"),
+        (PIXELS > 100, "(255 * pixels).astype('uint8')"),
+    ],
+)
+def test_what_is_advised_for_other_numbers_keeps_the_pictures(given: Any, advice: str) -> None:
+    with pytest.raises(ValueError, match=rf"from 0 to 255, got .* from .*: convert them with {re.escape(advice)}$"):
+        ImageSet.from_arrays(given, [0, 1] * 3)
+    pixels = given.float().numpy() if isinstance(given, torch.Tensor) else given
+    converted = eval(advice, {"np": np, "pixels": pixels})
+    assert converted.dtype == np.uint8
+    full = 255 * (PIXELS > 100) if given.dtype == bool else PIXELS
+    assert np.abs(converted.astype(int) - full).max() <= (given.dtype == torch.bfloat16)
+
+
+@pytest.mark.parametrize("given", [PIXELS.astype(np.uint16) * 257, PIXELS / 64 - 2, PIXELS / np.nan])
+def test_numbers_that_only_their_owner_can_bring_to_bytes(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"got .* from \S+ to \S+: bring them to 0 to 255 first, and undo a normalis"):
+        ImageSet.from_arrays(given, [0, 1] * 3)
 
 
 class Torchvisions:
@@ -159,3 +193,22 @@ def test_data_sets_that_cannot_be_read(dataset: Any, error: type[Exception], sai
     with pytest.raises(error, match=said):
         ImageSet.from_dataset(dataset, progress=False)
     assert len(ImageSet.from_dataset([{"img": PIXELS[0], "y": 1}], image_key="img", label_key="y", progress=False)) == 1
+
+
+def test_a_tensor_of_half_the_digits_is_read() -> None:
+    listed = [(torch.from_numpy(p).movedim(2, 0).bfloat16() / 255, i % 2) for i, p in enumerate(PIXELS)]
+    images = ImageSet.from_dataset(listed, progress=False)
+    assert np.abs(images.pixels.astype(int) - PIXELS).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"progress": 3}, "progress must be True or False, got 3"),
+        ({"image_key": None}, "image_key must be the name of a column, got None"),
+        ({"label_key": 1}, "label_key must be the name of a column, got 1"),
+    ],
+)
+def test_options_of_a_data_set_that_are_none(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        ImageSet.from_dataset(HuggingFaces(), **options)

@@ -55,6 +55,22 @@ def test_what_does_not_fit_together_is_refused(changes: dict, said: str) -> None
         replace(IMAGES, **changes)
 
 
+def test_a_category_is_a_text() -> None:
+    with pytest.raises(TypeError, match="a category must be a text, got 5"):
+        replace(IMAGES, categories=("a", "b", "c", 5))
+
+
+@pytest.mark.parametrize("index", ["x", 1.5, 20, [0, "x"]])
+def test_masks_of_no_images_are_refused(index: object) -> None:
+    with pytest.raises(IndexError, match="index must be images from 0 to 19: a number, a slice or an array, got"):
+        IMAGES.masks(index)
+
+
+def test_a_device_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:1', got 'tpu'"):
+        IMAGES.tensor("tpu")
+
+
 def test_the_digest_is_of_the_pixels_whatever_the_provenance_says(tmp_path: Path) -> None:
     given = ImageSet.from_arrays(IMAGES.pixels, IMAGES.labels)
     np.save(tmp_path / "pixels.npy", IMAGES.pixels)

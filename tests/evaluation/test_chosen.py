@@ -34,9 +34,11 @@ def test_a_network_is_read_with_pictures_of_its_size(monkeypatch: pytest.MonkeyP
     model = load_model("quick")
     chosen.images_for(model, "miniimagenet", "/x")
     chosen.images_for(model, "glyphs-mini", None)
+    chosen.images_for(model, "glyphs-mini", "/x")  # which is refused, and not left out without a word
     assert asked == [
         (("miniimagenet", "test"), {"size": 40, "progress": False, "root": "/x"}),
         (("glyphs-mini", "test"), {"size": 40, "progress": False, "per_class": 200}),
+        (("glyphs-mini", "test"), {"size": 40, "progress": False, "per_class": 200, "root": "/x"}),
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 
 def square(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -18,6 +19,11 @@ def square(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
     seen = {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads(), "pid": os.getpid()}
     (folder / "visited").touch()
     return {"square": parameters["x"] ** 2, "process": seen}
+
+
+def with_a_bar(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """x, after a progress bar."""
+    return {"x": [parameters["x"] for _ in tqdm(range(1), disable=True)]}
 
 
 def fragile(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from labkit.episodes.preprocessing import Preprocessing
+from labkit.methods.declared import TAKEN
 from labkit.methods.noise import set_keys
 from labkit.models.checkpoints import load_model, save_model
 from labkit.models.registry import METHODS, Method, name_of
@@ -201,3 +202,17 @@ def test_it_comes_back_from_its_file(model: Method, tmp_path: Path) -> None:
         assert torch.equal(back(*images), model(*images))
     assert name_of(back) == name_of(model)
     assert back.recipe() == model.recipe()
+
+
+@pytest.mark.parametrize("name", ["training", "stride", "channels", "classes", "score", "forward", "options"])
+def test_an_option_is_not_called_as_what_every_method_has(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Mine has an option '{name}', which every method has: call it otherwise$"):
+        type("Mine", (Method,), {"__annotations__": {name: float}, name: 2.0})
+
+
+def test_an_option_of_another_method_is_declared_anew_and_every_attribute_is_taken() -> None:
+    mine = type("Mine", (METHODS["protonet"],), {"__annotations__": {"scale": float}, "scale": 2.0})
+    model = mine("conv4", backbone_options={"width": 8})
+    assert model.scale == 2.0
+    own = {name for name in (*vars(model), *vars(model)["_modules"]) if not name.startswith("_")}
+    assert own - set(model.options) <= {*TAKEN, *dir(Method)}

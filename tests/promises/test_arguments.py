@@ -91,7 +91,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: from_arrays("ab"), TypeError, "labels must be whole numbers .* got 'ab'"),
     (lambda: from_arrays({0: 1, 1: 2}), TypeError, "labels must be whole numbers .* got a dict of 2"),
     (lambda: from_arrays(None), TypeError, "labels must be whole numbers .* got None"),
-    (lambda: from_arrays([0, 1], categories="ab"), TypeError, "categories must be a list of names"),
+    (lambda: from_arrays([0, 1], categories="ab"), TypeError, "categories must be a list of texts"),
     (lambda: from_arrays([0, 1], dataset=5), TypeError, "dataset must be a name, got 5"),
     (lambda: Explorer({"m": labkit.load_model("quick")}, [5]), TypeError, "tasks must be a list of .*Task, got 5"),  # type: ignore[list-item]
     (

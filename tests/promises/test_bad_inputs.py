@@ -144,7 +144,17 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: load(size=10**6), ValueError, "size must be from 1 to 1024, got 1000000"),
     (lambda: load(seed=-1), ValueError, "seed must be from 0 to 18446744073709551615, got -1"),
     (lambda: load(per_class=0), ValueError, "per_class must be at least 1, got 0"),
+    (
+        lambda: load(per_class=10**9),
+        labkit.DataError,
+        r"takes \d+ GB with per_class=1000000000 at 84 px, and .* \d+ GB are free: ask for fewer or smaller images",
+    ),
     (lambda: load(per_class=1.5), TypeError, r"per_class must be a whole number, got 1\.5"),
+    (
+        lambda: load("miniimagenet", root=GOLDEN, per_class=200),
+        TypeError,
+        r'has no option \'per_class\', .*: leave it out, of an experiment with per_class=None, as JSON \{"per_class":',
+    ),
     (lambda: load(difficulty="hard"), TypeError, r"must be a labkit\.data\.glyphs\.load\.Difficulty, got 'hard'"),
     (lambda: load(colour="red"), TypeError, "glyphs-mini has no option 'colour'; there are difficulty, .*split"),
     (lambda: load(root="."), ValueError, r"glyphs-mini is rendered here and read from no folder, got root='\.'"),
@@ -157,6 +167,7 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: load("miniimagenet", root=LONG), labkit.DataError, "xxx: expected a folder .* there is none"),
     (lambda: labkit.check_data(LONG), labkit.DataError, "xxx: expected a folder .* there is none"),
+    (lambda: labkit.check_data(""), labkit.DataError, r"root is an empty text; expected a folder, '\.' for the one in"),
     (
         lambda: load("miniimagenet", root=GOLDEN, layout="zip"),
         ValueError,
@@ -330,6 +341,8 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: train(devices=3), ValueError, "2 episodes a step cannot be shared evenly by 3 x 1 devices"),
     (lambda: train(device="tpu"), ValueError, "device must be 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
     (lambda: train(device="cuda:7"), ValueError, "device 'cuda:7' was asked for, and PyTorch finds .* here: pass"),
+    (lambda: train(compiler="nope"), ValueError, r"compiler must be 'auto', None, 'reduce-overhead' or one of \['a"),
+    (lambda: train(compiler=3), TypeError, "compiler must be a backend's name, 'auto' or None, got 3"),
     # Files.
     (lambda: labkit.load_model("gone"), FileNotFoundError, r"gone is neither a file nor one .* \['"),
     (lambda: labkit.load_model(LONG), FileNotFoundError, r"xxx is neither a file nor one .* \['"),

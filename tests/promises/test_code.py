@@ -1,5 +1,6 @@
 """What is kept small, and that the defences which `tests.helpers.defences` takes away are in the code."""
 
+import re
 from pathlib import Path
 
 import labkit
@@ -15,6 +16,13 @@ def test_no_file_is_too_long_and_no_line_too_wide() -> None:
     assert len(scripts) > 5
     assert not [str(file) for file, lines in python.items() if len(lines) > 300]
     assert not [f"{file}:{n}" for file, lines in scripts.items() for n, line in enumerate(lines, 1) if len(line) > 120]
+
+
+def test_text_is_read_and_written_as_utf_8_whatever_the_machine_prefers() -> None:
+    lines = [f"{file.name}: {line.strip()}" for file in ROOT.rglob("*.py") for line in file.read_text().splitlines()]
+    texts = [line for line in lines if re.search(r"\b(read|write)_text\(|\.open\(\"[rwa]\"", line)]
+    assert len(texts) > 20
+    assert not [line for line in texts if "encoding=" not in line and "/proc/" not in line]
 
 
 def test_what_lies_beside_the_rooms_is_the_package_and_its_command() -> None:

@@ -83,11 +83,11 @@ def test_gathering_keeps_the_lab_s_other_runs(
     before = (lab / idea_runs.FILE).read_bytes()
     (tmp_path / "empty").mkdir()
     for wrong, said in (("typo", "typo is no folder"), ("empty", "empty holds no finished run")):
-        assert main(["ideas", str(tmp_path / wrong), "--backbone", "b", "--gather"]) == 1
+        assert main(["ideas", str(tmp_path / wrong), "--gather"]) == 1
         assert said in capsys.readouterr().err
     assert (lab / idea_runs.FILE).read_bytes() == before
     some = write_lines(tmp_path / "some", line(1, 61.0), line(2, 62.0))
-    assert main(["ideas", str(some), "--backbone", "b", "--gather"]) == 0
+    assert main(["ideas", str(some), "--gather"]) == 0
     assert {r["seed"]: r["validation"] for r in idea_runs.rows(lab)} == {0: 50.0, 1: 61.0, 2: 62.0}
 
 
@@ -130,7 +130,9 @@ def test_the_lab_s_own_results_hold_every_idea_with_its_command_and_the_chosen_o
 def test_the_second_stage_needs_the_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="run the command without --novel first"):
         idea_runs.fill(tmp_path, "b", "toy", shots=[1], novel=True, progress=False)
-    with pytest.raises(ValueError, match="there is no idea Nonsense"):
+    with pytest.raises(
+        ValueError, match="there is no idea 'Nonsense'; there are 'DMF', 'No alignment', 'No alignment, normalised', "
+    ):
         idea_runs.fill(tmp_path, "b", "toy", names=["Nonsense"])
 
 

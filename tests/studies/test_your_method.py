@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from labkit.methods.losses import Losses
 from labkit.methods.protonet import ProtoNet
 from labkit.models.registry import METHODS
 from labkit.studies.ideas import Contrast
-from labkit.studies.own_head import source_of
-from labkit.studies.your_method import looks_at, try_head
+from labkit.studies.own_head import registered, source_of
+from labkit.studies.your_method import Tried, looks_at, try_head
 from labkit.training.heads import on_pictures
 from tests.helpers.toy_maps import PICTURES, backbone, toy_maps
 
@@ -174,6 +175,73 @@ def test_a_broken_head_gets_a_sentence(head: Any, kind: type[Exception], sentenc
     with pytest.raises(kind, match=sentence):
         try_head(head, MAPS, tmp_path, look=True, **QUICKLY)
     assert looks_at(tmp_path) == 0  # nothing was looked at
+
+
+class OtherDefaults(NothingToTrain):
+    def __init__(self, temperature: float = 4.0, *, bias: float = 0.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+
+class ChannelsByDefault(NothingToTrain):
+    def __init__(self, channels: int = 640, temperature: float = 4.0) -> None:
+        super().__init__()
+        self.channels, self.temperature = channels, temperature
+
+
+class NeedsMore(Mine):
+    def __init__(self, channels: int, width: int, *, depth: int) -> None:
+        super().__init__(channels)
+
+
+class NeedsByName(Mine):
+    def __init__(self, *, width: int) -> None:
+        super().__init__(width)
+
+
+def test_a_plain_module_is_told_the_channels_where_it_asks_for_them() -> None:
+    made = {}
+    for head in (Mine, OtherDefaults, ChannelsByDefault):
+        with registered(head) as name:
+            made[head] = METHODS[name]("conv4", backbone_options={"width": 8}).head
+    assert made[Mine].weigh.shape == (8,)
+    assert made[OtherDefaults].temperature == made[ChannelsByDefault].temperature == 4.0
+    assert made[ChannelsByDefault].channels == 8
+
+
+@pytest.mark.parametrize(("head", "more"), [(NeedsMore, "width, depth"), (NeedsByName, "width")])
+def test_a_plain_module_that_needs_more_is_refused(head: type[nn.Module], more: str, tmp_path: Path) -> None:
+    own = head.__name__
+    with pytest.raises(TypeError, match=rf"{own} is made as {own}\(channels\), and needs {more} besides: give defau"):
+        try_head(head, MAPS, tmp_path, **QUICKLY)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "sentence"),
+    [
+        ({"look": "no"}, TypeError, "look must be True or False, got 'no'"),
+        ({"look": 1}, TypeError, "look must be True or False, got 1"),
+        ({"seeds": [0, 0]}, ValueError, r"seeds must be whole numbers, each once, got \[0, 0\]"),
+        ({"seeds": [2**64]}, ValueError, "seed must be from 0 to"),
+        ({"maps": None}, TypeError, "maps must be what labkit.studies.tables.head_runs.maps_of gives, got None"),
+        ({"against": 5}, TypeError, "against must be a list of runs, .* got 5"),
+        ({"against": [5]}, TypeError, "a run in against must be a labkit.studies.tables.runs.Run, got 5"),
+        ({"options": ["start"]}, TypeError, "options must be a dict of a Method's options, got a list of 1"),
+        ({"progress": "no"}, TypeError, "progress must be True or False, got 'no'"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_anything_is_looked_at(
+    options: dict[str, Any], kind: type[Exception], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=sentence):
+        try_head(**{"head": Mine, "maps": MAPS, "folder": tmp_path, "look": True} | QUICKLY | options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_that_was_not_trained_has_no_model() -> None:
+    tried = Tried(Mine, [], "validation", pd.DataFrame(), 0, {0: Path("a"), 2: Path("b")})
+    with pytest.raises(ValueError, match=r"seed must be one of \[0, 2\], with which it was trained, got 7"):
+        tried.model(7)
 
 
 def test_options_of_a_plain_module_are_refused(tmp_path: Path) -> None:

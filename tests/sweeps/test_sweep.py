@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,14 +24,14 @@ from tests.helpers.places import ROOT
 from tests.helpers.sweep_runs import events
 
 
-def start(run: str, grid: list[dict], folder: Path, workers: int = 1) -> subprocess.Popen:
+def start(run: str, grid: list[dict], folder: Path, workers: int = 1, **how: Any) -> subprocess.Popen:
     """A sweep in a process, and a process group, of its own."""
     code = (
         f"import labkit; from tests.helpers.sweep_runs import {run}\n"
         f"labkit.sweep({run}, {grid!r}, folder={str(folder)!r}, version=1, workers={workers})"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, start_new_session=True)
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, start_new_session=True, **how)
 
 
 @pytest.mark.integration
@@ -144,6 +145,13 @@ def test_killed_in_the_middle_of_writing_a_result(tmp_path: Path) -> None:
     started = events(tmp_path, "started")
     assert [started.count(key_of(p, 1)) for p in grid] == [1, 1, 2, 1]
     assert not list(tmp_path.glob(".*.json-*"))
+
+
+@pytest.mark.integration
+def test_workers_leave_nothing_of_their_progress_bars(tmp_path: Path) -> None:
+    sweep = start("with_a_bar", [{"x": 1}, {"x": 2}], tmp_path, workers=2, stderr=subprocess.PIPE, text=True)
+    assert "leaked" not in sweep.communicate(timeout=120)[1]
+    assert len(finished(tmp_path)) == 2
 
 
 @pytest.mark.integration

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import shutil
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,6 +16,7 @@ import PIL
 from tqdm.auto import tqdm
 
 from labkit.common import checks
+from labkit.common.errors import DataError
 from labkit.common.machine import cores, reserve
 from labkit.common.processes import script_hidden, start_context
 from labkit.data.cache import build_once, digest_of
@@ -30,6 +32,7 @@ SPLITS = ("train", "val", "test")
 SAMPLE_DIGEST = "6ec7ee2e62ca6ab9"  # of `sample_digest`, where the published numbers were made
 TIERED_BYTES = 3_000_000_000  # that the caches of the three splits of tiered may take together by default
 SAMPLE_DIFFICULTY = Difficulty(4, 0.35, (0.4, 0.7), 0.6, 20.0, 0.15)  # fixed, whatever the default is
+MUCH = 10**9  # bytes that a user may not have thought of
 PARALLEL_FROM = 2000  # images; fewer are rendered sooner than a pool of processes starts
 
 
@@ -71,6 +74,7 @@ def load_glyphs(
 
     Raises:
         ValueError: unknown name or split, or a size, seed or number of images that cannot be.
+        DataError: the disk of the cache has no room for them.
     """
     classes = classes_of(name, split)
     size = checks.check_int("size", size, least=16, most=MAX_SIZE)
@@ -83,6 +87,12 @@ def load_glyphs(
     details = {"seed": seed, "per_class": per_class, "difficulty": asdict(difficulty), "sample": drawn}
 
     def build(folder: Path) -> None:
+        needed, free = len(classes) * per_class * _bytes_of(size), shutil.disk_usage(folder).free
+        if needed > max(free, MUCH):  # of less, a full disk says that it is full
+            raise DataError(
+                f"{name} {split} takes {needed / 1e9:.0f} GB with per_class={per_class} at {size} px, and where the "
+                f"cache lies {free / 1e9:.0f} GB are free: ask for fewer or smaller images, or set $LABKIT_CACHE"
+            )
         _render_all(
             folder, classes, per_class, size, seed, difficulty, f"{name} {split}, {size} px" if progress else ""
         )
@@ -100,8 +110,12 @@ def load_glyphs(
 def _tiered_per_class(size: int) -> int:
     """As many images a class as keep the three splits of tiered under `TIERED_BYTES`, from 1 to 600."""
     classes = sum(len(classes_of("glyphs-tiered", split)) for split in SPLITS)
-    image = 3 * size * size + size * ((size + 7) // 8) + 8  # pixels, mask and label
-    return max(1, min(600, TIERED_BYTES // (classes * image)))
+    return max(1, min(600, TIERED_BYTES // (classes * _bytes_of(size))))
+
+
+def _bytes_of(size: int) -> int:
+    """Of an image in the cache: pixels, mask and label."""
+    return 3 * size * size + size * ((size + 7) // 8) + 8
 
 
 @cache

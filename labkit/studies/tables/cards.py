@@ -52,7 +52,7 @@ def read_card(file: Path | str) -> Card:
     if not path.is_file():
         raise FileNotFoundError(f"there is no card {path}: notebook 13 writes one")
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         if found["card"] != KIND:
             raise ValueError(f"it is about {found['card']!r:.80}")
         runs = tuple(Run.from_json(row) for row in found["runs"])

@@ -81,6 +81,22 @@ def test_the_command_prints_the_table_with_the_card(
         assert sentence in capsys.readouterr().err
 
 
+def test_a_data_set_of_which_nothing_is_measured_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(one_backbone, "RESULTS", tmp_path / "lab.jsonl")
+    monkeypatch.setattr("labkit.commands.table.load_model", lambda name: name)
+    monkeypatch.setattr("labkit.commands.table.backbone_digest", lambda model: "digest")
+    (tmp_path / "lab.jsonl").write_text("".join(json.dumps(r.to_json()) + "\n" for r in DMF))
+    words = ["table", "1", str(tmp_path / "runs"), "--protocol", "one-backbone", "--backbone", "b", "--show"]
+    assert main([*words, "--dataset", "cifar-fs"]) == 1
+    said = capsys.readouterr()
+    assert "nothing is measured of b on cifar-fs, only on toy: leave --show out to train" in said.err
+    assert said.out == ""
+    assert main([*words, "--dataset", "toy"]) == 0
+    assert "At 5 shots nothing is measured of b on toy." in capsys.readouterr().out.splitlines()
+
+
 def test_cards_belong_to_table_1_on_one_backbone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="belong to --protocol one-backbone"):
         main(["table", "1", str(tmp_path), "--cards", "a.json", "--traceback"])

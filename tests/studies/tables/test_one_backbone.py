@@ -102,8 +102,8 @@ def test_both_settings_are_tried_and_what_validation_chooses_gets_all_seeds(
 
     monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
     folder = tmp_path / "sweep"
-    common = ["table", "1", str(folder), "--protocol", "one-backbone", "--shots", "1"]
-    assert main([*common, "--backbone", "b", "--dataset", "toy", "--seeds", "0", "1"]) == 0
+    common = ["table", "1", str(folder), "--protocol", "one-backbone"]
+    assert main([*common, "--shots", "1", "--backbone", "b", "--dataset", "toy", "--seeds", "0", "1"]) == 0
     assert len(sweep.asked) == len(TABLE1_HEADS) + len(SYSTEMS)
     runs = one_backbone.results(folder, dataset="toy")
     assert set(one_backbone.by_system(runs, 1)) == set(SYSTEMS)
