@@ -49,7 +49,8 @@ def compared(
     were tested on, and of that had these episodes' classes been drawn anew; seeds; a verdict on these classes, which
     needs both of the first two intervals to exclude zero: two systems that train nothing have no spread over seeds at
     all; and one of other classes, which needs the first and the third. Of validation classes single episodes are not
-    kept: `least` then stands for their interval, NaN where it is 0. A system without a seed in common is left out.
+    kept: `least` then stands for their interval, NaN where it is 0, and nothing is said of other classes. A system
+    without a seed in common is left out.
     """
     lines = {}
     for name, rows in others.items():
@@ -61,6 +62,8 @@ def compared(
             line = (mean, half, episodes, classes, len(single), verdicts[0], of_others)
             lines[name] = dict(zip(COLUMNS, line, strict=True))
     table = pd.DataFrame.from_dict(lines, orient="index", columns=list(COLUMNS))
+    if on != "novel":
+        table = table.drop(columns=["± over classes", "of other classes"])
     return table.sort_values("points", ascending=False)
 
 
@@ -107,7 +110,7 @@ def differences(runs: Mapping[str, Sequence[Run]], against: str, on: str = "nove
     table = compared(runs[against], {name: rows for name, rows in runs.items() if name != against}, on)
     words = {"better": "worse", "worse": "better"}
     table["points"] = -table["points"]
-    for column in ("verdict", "of other classes"):
+    for column in table.columns.intersection(["verdict", "of other classes"]):
         table[column] = [words.get(word, word) for word in table[column]]
     return table[::-1]
 
