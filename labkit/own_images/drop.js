@@ -39,13 +39,14 @@ async function dropped(transfer) {
 
 // Ask Python for something. A kernel that is gone answers nothing, and one that is busy answers late.
 function tell(model, message, buffers) {
+  clearTimeout(model.late); // of an earlier question
   model.set("message", READING);
   try {
     model.send(message, undefined, buffers);
   } catch {
     model.set("message", GONE);
   }
-  setTimeout(() => {
+  model.late = setTimeout(() => {
     if (model.get("message") === READING) model.set("message", LATE);
   }, PATIENCE);
 }

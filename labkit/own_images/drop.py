@@ -45,7 +45,7 @@ class YourImages(anywidget.AnyWidget):
         network: the name of `model`.
         networks: names of models, with a label for each; a person may choose among them.
         of_own: the one of `networks` that answers once the examples have gone, unless a person has chosen.
-        examples: whether the pictures to begin with are examples, whose place the first drop on either place takes.
+        examples: whether the pictures to begin with are examples, whose place the first drop on the classes takes.
     """
 
     _esm = HERE / "drop.js"

@@ -196,8 +196,9 @@ def measure(
 
     Returns:
         a row for every kind of points and of query positions: percent on the ink, the box and in the picture; how many
-        of those in the picture are on ink or box, which "chance" is to be compared with where many lie outside; with
-        the ink's difference from the grid and, of the learned points, from another's object, over the same episodes.
+        of those in the picture are on ink or box, the mean over episodes, which "chance" is to be compared with where
+        many lie outside; with the ink's difference from the grid and, of the learned points, from another's object,
+        over the same episodes.
         "... ci95" are half widths of 95 % intervals.
     """
     played = list(tqdm(judged(model, images, episodes, seed, query), title, episodes, disable=not title))
@@ -207,7 +208,8 @@ def measure(
         row: dict[str, Any] = {"points": name, "query position": position}
         measured = {target: table[name, position, target] for target in ("ink", "box", "picture")}
         for target in ("ink", "box"):
-            measured[f"{target}, of those in the picture"] = 100 * measured[target] / measured["picture"]
+            share = 100 * measured[target] / measured["picture"].where(measured["picture"] > 0)
+            measured[f"{target}, of those in the picture"] = share.dropna()  # an episode without any says nothing
         measured["minus grid"] = measured["ink"] - table[GRID, position, "ink"]
         if name == LEARNED:
             measured["minus another's"] = measured["ink"] - table[OTHER, position, "ink"]

@@ -84,7 +84,7 @@ def check_command(name: str, command: str, model: Method, recorded: Mapping[str,
     """
     asked = setting_of(name, command)
     now = json.loads(json.dumps(asked.to_json()))
-    other = [f"{key}={now[key]!r}" for key in recorded.keys() - {"choices"} if now.get(key) != recorded[key]]
+    other = [f"{key}={now.get(key)!r}" for key in recorded.keys() - {"choices"} if now.get(key) != recorded[key]]
     if not other and build_model(asked, model.classes, seed=0).recipe() != model.recipe():  # choices are in the recipe
         other = [f"choices={asked.choices!r}"]
     if other:

@@ -18,7 +18,7 @@ from tests.helpers.toys import toy_images
 
 pytestmark = pytest.mark.integration
 
-UNKNOWN = {"vfsl", "classifier"}
+UNKNOWN = {"vfsl", "classifier", "simpleshot"}
 # Authors train with up to 64 ways, and with 21 pictures of a class.
 MANY, VALIDATION = toy_images(classes=64, per_class=21), toy_images(seed=1, split="val")
 # What is smaller here than theirs, or follows from the pictures: maps of 3 x 3 cells of 16 channels.

@@ -57,7 +57,7 @@ def compared(
         mean, half, single = paired(runs, rows, on)
         if single:
             episodes, classes = over_shared_episodes(runs, rows) if on == "novel" else (least or np.nan, np.nan)
-            verdicts = [intervals.verdict(mean, _wider(half, other)) for other in (episodes, classes)]
+            verdicts = [intervals.verdict(mean, wider(half, other)) for other in (episodes, classes)]
             of_others = "" if np.isnan(classes) else verdicts[1]
             line = (mean, half, episodes, classes, len(single), verdicts[0], of_others)
             lines[name] = dict(zip(COLUMNS, line, strict=True))
@@ -77,7 +77,7 @@ def every_pair(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     for place, name in enumerate(names[:-1]):
         table = compared(runs[name], {other: runs[other] for other in names[place + 1 :]})
         for other, line in table.iterrows():
-            half = np.nanmax([line["± over seeds"], line["± over episodes"]])  # a single seed has none over seeds
+            half = wider(line["± over seeds"], line["± over episodes"])
             lines.append({"system": name, "against": other, "points": line["points"], "±": half})
     return pd.DataFrame(lines, columns=["system", "against", "points", "±"])
 
@@ -96,7 +96,7 @@ def over_shared_episodes(runs: Sequence[Run], others: Sequence[Run]) -> tuple[fl
     return intervals.over_episodes(first - second)[1], over_classes(first - second, novel)
 
 
-def _wider(seeds: float, other: float) -> float:
+def wider(seeds: float, other: float) -> float:
     """The wider of two half widths; NaN where there is none over seeds, as of a single one."""
     return seeds if np.isnan(seeds) else float(np.nanmax([seeds, other]))
 

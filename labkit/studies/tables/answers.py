@@ -120,8 +120,10 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
     rivals = table.drop(index=list(REFERENCES), errors="ignore")  # these get sentences of their own
     said = f"{shot}-shot:"
     if len(rivals):
-        said += f" of {len(rivals)} other systems DMF is {_counted(rivals['verdict'])} on these novel classes"
-        said += f"; for other classes that shows it {_counted(rivals['of other classes'])}."
+        said += f" of {len(rivals)} other systems DMF is {_counted(rivals['verdict'])} on these novel classes."
+        known = rivals.loc[rivals["of other classes"] != "", "of other classes"]
+        if len(known):
+            said += f" Had other classes been drawn, it would be shown to be {_counted(known)}."
     for name in (name for name in REFERENCES if name in table.index):
         line = table.loc[name]
         half, classes = line["± over seeds"], line["± over classes"]

@@ -77,11 +77,11 @@ class Run:
     @property
     def started(self) -> bool:
         """Whether training left the plateau at which all classes score alike: five points above chance on validation
-        classes."""
-        return self.validation > 100 / int(self.novel["way"]) + 5
+        classes. Of a run that was not tested it is not told, and False."""
+        return bool(self.novel) and self.validation > 100 / int(self.novel["way"]) + 5
 
     def to_json(self) -> dict[str, Any]:
-        """The run in JSON types; a training that diverged has None as its validation accuracy."""
+        """A run on one backbone in JSON types; a training that diverged has None as its validation accuracy."""
         plain = {name: value for name, value in asdict(self).items() if name not in END_TO_END}
         return plain | {"validation": None if np.isnan(self.validation) else self.validation}
 

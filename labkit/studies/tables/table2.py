@@ -18,7 +18,7 @@ from labkit import plotting
 from labkit.common import places
 from labkit.evaluation import intervals
 from labkit.plotting import SMALL
-from labkit.studies.tables.agreement import over_shared_episodes, paired
+from labkit.studies.tables.agreement import over_shared_episodes, paired, wider
 from labkit.studies.tables.cells import BASE, TABLE2, Cell, trained_as
 from labkit.studies.tables.cells import row_of_table2 as row
 from labkit.studies.tables.runs import Run
@@ -136,7 +136,8 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
 def claims(runs: Sequence[Run]) -> pd.DataFrame:
     """Every claim of section 5.3: the gain in its text, in its Table 2, and here, with a verdict from our intervals.
 
-    ``±`` is the wider of two half widths, over seeds and over the test episodes, as everywhere (`agreement.compared`).
+    ``±`` is the wider of two half widths, over seeds and over the test episodes, as everywhere (`agreement.compared`);
+    beside it stand the half width had other classes been drawn, and what is then left of the verdict.
     """
     paper = published()
     lines = []
@@ -145,7 +146,8 @@ def claims(runs: Sequence[Run]) -> pd.DataFrame:
         both = [runs_of(runs, cell, c.shot) for cell in (c.better, c.worse)]
         shared = by_seed(runs, c.better, c.shot).keys() & by_seed(runs, c.worse, c.shot).keys()
         late = sum(len(shared & set(waiting(runs, cell, c.shot))) for cell in (c.better, c.worse))
-        widest = half if np.isnan(half) else float(np.nanmax([half, over_shared_episodes(*both)[0]]))
+        episodes, classes = over_shared_episodes(*both)
+        widest = wider(half, episodes)
         lines.append(
             {
                 "claim": c.text,
@@ -156,20 +158,22 @@ def claims(runs: Sequence[Run]) -> pd.DataFrame:
                 "±": widest,
                 "seeds": len(single),
                 "verdict": verdict(mean, widest, len(single), late),
+                "± over classes": classes,
+                "of other classes": verdict(mean, wider(half, classes), len(single), late),
             }
         )
     return pd.DataFrame(lines)
 
 
 def figure(runs: Sequence[Run], factor: str, where: str = "glyphs-mini") -> Figure:
-    """A part of Table 2 as differences to its base: published, hollow diamonds; measured, discs with t-intervals.
+    """A part of Table 2 as differences to its base: published, hollow diamonds; measured, discs with intervals.
 
     Accuracies of two data sets share no axis; differences to the base do. A small dot is one seed of several, a hollow
     disc the only one, which has no interval; `where` says on what was measured.
     """
     paper, cells = published(), [cell for cell in TABLE2 if cell.factor == factor]
     drawn, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
-    found = {(cell, shot): difference(runs, cell, BASE, shot) for cell in cells for shot in SHOTS}
+    found = {(cell, shot): _drawn(runs, cell, shot) for cell in cells for shot in SHOTS}
     several = f"measured, mean of {_counts([len(single) for *_, single in found.values()])} seeds"
     for ax, shot in zip(axes, SHOTS, strict=True):
         places = np.arange(len(cells))
@@ -194,7 +198,7 @@ def figure(runs: Sequence[Run], factor: str, where: str = "glyphs-mini") -> Figu
                     markersize=4,
                     label="a single one of these seeds",
                 )
-                own = f"{several}, 95 % t-interval"
+                own = f"{several}, 95 % interval"
                 ax.errorbar(place + 0.1, mean, yerr=half, fmt="o", color=plotting.BLUE, capsize=3, label=own)
             if single and (late := len(waiting(runs, cell, shot))):
                 said, low = f"{late} of {len(single)}\nat chance", min(single) if np.isnan(half) else mean - half
@@ -210,6 +214,13 @@ def figure(runs: Sequence[Run], factor: str, where: str = "glyphs-mini") -> Figu
     of = f"PUBLISHED: miniImageNet. MEASURED: {where}"
     drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, title=of)
     return drawn
+
+
+def _drawn(runs: Sequence[Run], cell: Cell, shot: int) -> tuple[float, float, list[float]]:
+    """`difference` to the base, with the half width that a verdict takes."""
+    mean, half, single = difference(runs, cell, BASE, shot)
+    episodes, _ = over_shared_episodes(runs_of(runs, cell, shot), runs_of(runs, BASE, shot))
+    return mean, wider(half, episodes), single
 
 
 def _counts(seeds: Sequence[int]) -> str:

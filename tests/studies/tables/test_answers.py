@@ -18,9 +18,9 @@ NONE = [run("No alignment", s, 53 + 1.05 * s, "No alignment: class_weight normal
 
 def test_the_answer_of_table_1_is_computed() -> None:
     said = answers.answer_of_table1({"DMF": DMF, "CAN": NONE, "No alignment": NONE}, 1)
-    assert (
-        "of 1 other systems DMF is ahead of 0, behind 1, undecided against 0 on these novel classes" in said
-    )  # no alignment is none of the paper's systems
+    # No alignment is none of the paper's systems, and the runs do not say how many classes there were.
+    assert "of 1 other systems DMF is ahead of 0, behind 1, undecided against 0 on these novel classes." in said
+    assert "Had other classes" not in said
     assert "DMF minus no alignment: -2.9" in said
     assert "worse" in said
     low = [replace(r, novel=r.novel | {"accuracy": 10.0 + r.seed}, correct="7 8 7 8") for r in NONE]

@@ -90,11 +90,14 @@ def test_a_part_is_drawn_with_what_is_missing_said(factor: str) -> None:
 def test_the_figure_says_what_has_an_interval_over_how_many_seeds_and_what_has_none() -> None:
     said = {t.get_text() for t in table2.figure(ROWS, "last_pooling").legends[0].texts}
     assert "measured, one seed: no interval" in said
-    assert not any("t-interval" in line for line in said)
+    assert not any("95 % interval" in line for line in said)
     rows = [*ROWS, run("align 2", 1, 0, 50.0), *(run("align 0", 1, seed, 49.0 + seed) for seed in (0, 1))]
     drawn = table2.figure(rows, "align")
     said = {t.get_text() for t in drawn.legends[0].texts}
-    assert {"measured, one seed: no interval", "measured, mean of 2 to 3 seeds, 95 % t-interval"} <= said
+    assert {
+        "measured, one seed: no interval",
+        "measured, mean of 2 to 3 seeds, 95 % interval",
+    } <= said
     lone = next(line for line in drawn.axes[0].lines if "one seed" in str(line.get_label()))
     assert lone.get_markerfacecolor() == "white"
     assert lone.get_ydata() == [0.0]
