@@ -3,7 +3,7 @@
 Shapes use E episodes, N classes (way), K shots, Q queries (of all classes together), c channels, maps of h x w cells.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -224,8 +224,8 @@ class Method(nn.Module):
             loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
         return Losses.of_classification(loss, scores)
 
-    def take_base_mean(self, mean: Tensor) -> None:
-        """Take the mean feature of base pictures, [c], where the method uses it; training on feature maps gives it."""
+    def take_base_mean(self, mean: Callable[[], Tensor]) -> None:
+        """Take the mean feature of base pictures, [c], where it is used; training on feature maps can compute it."""
 
     def shows_mirrored(self, shots: int) -> bool:
         """Whether a class of so many shots is shown with their mirror images too (left and right exchanged).

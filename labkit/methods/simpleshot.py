@@ -6,6 +6,7 @@ centred on the mean of the base classes' features (``"CL2N"``, the paper's best)
 mean of a class's shots is the answer.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -29,10 +30,11 @@ class SimpleShot(Classifier):
 
     def build(self) -> None:
         super().build()
-        self.register_buffer("centre", torch.full((self.channels,), float("nan")))
+        self.register_buffer("centre", torch.zeros(self.channels))  # not known yet
 
-    def take_base_mean(self, mean: Tensor) -> None:
-        self.centre.copy_(mean)
+    def take_base_mean(self, mean: Callable[[], Tensor]) -> None:
+        if self.transform == "CL2N":
+            self.centre.copy_(mean())
 
     def transformed(self, maps: Tensor) -> Tensor:
         """Maps [..., c, h, w] as vectors [..., c]."""
@@ -42,7 +44,7 @@ class SimpleShot(Classifier):
         return F.normalize(pooled - self.centre if self.transform == "CL2N" else pooled, dim=-1)
 
     def score(self, support: Tensor, query: Tensor, support_mask: Tensor | None = None) -> Tensor:
-        if self.transform == "CL2N" and self.centre.isnan().all():
+        if self.transform == "CL2N" and not self.centre.any():
             raise ValueError(
                 "CL2N centres features on the mean of the base classes' features: train it as a head on feature maps "
                 "(labkit.training.heads.train_head), or give the mean to take_base_mean"

@@ -100,7 +100,7 @@ def train_head(
     if any(True for _ in model.parameters()):
         return train(e, base, validation, folder, seed=seed, log=log, progress=progress)
     model.preprocessing = Preprocessing.of(base)
-    model.take_base_mean(base.mean())
+    model.take_base_mean(base.mean)
     result = evaluate(model.eval(), validation, e.way, e.shot, e.test_query, e.validation_episodes)
     about = {"experiment": e.to_json(), "seed": seed, "step": 0, "validation": result.summary()}
     save_model(model, folder / "best.safetensors", about)

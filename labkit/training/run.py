@@ -49,7 +49,7 @@ class Run:
         self.experiment, self.seed, self.device, self.folder = experiment, seed, device, folder
         model.preprocessing = Preprocessing.of(base)
         if isinstance(base, FeatureSet):
-            model.take_base_mean(base.mean())
+            model.take_base_mean(base.mean)
         self.model: Method = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.step, self.best, self.kept = 0, 0.0, "There is no checkpoint yet."
         self.totals = torch.zeros(4, device=device)

@@ -1,5 +1,6 @@
 """SimpleShot against a nearest-mean classifier of scikit-learn's kind, written out in NumPy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from labkit.models.checkpoints import load_model
 from labkit.models.small import small_model
 from labkit.training.heads import train_head
+from labkit.training.loop import train
 from labkit.training.phases import Phase
+from tests.helpers.tiny import BASE, TINY, VALIDATION
 from tests.helpers.toy_maps import toy_maps
 
 
@@ -20,7 +23,7 @@ def test_the_answer_is_the_nearest_mean_of_transformed_features(transform: str) 
     drawn = torch.Generator().manual_seed(0)
     support, query = torch.rand(1, 4, 3, c, 2, 2, generator=drawn), torch.rand(1, 20, c, 2, 2, generator=drawn)
     base = torch.rand(c, generator=drawn)
-    model.take_base_mean(base)
+    model.take_base_mean(lambda: base)
 
     def features(maps: torch.Tensor) -> np.ndarray:
         x = maps.mean((-2, -1)).numpy()[0]
@@ -48,3 +51,9 @@ def test_without_that_mean_it_says_so() -> None:
     maps = torch.zeros(1, 2, 1, model.channels, 1, 1)
     with pytest.raises(ValueError, match="give the mean to take_base_mean"):
         model.score(maps, maps[:, 0])
+
+
+def test_it_is_trained_on_pictures_too(tmp_path: Path) -> None:
+    """Where nobody tells a mean of features; a weight that is no number would end the training."""
+    e = replace(TINY, method="simpleshot", choices={}, steps=2, warmup=0, validate_every=2)
+    assert train(e, BASE, VALIDATION, tmp_path, progress=False).step == 2

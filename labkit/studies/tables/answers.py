@@ -100,7 +100,8 @@ def settings(runs: Sequence[Run]) -> pd.DataFrame:
             tested = [run.accuracy for run in own if np.isfinite(run.accuracy)]
             if own:
                 line = lines.setdefault((head.system, head.name.partition(": ")[2] or "as it is"), {})
-                line[f"{shot}-shot", "validation, %"] = own[0].validation
+                first = next((run.validation for run in own if run.seed == 0), np.nan)
+                line[f"{shot}-shot", "validation, %"] = first
                 line[f"{shot}-shot", "novel, %"] = float(np.mean(tested)) if tested else np.nan
                 line[f"{shot}-shot", "seeds"] = len(own)
                 line[f"{shot}-shot", ""] = "chosen" if head.name in best else ""

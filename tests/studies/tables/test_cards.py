@@ -56,13 +56,17 @@ def test_what_is_no_card_or_of_another_table_gets_a_sentence(tmp_path: Path) -> 
         read_card(tmp_path / "short.json")
 
 
-def test_the_command_prints_the_table_with_the_card(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lab's results hold the runs of DMF on some backbone."""
     monkeypatch.setattr(one_backbone, "RESULTS", tmp_path / "lab.jsonl")
     monkeypatch.setattr("labkit.commands.table.load_model", lambda name: name)
     monkeypatch.setattr("labkit.commands.table.backbone_digest", lambda model: "digest")
     (tmp_path / "lab.jsonl").write_text("".join(json.dumps(r.to_json()) + "\n" for r in DMF))
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_command_prints_the_table_with_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = str(MINE.write(tmp_path / "mine.json"))
     words = ["table", "1", str(tmp_path / "runs"), "--protocol", "one-backbone", "--backbone", "b", "--dataset", "toy"]
     assert main([*words, "--show", "--cards", card, "--shots", "1"]) == 0
@@ -81,13 +85,8 @@ def test_the_command_prints_the_table_with_the_card(
         assert sentence in capsys.readouterr().err
 
 
-def test_a_data_set_of_which_nothing_is_measured_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(one_backbone, "RESULTS", tmp_path / "lab.jsonl")
-    monkeypatch.setattr("labkit.commands.table.load_model", lambda name: name)
-    monkeypatch.setattr("labkit.commands.table.backbone_digest", lambda model: "digest")
-    (tmp_path / "lab.jsonl").write_text("".join(json.dumps(r.to_json()) + "\n" for r in DMF))
+@pytest.mark.usefixtures("stored")
+def test_a_data_set_of_which_nothing_is_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["table", "1", str(tmp_path / "runs"), "--protocol", "one-backbone", "--backbone", "b", "--show"]
     assert main([*words, "--dataset", "cifar-fs"]) == 1
     said = capsys.readouterr()
