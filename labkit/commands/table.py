@@ -10,6 +10,8 @@ dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-4
     --data-root /data/x          only what a system adds to one backbone is trained, on cached feature maps
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet --show \\
     --cards ../runs/your_method/Mine.json        train nothing: print Table 1, one's own method (notebook 13) in it
+dmf-lab table 1 ../runs/more --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
+    --data-root /data/x --novel tinyimagenet --novel-root /data/y      what is chosen, tested on 175 other classes
 """
 
 import argparse
@@ -51,6 +53,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--released", action="store_true", help="of Table 2, on one backbone: DMF as its authors released it"
     )
+    parser.add_argument(
+        "--novel", help="on one backbone: tinyimagenet, to test on its classes that miniImageNet has not"
+    )
+    parser.add_argument("--novel-root", type=Path, help="where its pictures lie")
     parser.add_argument("--show", action="store_true", help="on one backbone: train nothing, print Table 1")
     parser.add_argument("--cards", type=Path, nargs="+", default=[], metavar="FILE", help="with --show: of notebook 13")
     parser.add_argument("--engine", default="local", help="local or ray")
@@ -64,8 +70,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
-    if given.show or given.cards or given.released or given.backbone is not None:
-        raise ValueError("--show, --cards, --released and --backbone belong to --protocol one-backbone")
+    if given.show or given.cards or given.released or given.novel or given.backbone is not None:
+        raise ValueError("--show, --cards, --released, --novel and --backbone belong to --protocol one-backbone")
     if given.gather:
         only(changed(arguments, given), ("table", "folder", "gather", "dataset"), GATHERS)
         train_cells.gather(given.folder, given.dataset)
@@ -93,14 +99,15 @@ def _on_one_backbone(given: argparse.Namespace) -> int:
             "--cells, --settings-of and --own-training belong to the end-to-end protocol; use --systems here"
         )
     if given.gather:
-        only(changed(arguments, given), ("table", "folder", "gather", "protocol"), GATHERS)
-        one_backbone.gather(given.folder)
+        only(changed(arguments, given), ("table", "folder", "gather", "protocol", "novel"), GATHERS)
+        one_backbone.gather(given.folder, given.novel)
         return 0
     if given.backbone is None:
         raise ValueError("give --backbone, the file of a pre-trained model, or the name of a shipped one")
     if given.show or given.cards:
         return _show(given)
     how = {"address": given.address, "workers": given.workers, "systems": given.systems, "released": given.released}
+    how |= {"novel": given.novel, "novel_root": given.novel_root}
     where = given.backbone, given.dataset, given.data_root
     runs = one_backbone.fill(given.folder, given.table, *where, given.shots, given.seeds, given.engine, **how)
     if given.table == 1:
@@ -120,13 +127,13 @@ def _show(given: argparse.Namespace) -> int:
     """
     if given.table == 2 or not given.show:
         raise ValueError("--cards are shown in Table 1: dmf-lab table 1 ... --show --cards FILE")
-    read = ("table", "folder", "protocol", "backbone", "dataset", "shots", "systems", "show", "cards")
+    read = ("table", "folder", "protocol", "backbone", "dataset", "shots", "systems", "show", "cards", "novel")
     only(changed(arguments, given), read, SHOWS)
     asked_of(given.table, given.shots, given.seeds)
     systems = one_backbone.some_of(given.systems, list(SYSTEMS))
     others = [name for name in SYSTEMS if name not in systems]
     digest = backbone_digest(load_model(given.backbone))
-    measured = one_backbone.results(given.folder, backbone=digest)
+    measured = one_backbone.results(given.folder, backbone=digest, novel=given.novel)
     runs = [run for run in measured if run.dataset == given.dataset]
     if not (runs or given.cards):
         there = f", only on {', '.join(sorted({run.dataset for run in measured}))}" if measured else ""

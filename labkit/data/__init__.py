@@ -22,10 +22,12 @@ READERS = {
     "miniimagenet": "real:load_real",
     "tieredimagenet": "real:load_real",
     "cifar-fs": "cifar_fs:load_cifar_fs",
+    "tinyimagenet": "tinyimagenet:load_tinyimagenet",
     "folder": "own_folder:load_folder",
 }
 FLAGS = ("progress", "check_counts", "download")  # options of several sources
 SIZE = 84  # pixels; of the papers' miniImageNet and tieredImageNet
+OWN_SIZES = {"cifar-fs": 32, "tinyimagenet": 64}  # as published
 
 
 def load_images(
@@ -36,13 +38,15 @@ def load_images(
     Args:
         name: ``"glyphs-mini"`` or ``"glyphs-tiered"``, rendered here; ``"miniimagenet"`` or ``"tieredimagenet"``, in
             whichever known layout lies under `root`; ``"cifar-fs"``, classes of CIFAR-100 as torchvision keeps it;
-            ``"folder"``, your own images.
+            ``"tinyimagenet"``, further novel classes for what was trained on miniImageNet; ``"folder"``, your own
+            images.
         split: ``"train"``, ``"val"`` or ``"test"``: base, validation and novel classes.
         root: folder of the files; ``$LABKIT_DATA`` where None. Not for glyphs.
-        size: side of the images in pixels; None for 84, of ``"cifar-fs"`` for 32.
+        size: side of the images in pixels; None for 84, of ``"cifar-fs"`` for 32, of ``"tinyimagenet"`` for 64.
         seed: of rendered images, and of the split of your own classes.
         options: of the source: `labkit.data.glyphs.load.load_glyphs`, `labkit.data.real.load_real`,
-            `labkit.data.cifar_fs.load_cifar_fs` or `labkit.data.own_folder.load_folder`.
+            `labkit.data.cifar_fs.load_cifar_fs`, `labkit.data.tinyimagenet.load_tinyimagenet` or
+            `labkit.data.own_folder.load_folder`.
 
     Raises:
         ValueError: an unknown name, or an argument the source cannot take.
@@ -50,7 +54,7 @@ def load_images(
         DataError: files that are missing, damaged or not what they should be, named.
     """
     name, split, options = checks.text("name", name), checks.text("split", split), checks.plain(options)
-    side = (32 if name == "cifar-fs" else SIZE) if size is None else checks.check_int("size", size, most=MAX_SIZE)
+    side = OWN_SIZES.get(name, SIZE) if size is None else checks.check_int("size", size, most=MAX_SIZE)
     seed = checks.check_seed(seed)
     options |= {option: checks.flag(option, options[option]) for option in FLAGS if option in options}
     if name not in READERS:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from labkit.common.errors import DataError, few, printable
-from labkit.data import cifar_fs
+from labkit.data import cifar_fs, tinyimagenet
 from labkit.data.folders import real_root
 from labkit.data.layouts import FOLDERS, Layout
 from labkit.data.own_folder import split_folders
@@ -23,6 +23,7 @@ IMAGE_COUNTS = {
     "miniimagenet": {"train": 38_400, "val": 9_600, "test": 12_000},
     "tieredimagenet": {"train": 448_695, "val": 124_261, "test": 206_209},
     "cifar-fs": {"train": 38_400, "val": 9_600, "test": 12_000},
+    tinyimagenet.NAME: {"test": 87_500},
 }
 SHARED = ("folders", "hdf5")  # layouts that several data sets come in
 
@@ -56,7 +57,7 @@ class CheckedData:
         layout: and its layout.
         splits: those that are there.
         digest: sha256 of the source: of the pictures' names and contents in order, or of the files that hold them.
-        is_reference: whether these are the pictures that the lab's numbers come from; None where it has no numbers.
+        is_reference: whether these are the pictures that the lab's numbers come from; None where it knows none.
         differences: in what it differs from them, or from what the papers say is whole; sentences.
         notes: what was left out.
     """
@@ -72,9 +73,9 @@ class CheckedData:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all three splits can be read (of own images: what is there)."""
-        own = self.dataset == "folder"
-        return not any(split.problems for split in self.splits) and (own or len(self.splits) == len(SPLITS))
+        """Whether all its splits can be read (of own images: what is there)."""
+        there = {split.split for split in self.splits}
+        return not any(split.problems for split in self.splits) and there >= set(IMAGE_COUNTS.get(self.dataset, ()))
 
     def __str__(self) -> str:
         lines = [f"{self.root}: {self.dataset}, layout {self.layout}"]
@@ -89,7 +90,7 @@ class CheckedData:
         verdict = {
             True: "the copy that the lab's numbers come from",
             False: "not the copy that the lab's numbers come from",
-            None: "the lab has no numbers on it",
+            None: "of this data set the lab knows no copy by its digest",
         }[self.is_reference]
         lines.append(f"  digest {self.digest[:16]}: {verdict}")
         return printable("\n".join([*lines, *(f"  - {text}" for text in (*self.differences, *self.notes))]))
@@ -107,19 +108,27 @@ def check_data(root: Path | str) -> tuple[CheckedData, ...]:
         DataError: no such folder, or nothing in it that is known.
     """
     folder = real_root(root)
-    found = [*_known(folder), *_cifar(folder)] or list(_own(folder))
+    found = list(_published(folder)) or list(_own(folder))
     if not any(split.images for data in found for split in data.splits):
-        below = [path for path in sorted(folder.iterdir()) if path.is_dir() and any((*_known(path), *_cifar(path)))]
+        below = [path for path in sorted(folder.iterdir()) if path.is_dir() and any(_published(path))]
         if below:
             raise DataError(
                 f"{folder}: no data set in this folder itself, but in {few(list(map(str, below)))}; give that"
             )
     if not found:
         raise DataError(
-            f"{folder}: no known data set; expected one of the layouts of miniImageNet, tieredImageNet or CIFAR-100, "
-            "or a folder for each class"
+            f"{folder}: no known data set; expected one of the layouts of miniImageNet, tieredImageNet, CIFAR-100 or "
+            "Tiny ImageNet, or a folder for each class"
         )
     return tuple(found)
+
+
+def _published(root: Path) -> Iterator[CheckedData]:
+    """Every data set that is not somebody's own."""
+    yield from _known(root)
+    yield from _cifar(root)
+    if tinyimagenet.find(root) is not None:
+        yield _checked(root, tinyimagenet.NAME, tinyimagenet.LAYOUT, {"test": partial(tinyimagenet.read, root)}, [])
 
 
 def _known(root: Path) -> Iterator[CheckedData]:
@@ -184,14 +193,15 @@ def _checked(
             problems = (f"{broken} pictures cannot be opened",) if broken else ()
             splits.append(CheckedSplit(split, sum(counts.values()), counts, found.sizes, problems))
             said += [f"{split}: {text}" for text in _against(dataset, split, found)]
-    if dataset != "folder":
-        said = [*(f"the {split} split is not there" for split in SPLITS if split not in readers), *said]
+    expected = IMAGE_COUNTS.get(dataset, {})
+    said = [*(f"the {split} split is not there" for split in expected if split not in readers), *said]
     if dataset == "cifar-fs":
         said += [f"{name} is not the file that was published, by its MD5" for name in cifar_fs.not_as_published(files)]
     rows = [each for each in prints.values() if each.rows]
     digest = digest_of_rows(rows) if rows else hashlib.sha256("".join(map(sum_of, files)).encode()).hexdigest()
-    known = digest == reference()["digest"] if dataset == "miniimagenet" else None
-    if known is False and not said:
+    ours = {"miniimagenet": reference()["digest"], tinyimagenet.NAME: tinyimagenet.digest()}.get(dataset)
+    known = None if ours is None else digest == ours
+    if dataset == "miniimagenet" and not known and not said:
         said.append("holds other files, but classes, numbers, sizes and mean colours agree where they can be compared")
     return CheckedData(root, dataset, layout, tuple(splits), digest, known, tuple(said), tuple(notes))
 
@@ -201,7 +211,7 @@ def _against(dataset: str, split: str, found: SplitPrint) -> list[str]:
     if dataset == "folder":
         return []
     images = sum(each.images for each in found.classes.values())
-    classes = cifar_fs.CLASSES[split] if dataset == "cifar-fs" else None
+    classes = {"cifar-fs": cifar_fs.CLASSES.get(split), tinyimagenet.NAME: tinyimagenet.novel_classes()}.get(dataset)
     expected = CLASS_COUNTS[dataset][split] if classes is None else len(classes)
     said = []
     if len(found.classes) != expected or images != IMAGE_COUNTS[dataset][split]:

@@ -39,12 +39,19 @@ def read_rows(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def all_rows(file: Path, folder: Path | str | None, version: str | int, by: Sequence[str]) -> list[Row]:
+def all_rows(
+    file: Path,
+    folder: Path | str | None,
+    version: str | int,
+    by: Sequence[str],
+    of_file: Callable[[Row], bool] = lambda row: True,
+) -> list[Row]:
     """The lab's own rows and those of a sweep's folder, sorted, one for each combination of the entries `by`.
 
-    A sweep's newer run of the same parameters takes the place of the lab's.
+    A sweep's newer run of the same parameters takes the place of the lab's. `of_file` says which of a sweep's rows are
+    of the kind that `file` holds.
     """
-    return _last_of_each([*read_rows(file), *finished_rows(folder, version)], by)
+    return _last_of_each([*read_rows(file), *filter(of_file, finished_rows(folder, version))], by)
 
 
 def finished_rows(folder: Path | str | None, version: str | int) -> list[Row]:

@@ -12,7 +12,7 @@ import pytest
 import labkit
 from labkit.__main__ import main
 from labkit.common.errors import DataError
-from labkit.data import check, prints
+from labkit.data import check, prints, tinyimagenet
 from labkit.data.check import CheckedData, check_data
 from labkit.data.miniimagenet import read_csv
 from labkit.data.prints import digest_of_rows, print_of
@@ -26,6 +26,7 @@ from tests.helpers.real_files import (
     write_mini_csv,
     write_tiered_png,
 )
+from tests.helpers.tiny_files import write_tiny
 
 SPLITS = ("train", "val", "test")
 
@@ -134,6 +135,17 @@ def test_other_data_sets(root: Path, tmp_path: Path) -> None:
     for split in SPLITS:
         write_folders(tmp_path / "split" / split, by_class(some_pixels(6, 20)))
     assert (the(tmp_path / "split").layout, len(the(tmp_path / "split").splits)) == ("split folders", 3)
+
+
+def test_tiny_imagenet(root: Path) -> None:
+    write_tiny(root, [*tinyimagenet.novel_classes()[:4], "n04146614"])
+    found = the(root)
+    assert (found.dataset, found.is_reference, found.is_whole) == ("tinyimagenet", False, True)
+    assert found.differences == ("test: expected 87500 pictures of 175 classes, found 8 of 4",)
+    for file in (root / "train" / tinyimagenet.novel_classes()[0] / "images").iterdir():
+        file.unlink()
+    assert not the(root).is_whole
+    assert "there are none; unpack the archive anew" in str(the(root))
 
 
 def test_what_cannot_be_read_is_said(root: Path, small: Path) -> None:

@@ -42,6 +42,7 @@ def maps_of(
     data_root: Path | str | None = None,
     progress: bool = False,
     mirrored: bool = False,
+    novel: tuple[str, Path | str | None] | None = None,
 ) -> Maps:
     """The maps of all three splits, from the lab's cache where they were computed before.
 
@@ -49,9 +50,12 @@ def maps_of(
         backbone: a model's file or the name of a shipped one; only its backbone is used.
         dataset, data_root: of `labkit.load_images`; the size is the backbone's own, of glyphs 200 pictures a class.
         mirrored: of `embed_all`.
+        novel: another data set, and its folder, for the novel classes.
     """
     model = load_model(backbone)
-    splits = (images_of(model, dataset, split, data_root) for split in ("train", "val", "test"))
+    own = dataset, data_root
+    of_splits = {"train": own, "val": own, "test": novel or own}
+    splits = (images_of(model, name, split, root) for split, (name, root) in of_splits.items())
     return Maps(*(embed_all(model, images, progress=progress, mirrored=mirrored) for images in splits))
 
 

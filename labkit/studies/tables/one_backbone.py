@@ -4,6 +4,9 @@
 --data-root /data/x`` trains what is not trained yet, and may be stopped and started again at will; with ``--gather`` it
 adds what is finished to the lab's results. Numbers of this protocol are never compared with those of systems trained
 end to end.
+
+With ``--novel tinyimagenet --novel-root /data/y`` what validation has chosen is trained in the same way and looks at
+the 175 classes of `labkit.data.tinyimagenet` in place of miniImageNet's twenty; these runs are kept apart.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.common import checks, places
+from labkit.data import tinyimagenet
 from labkit.evaluation.provenance import said_pictures
 from labkit.studies.tables.cells import asked_of
 from labkit.studies.tables.head_runs import EPISODES, WAY, Maps, maps_of, train_and_measure
@@ -34,6 +38,7 @@ from labkit.sweeps.sweep import refuse_failed, sweep
 
 VERSION = 1  # of what a head means: raised by hand, so that a refactoring throws no finished training away
 RESULTS = places.RESULTS / "one_backbone.jsonl"
+MORE_CLASSES = places.RESULTS / "more_classes.jsonl"  # runs that were tested on other novel classes than their own
 SEEDS = (0, 1, 2)
 BY = ("dataset", "backbone", "name", "shot", "seed")
 
@@ -44,12 +49,17 @@ def run_head(
     *,
     backbone: str = "",
     data_root: str | None = None,
+    novel_root: str | None = None,
     steps: int = STEPS,
     episodes: int = EPISODES,
 ) -> dict[str, Any]:
-    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest."""
+    """One run of the sweep: ``{"dataset", "backbone", "name", "shot", "seed"}``, the backbone by its digest.
+
+    With ``"novel"`` too it looks at the novel classes of that data set, whose files lie in `novel_root`.
+    """
     given, head = dict(parameters), HEADS[parameters["name"]]
-    maps = maps_of(backbone, given["dataset"], data_root, mirrored=head.mirrored(given["shot"]))
+    of_novel = given.get("novel", given["dataset"]), novel_root if "novel" in given else data_root
+    maps = maps_of(backbone, given["dataset"], data_root, mirrored=head.mirrored(given["shot"]), novel=of_novel)
     if maps.base.backbone != given["backbone"]:
         raise ValueError(f"the backbone {backbone} is {maps.base.backbone}, and {given['backbone']} was asked for")
     if head.pooled:
@@ -58,7 +68,7 @@ def run_head(
     command = (
         f"dmf-lab table {table} FOLDER --protocol one-backbone --backbone {Path(backbone).stem} "
         f'{said_pictures(given["dataset"])} --shots {given["shot"]} --seeds {given["seed"]} --systems "{row}"'
-    )
+    ) + (f" --novel {given['novel']} --novel-root ROOT" if "novel" in given else "")
     own = {name: given[name] for name in BY}
     of = Run(system=head.system, command=command, **own)
     options = options_on(head, maps.base, WAY, of.shot)
@@ -75,22 +85,36 @@ def row_of(head: Head) -> tuple[str, str]:
     return ("2 --released", of_cell[head.name]) if head.name in of_cell else ("2", head.name)
 
 
-def results(folder: Path | str | None = None, version: int | str = VERSION, **wanted: Any) -> list[Run]:
+def results(
+    folder: Path | str | None = None, version: int | str = VERSION, *, novel: str | None = None, **wanted: Any
+) -> list[Run]:
     """The runs that are finished, the lab's own and those of a sweep's folder; `wanted` names fields and their values.
 
     For example ``results(dataset="miniimagenet", shot=1)``.
+
+    Args:
+        novel: the data set whose novel classes they were tested on, where it is not their own.
     """
-    rows = [Run.from_json(row) for row in kept.all_rows(RESULTS, folder, version, BY)]
-    return [run for run in rows if all(getattr(run, name) == value for name, value in wanted.items())]
+    file = MORE_CLASSES if novel else RESULTS
+    rows = kept.all_rows(file, folder, version, BY, of_file=lambda row: _tested_on(row) == novel)
+    runs = [Run.from_json(row) for row in rows]
+    return [run for run in runs if all(getattr(run, name) == value for name, value in wanted.items())]
 
 
-def gather(folder: Path) -> None:
-    """Add what is finished in a sweep's folder to the lab's results.
+def _tested_on(row: dict[str, Any]) -> str | None:
+    """The data set whose novel classes a run looked at; None for its own."""
+    name = row["novel"].get("dataset", row["dataset"])
+    return None if name == row["dataset"] else str(name)
+
+
+def gather(folder: Path, novel: str | None = None) -> None:
+    """Add what is finished in a sweep's folder to the lab's results, of runs on `novel` as in `results`.
 
     Raises:
         ValueError: nothing is finished there.
     """
-    kept.gather(RESULTS, folder, kept.finished_rows(folder, VERSION), BY)
+    found = [row for row in kept.finished_rows(folder, VERSION) if _tested_on(row) == novel]
+    kept.gather(MORE_CLASSES if novel else RESULTS, folder, found, BY)
 
 
 def chosen(runs: Sequence[Run], system: str, shot: int) -> str | None:
@@ -135,6 +159,8 @@ def fill(
     *,
     systems: Sequence[str] | None = None,
     released: bool = False,
+    novel: str | None = None,
+    novel_root: str | Path | None = None,
     steps: int = STEPS,
     episodes: int = EPISODES,
     **how: Any,
@@ -142,33 +168,45 @@ def fill(
     """Train what a table on one backbone lacks, and return all that is finished for this dataset and backbone.
 
     Of Table 1 both settings of a system are trained with seed 0, and the one that validation chooses with all seeds.
+    Tested on other classes is only what is chosen already.
 
     Args:
         table: 1 or 2.
         systems: of Table 1, or names of cells of Table 2; None means all.
         released: of Table 2, DMF as its authors released it in place of the paper's equations.
+        novel, novel_root: test on the novel classes of this data set instead of those of `dataset`.
         steps, episodes: fewer for a first look, which `results` and `gather` do not count.
 
     Raises:
-        ValueError: a table, a system or a cell that is not there; `released` of Table 1, which has both.
+        ValueError: a table, a system or a cell that is not there; `released` of Table 1, which has both; `novel` of
+            classes that are not known to be new to `dataset`, or of a system of which validation has chosen nothing.
         FailedRunsError: at the end, if some runs failed.
     """
     shots, seeds = asked_of(table, shots, seeds)
     if released and table == 1:
         raise ValueError("released is of Table 2: in Table 1 it is one of DMF's two settings")
-    maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True))  # once, for all processes
-    digest, root = maps.base.backbone, None if data_root is None else str(data_root)
-    run = partial(run_head, backbone=str(backbone), data_root=root, steps=steps, episodes=episodes)
+    if novel is not None and (novel, dataset) != (tinyimagenet.NAME, tinyimagenet.TRAINED_ON):
+        raise ValueError(
+            f"only the classes of {tinyimagenet.NAME} are known to be new to {tinyimagenet.TRAINED_ON}; "
+            f"got those of {novel} for {dataset}"
+        )
+    of_novel = (novel, novel_root) if novel else (dataset, data_root)
+    # Once, for all processes.
+    maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True), novel=of_novel)
+    digest = maps.base.backbone
+    root, other = (None if path is None else str(path) for path in (data_root, novel_root))
+    fewer: dict[str, Any] = {"steps": steps, "episodes": episodes}
+    run = partial(run_head, backbone=str(backbone), data_root=root, novel_root=other, **fewer)
     failed: list[dict[str, Any]] = []
     version = VERSION if (steps, episodes) == (STEPS, EPISODES) else f"{VERSION}, {steps} steps, {episodes} episodes"
 
     def do(names: Iterable[str], shot: int, which: Iterable[int]) -> None:
-        fixed = {"dataset": dataset, "backbone": digest, "shot": shot}
+        fixed = {"dataset": dataset, "backbone": digest, "shot": shot} | ({"novel": novel} if novel else {})
         grid = [fixed | {"name": name, "seed": seed} for seed in which for name in names]
         failed.extend(sweep(run, grid, engine, folder=folder, version=version, **how).failed)
 
-    def finished() -> list[Run]:
-        return results(folder, version, dataset=dataset, backbone=digest)
+    def finished(novel: str | None = None) -> list[Run]:
+        return results(folder, version, novel=novel, dataset=dataset, backbone=digest)
 
     for shot in shots:
         if table == 2:
@@ -176,11 +214,17 @@ def fill(
             do([cells[name].name for name in some_of(systems, list(cells))], shot, seeds)
             continue
         asked = some_of(systems, list(SYSTEMS))
-        do([head.name for head in TABLE1_HEADS if head.system in asked], shot, [0])
-        names = [name for system in asked if (name := chosen(finished(), system, shot))]
-        do(names, shot, seeds)
+        if not novel:
+            do([head.name for head in TABLE1_HEADS if head.system in asked], shot, [0])
+        names = {system: name for system in asked if (name := chosen(finished(), system, shot))}
+        if novel and (unknown := [system for system in asked if system not in names]):
+            raise ValueError(
+                f"at {shot} shots validation has chosen no setting of {', '.join(unknown)} on this backbone yet: give "
+                "the same command without the other novel classes first"
+            )
+        do(names.values(), shot, seeds)
     refuse_failed(failed)
-    return finished()
+    return finished(novel)
 
 
 def some_of(wanted: Sequence[str] | None, there: list[str]) -> list[str]:

@@ -10,12 +10,14 @@ import pytest
 
 from labkit.__main__ import main
 from labkit.commands import table
+from labkit.evaluation.feature_set import embed_all
 from labkit.studies.tables import one_backbone
 from labkit.studies.tables.head_runs import Maps, maps_of
 from labkit.studies.tables.heads import HEADS, SYSTEMS, TABLE1_HEADS
 from labkit.studies.tables.runs import Run
 from tests.helpers.pretended_sweep import PretendedSweep
-from tests.helpers.toy_maps import toy_maps
+from tests.helpers.toy_maps import backbone, toy_maps
+from tests.helpers.toys import toy_images
 
 MAPS = toy_maps()
 
@@ -33,6 +35,7 @@ WHERE = {"dataset": "toy", "backbone": MAPS.base.backbone, "shot": 1, "seed": 0}
 def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(one_backbone, "maps_of", lambda *_, **__: MAPS)
     monkeypatch.setattr(one_backbone, "RESULTS", tmp_path / "lab.jsonl")
+    monkeypatch.setattr(one_backbone, "MORE_CLASSES", tmp_path / "more.jsonl")
 
 
 @pytest.mark.integration
@@ -135,6 +138,66 @@ def test_table_2_is_trained_as_released_where_that_is_asked(
     assert "1 run failed, and what is finished is kept; the first is" in capsys.readouterr().err
     with pytest.raises(ValueError, match="released is of Table 2"):
         one_backbone.fill(tmp_path, 1, "b", released=True, progress=False)
+
+
+def test_what_is_chosen_is_tested_on_more_classes_and_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    def maps(*_: object, **options: Any) -> Maps:
+        asked.append(options["novel"])
+        return MAPS
+
+    def made_up(p: dict[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in p.items() if name != "novel"}
+        novel = {"accuracy": 30.0, "ci95": 0.5, "way": 5, "dataset": p.get("novel", p["dataset"])}
+        right = 50.0 + ("16.0" in p["name"])
+        return Run(system=p["name"].partition(":")[0], validation=right, novel=novel, **given).to_json()
+
+    monkeypatch.setattr(one_backbone, "maps_of", maps)
+    monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
+    folder = tmp_path / "sweep"
+    common = ["table", "1", str(folder), "--protocol", "one-backbone", "--shots", "1", "--systems", "FEAT"]
+    common += ["--backbone", "b", "--dataset", "miniimagenet", "--data-root", "/x"]
+    more = ["--novel", "tinyimagenet", "--novel-root", "/y"]
+    assert main([*common, *more]) == 1
+    assert "validation has chosen no setting of FEAT on this backbone yet" in capsys.readouterr().err
+    assert main([*common, "--seeds", "0", "1"]) == 0
+    assert main([*common, *more, "--seeds", "0", "1"]) == 0
+    chosen = "FEAT: temperature 16.0"
+    assert [(p["name"], p["seed"], p.get("novel")) for p in sweep.asked[-2:]] == [
+        (chosen, seed, "tinyimagenet") for seed in (0, 1)
+    ]
+    assert asked[-1] == ("tinyimagenet", Path("/y"))
+    assert {run.novel["dataset"] for run in one_backbone.results(folder)} == {"miniimagenet"}
+    tested = one_backbone.results(folder, novel="tinyimagenet")
+    assert [(run.name, run.seed) for run in tested] == [(chosen, 0), (chosen, 1)]
+    gathered = ["table", "1", str(folder), "--protocol", "one-backbone", "--gather"]
+    assert main([*gathered, *more[:2]]) == 0
+    assert one_backbone.results(novel="tinyimagenet") == tested
+    assert not one_backbone.results()
+    capsys.readouterr()
+    assert main([*common[:-4], "--dataset", "toy", *more]) == 1
+    assert "only the classes of tinyimagenet are known to be new to miniimagenet" in capsys.readouterr().err
+
+
+@pytest.mark.integration
+def test_a_run_looks_at_the_novel_classes_that_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = toy_images(seed=7, split="test")
+    asked: list[Any] = []
+
+    def maps(*_: object, novel: Any, **__: object) -> Maps:
+        asked.append(novel)
+        return Maps(MAPS.base, MAPS.validation, embed_all(backbone(), other, dtype="float32", cache=False))
+
+    monkeypatch.setattr(one_backbone, "maps_of", maps)
+    run = WHERE | {"name": "No alignment: class_weight normalised", "novel": "tinyimagenet"}
+    row = one_backbone.run_head(run, tmp_path, data_root="/x", novel_root="/y", episodes=4)
+    assert asked == [("tinyimagenet", "/y")]
+    assert row["command"].endswith(" --novel tinyimagenet --novel-root ROOT")
+    assert "novel" not in Run.from_json(row).options
+    assert row["novel"]["digest"] != MAPS.novel.digest
 
 
 def test_maps_of_a_shipped_backbone_are_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

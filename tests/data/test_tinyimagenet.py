@@ -1,0 +1,66 @@
+"""Tiny ImageNet's classes that miniImageNet has not, from files as the archive holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labkit.common.errors import DataError
+from labkit.data import load_images, tinyimagenet
+from labkit.data.wordnet import word_of, words, words_of_tinyimagenet
+from tests.helpers.tiny_files import write_tiny
+
+NOVEL = tinyimagenet.novel_classes()
+SHARED = "n04146614"  # school bus, a novel class of miniImageNet
+
+
+def test_the_classes_are_175_and_none_is_of_miniimagenet() -> None:
+    assert len(NOVEL) == len(set(NOVEL)) == 175
+    assert not set(NOVEL) & words().keys()
+    assert SHARED in words_of_tinyimagenet()
+    assert len(words_of_tinyimagenet()) == 200
+    assert word_of("n01443537") == "goldfish"
+    assert {number: word for number, word in words_of_tinyimagenet().items() if number in words()} == {
+        number: word for number, word in words().items() if number in words_of_tinyimagenet()
+    }
+
+
+def test_pictures_of_novel_classes_alone_are_read(root: Path) -> None:
+    write_tiny(root / "tiny-imagenet-200", [*NOVEL, SHARED])
+    images = load_images("tinyimagenet", "test", root=root, progress=False)
+    assert images.class_names == NOVEL
+    assert (len(images), images.size, images.provenance.source_size) == (350, 64, "64x64")
+    file = root / "tiny-imagenet-200" / "train" / NOVEL[3] / "images" / f"{NOVEL[3]}_1.JPEG"
+    assert np.array_equal(images.pixels[images.class_indices[3][1]], np.asarray(Image.open(file)))
+    inner = load_images("tinyimagenet", "test", root=root / "tiny-imagenet-200", progress=False)
+    assert inner.digest == images.digest
+
+
+def test_what_is_lacking_is_named(root: Path) -> None:
+    with pytest.raises(DataError, match=r"expected Tiny ImageNet as it was published.*unpack tiny-imagenet-200\.zip"):
+        load_images("tinyimagenet", "test", root=root)
+    write_tiny(root, NOVEL[:3])
+    with pytest.raises(DataError, match=r"has novel classes alone.*no train split: pass split=\"test\""):
+        load_images("tinyimagenet", "train", root=root)
+    with pytest.raises(DataError, match=r"has 3 classes, expected 175"):
+        load_images("tinyimagenet", "test", root=root, progress=False)
+    assert len(load_images("tinyimagenet", "test", root=root, check_counts=False, progress=False).class_names) == 3
+    for file in (root / "train" / NOVEL[1] / "images").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=f"{NOVEL[1]}: expected its pictures in images/, there are none"):
+        load_images("tinyimagenet", "test", root=root, check_counts=False)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
+    write_tiny(root, NOVEL[:2])
+    (tmp_path / "elsewhere").mkdir()
+    images = root / "train" / NOVEL[0] / "images"
+    for file in images.iterdir():
+        file.rename(tmp_path / "elsewhere" / file.name)
+    images.rmdir()
+    images.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="lies or links outside"):
+        load_images("tinyimagenet", "test", root=root, check_counts=False)
