@@ -4,14 +4,20 @@ Stanford's course CS231n made the set out of 200 classes of ImageNet; it has no 
 Twenty novel classes decide little of other classes (`labkit.evaluation.intervals.over_classes`). To a network that was
 trained on miniImageNet, whose base, validation and novel classes are among ImageNet's too, these 175 are novel as well.
 Read are the pictures for training, ``train/n01443537/images/*.JPEG``; those for validation lie in one folder, fifty of
-a class, and are left alone.
+a class, and are left alone. Of every picture it is published in which box its object lies,
+``train/n01443537/n01443537_boxes.txt``; these boxes are the masks of the `ImageSet`.
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from labkit.common.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
+
+from labkit.common.errors import DataError, few
 from labkit.data.folders import entries_of, images_in, inside, real_root, source_of
 from labkit.data.imageset import ImageSet
 from labkit.data.left_out import LeftOut
@@ -36,7 +42,7 @@ def load_tinyimagenet(
     check_counts: bool = True,
     progress: bool = True,
 ) -> ImageSet:
-    """The novel classes of Tiny ImageNet.
+    """The novel classes of Tiny ImageNet; the objects' boxes are its masks, where the files with boxes are there.
 
     Args:
         split: ``"test"``, the only one there is.
@@ -57,7 +63,7 @@ def load_tinyimagenet(
         )
     folder = real_root(root)
     classes = files_of(folder)
-    return load(
+    images = load(
         NAME,
         split,
         LAYOUT,
@@ -69,6 +75,50 @@ def load_tinyimagenet(
         expected=len(novel_classes()) if check_counts else None,
         progress=progress,
     )
+    boxes = boxes_of(folder, classes)
+    return images if boxes is None else replace(images, packed_masks=packed(boxes, images.size)).with_known_digest()
+
+
+def boxes_of(root: Path, classes: Mapping[str, Sequence[Path]]) -> NDArray[np.int64] | None:
+    """The box of every picture, (left, top, right, bottom) in its 64 pixels, the last ones included: [n, 4].
+
+    None where a class has no file of boxes, as in copies that hold pictures alone.
+
+    Raises:
+        DataError: such a file lacks a picture, or a line of it is no box.
+    """
+    found = []
+    for name, files in classes.items():
+        listed = files[0].parents[1] / f"{name}_boxes.txt"
+        if not listed.is_file():
+            return None
+        of_class: dict[str, list[int]] = {}
+        lines = inside(root, listed).read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
+            file, *sides = line.split("\t")
+            whole = [int(side) if side.isdecimal() else SIDE for side in sides]
+            if len(whole) != 4 or not (whole[0] <= whole[2] < SIDE and whole[1] <= whole[3] < SIDE):
+                raise DataError(
+                    f"{listed}, line {number}: expected a file's name and left, top, right and bottom from 0 to "
+                    f"{SIDE - 1}, with tabs between them, got {line!r:.100}"
+                )
+            of_class[file] = whole
+        if lacking := [file.name for file in files if file.name not in of_class]:
+            raise DataError(f"{listed}: expected a box for each picture, there is none for {few(lacking)}")
+        found += [of_class[file.name] for file in files]
+    return np.array(found)
+
+
+def packed(boxes: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """Boxes in pictures of `size` pixels as `ImageSet.packed_masks` holds them: [n, size, ceil(size / 8)].
+
+    A pixel is in the box if its centre is.
+    """
+    centres = (np.arange(size) + 0.5) * SIDE / size
+    left, top, right, bottom = (boxes[:, k, None] for k in range(4))
+    across = (left <= centres) & (centres < right + 1)
+    down = (top <= centres) & (centres < bottom + 1)
+    return np.where(down[:, :, None], np.packbits(across, axis=1)[:, None], np.uint8(0))
 
 
 def digest() -> str:

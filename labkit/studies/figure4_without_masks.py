@@ -1,12 +1,12 @@
 """Does the aligned map depend on the class that it is aligned with? ``dmf-lab figure 4 --dataset NAME`` measures it.
 
-Photographs have no object masks, so nothing can be said of heat on objects. What can be measured without: every query
-is aligned with the support of each class of its episode, and the heat of a map is a cell's length over channels, as
-in `figure4_heat`. How much of the heat does the alignment move to other cells, and how much of it lies elsewhere when
-the same query is aligned with another class; how often is another cell the hottest; how much of the squared
-change in the features differs from class to class (0: it is the same for all; four fifths: those of five classes have
-nothing in common); and does it change the answer? Means over the queries of 5-way 1-shot
-episodes of novel classes, in percent; intervals are over episodes.
+Photographs have no object masks. What can be measured without: every query is aligned with the support of each class of
+its episode, and the heat of a map is a cell's length over channels, as in `figure4_heat`. How much of the heat does the
+alignment move to other cells, and how much of it lies elsewhere when the same query is aligned with another class; how
+often is another cell the hottest; how much of the squared change in the features differs from class to class (0: it is
+the same for all; four fifths: those of five classes have nothing in common); and does it change the answer? Means over
+the queries of 5-way 1-shot episodes of novel classes, in percent; intervals are over episodes. Where a data set has
+boxes around its objects (tinyimagenet), `figure4_heat` measures with these too how much of the heat lies on the object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from labkit.evaluation.features import embed_pictures
 from labkit.methods.base import Method, mean_of_shots
 from labkit.methods.can import CAN
 from labkit.methods.cells import Cells
-from labkit.studies import figure3_sampling, figures_3_and_4
+from labkit.studies import figure3_sampling, figure4_heat, figures_3_and_4
 from labkit.studies.figure4_heat import heat, line
 from labkit.sweeps.kept import write_result
 
@@ -224,7 +224,14 @@ def run(
     shown, name = columns(models), chosen.figure_name("figure4", dataset, own)
     command = provenance.figure_command("4", dataset, own, episodes=episodes, seed=seed)
     rows = measure(shown, images, episodes, seed, title="Figure 4")
-    write_result(out or RESULTS / f"{name}.json", __doc__, command, about | {"rows": rows})
+    found: dict[str, Any] = {"rows": rows}
+    if images.packed_masks is not None:
+        played = {
+            name: figure4_heat.play(m, images, range(episodes), seed, title=f"objects, {name}")
+            for name, m in shown.items()
+        }
+        found["objects"] = figure4_heat.summarise(played, reference=by_class(shown))
+    write_result(out or RESULTS / f"{name}.json", __doc__, command, about | found)
     figure, which = drawn_lines(shown, images, seed)
     plotting.save_in(figure, figures, name, command=command, **about, which=which, rows=rows)
     classes = drawn_classes(shown[by_class(shown)], images, seed)
@@ -232,3 +239,6 @@ def run(
     for drawn in (figure, classes):
         plt.close(drawn)
     print(table(rows).to_string())
+    for what in ("inside", "hottest") if "objects" in found else ():
+        print(f"{what} of the query's object, %")
+        print(figure4_heat.table(found["objects"], what).to_string())

@@ -11,7 +11,7 @@ from PIL import Image
 from labkit.common.errors import DataError
 from labkit.data import load_images, tinyimagenet
 from labkit.data.wordnet import word_of, words, words_of_tinyimagenet
-from tests.helpers.tiny_files import write_tiny
+from tests.helpers.tiny_files import BOX, write_tiny
 
 NOVEL = tinyimagenet.novel_classes()
 SHARED = "n04146614"  # school bus, a novel class of miniImageNet
@@ -64,3 +64,34 @@ def test_a_link_out_of_the_folder_is_not_followed(root: Path, tmp_path: Path) ->
     images.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="lies or links outside"):
         load_images("tinyimagenet", "test", root=root, check_counts=False)
+
+
+def test_the_objects_boxes_are_the_masks_in_any_size(root: Path) -> None:
+    write_tiny(root, NOVEL[:2])
+    left, top, right, bottom = BOX
+    for size in (64, 32, 84, 13):
+        images = load_images("tinyimagenet", "test", root=root, size=size, check_counts=False, progress=False)
+        masks = images.masks(slice(None))
+        assert masks.shape == (4, size, size)
+        centres = (np.arange(size) + 0.5) * 64 / size
+        across, down = (left <= centres) & (centres < right + 1), (top <= centres) & (centres < bottom + 1)
+        assert (masks.numpy() == (down[:, None] & across)).all()
+    assert images.digest == images.provenance.digest
+
+
+def test_pictures_without_boxes_have_no_masks_and_broken_boxes_are_named(root: Path) -> None:
+    write_tiny(root, NOVEL[:2])
+    boxes = root / "train" / NOVEL[1] / f"{NOVEL[1]}_boxes.txt"
+    name = f"{NOVEL[1]}_0.JPEG"
+    for lines, said in (
+        (f"{name}\t0\t0\t64\t3\n", r"boxes\.txt, line 1: expected .* from 0 to 63, .* got"),
+        (f"{name}\t9\t0\t3\t3\n", "line 1: expected"),
+        (f"{name}\t0\t0\t-1\tx\n", "line 1: expected"),
+        (f"{name}\t0\t0\t3\n", "line 1: expected"),
+        (f"{name}\t0\t0\t3\t3\n", f"expected a box for each picture, there is none for {NOVEL[1]}_1"),
+    ):
+        boxes.write_text(lines)
+        with pytest.raises(DataError, match=said):
+            load_images("tinyimagenet", "test", root=root, check_counts=False, progress=False)
+    boxes.unlink()
+    assert load_images("tinyimagenet", "test", root=root, check_counts=False, progress=False).packed_masks is None

@@ -9,13 +9,17 @@ from PIL import Image
 
 from tests.helpers.real_files import some_pixels
 
+BOX = (16, 8, 47, 63)  # left, top, right, bottom
+
 
 def write_tiny(root: Path, classes: Sequence[str], images: int = 2) -> None:
-    """``train/CLASS/images/CLASS_0.JPEG`` and so on, with the boxes beside them, and ``val/images/``."""
+    """``train/CLASS/images/CLASS_0.JPEG`` and so on, with `BOX` around every object, and ``val/images/``."""
     for c, name in enumerate(classes):
         folder = root / "train" / name / "images"
         folder.mkdir(parents=True)
-        (folder.parent / f"{name}_boxes.txt").write_text(f"{name}_0.JPEG\t0\t10\t63\t58\n")
+        sides = "\t".join(map(str, BOX))
+        boxes = (f"{name}_{i}.JPEG\t{sides}\n" for i in reversed(range(images)))
+        (folder.parent / f"{name}_boxes.txt").write_text("".join(boxes))
         for i, picture in enumerate(some_pixels(images, 64, seed=c)):
             Image.fromarray(picture).save(folder / f"{name}_{i}.JPEG")
     (root / "val" / "images").mkdir(parents=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from labkit.data.tinyimagenet import packed
 from labkit.evaluation import chosen, provenance
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure3_without_masks as study
+from labkit.studies.figure3_sampling import CHANCE
+from labkit.studies.figures_3_and_4 import COLOURS
 from tests.helpers.toys import toy_images
 
 SHAPE = (6, 3, 9, 2, 5, 5)  # queries, classes, taps, (y, x), height, width
@@ -63,7 +68,7 @@ def test_a_network_without_sampling_moves_no_point_and_one_with_offsets_does() -
 def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = toy_images(classes=6, per_class=20, size=40)
+    images = replace(toy_images(classes=6, per_class=20, size=40), packed_masks=None)
     monkeypatch.setattr(chosen, "load_images", lambda *_, **__: images)
     study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
     found, drawn = (json.loads((tmp_path / f).read_text()) for f in ("x.json", "figure3_toy.json"))
@@ -73,5 +78,13 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     assert chosen.figure_name("figure3", "toy", ["quick-none"]) == "figure3_toy_quick-none"  # beside it, not over it
     assert drawn["how"]["images"]["digest"] == images.digest
     assert len(drawn["how"]["pairs"]["random"]) == 3
+    assert "objects" not in found
+    boxed = replace(images, packed_masks=packed(np.tile([[16, 8, 47, 63]], (len(images), 1)), 40))
+    monkeypatch.setattr(chosen, "load_images", lambda *_, **__: boxed)
+    study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
+    rows = json.loads((tmp_path / "x.json").read_text())["objects"]["DMF"]
+    assert {row["points"] for row in rows} == set(COLOURS) | {CHANCE}
+    chance = next(row for row in rows if row["points"] == CHANCE)
+    assert chance["ink"] == pytest.approx(100 * 20 * 35 / 1600)  # the box in 40 x 40 pixels
     with pytest.raises(ValueError, match="quick-can is a CAN"):
         study.run("toy", weights=["quick-can"], out=tmp_path / "y.json", figures=tmp_path)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from labkit.data.tinyimagenet import packed
 from labkit.evaluation import chosen
 from labkit.methods.base import mean_of_shots
 from labkit.models.checkpoints import load_model
@@ -77,7 +80,7 @@ def test_alone_the_network_is_shown_with_its_alignment_left_out() -> None:
 def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = toy_images(classes=6, per_class=20, size=40)
+    images = replace(toy_images(classes=6, per_class=20, size=40), packed_masks=None)
     monkeypatch.setattr(chosen, "load_images", lambda *_, **__: images)
     study.run(
         "toy", weights=["quick", "quick-none", "quick-can"], episodes=2, out=tmp_path / "x.json", figures=tmp_path
@@ -92,3 +95,10 @@ def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     assert list(drawn["which"]["rows"])[:1] == ["chosen 1"]
     assert len(study.table(found["rows"])) == len(study.ENTRIES)
     assert "moves 0.0 % of the heat" in study.sentences(rows["no alignment"], images)
+    assert "objects" not in found
+    boxed = replace(images, packed_masks=packed(np.tile([[16, 8, 47, 63]], (len(images), 1)), 40))
+    monkeypatch.setattr(chosen, "load_images", lambda *_, **__: boxed)
+    study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
+    by_network = {row["network"]: row for row in json.loads((tmp_path / "x.json").read_text())["objects"]}
+    assert by_network["DMF (ODE)"]["inside, chance"] == pytest.approx(100 * 20 * 35 / 1600)
+    assert by_network["DMF (ODE)"]["inside, minus ODE"] == by_network["alignment left out"]["inside, gain"] == 0
