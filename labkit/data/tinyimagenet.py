@@ -26,6 +26,7 @@ from labkit.data.wordnet import words, words_of_tinyimagenet
 
 NAME, LAYOUT, SIDE = "tinyimagenet", "folders of images/", 64  # pixels
 TRAINED_ON = "miniimagenet"
+BOXES = "boxes"  # what the provenance's details call masks that are no more
 
 
 def novel_classes() -> tuple[str, ...]:
@@ -76,7 +77,10 @@ def load_tinyimagenet(
         progress=progress,
     )
     boxes = boxes_of(folder, classes)
-    return images if boxes is None else replace(images, packed_masks=packed(boxes, images.size)).with_known_digest()
+    if boxes is None:
+        return images
+    about = replace(images.provenance, details=images.provenance.details | {"masks": BOXES})
+    return replace(images, packed_masks=packed(boxes, images.size), provenance=about).with_known_digest()
 
 
 def boxes_of(root: Path, classes: Mapping[str, Sequence[Path]]) -> NDArray[np.int64] | None:

@@ -25,6 +25,7 @@ from labkit.common.places import RESULTS as SHIPPED
 from labkit.data import load_images
 from labkit.data.glyphs.sharp import sharp
 from labkit.data.imageset import ImageSet
+from labkit.data.tinyimagenet import BOXES
 from labkit.dmf.model import DMF
 from labkit.dmf.sampling import TAPS, corners, regular_grid
 from labkit.episodes.sampler import Episode, EpisodeSampler
@@ -166,7 +167,8 @@ def pair(
     points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
     if masked:
         hits = on_object(images.masks([shot]), points[None, :, :, None, None])
-        caption = f"{int((hits >= 0.5).sum())} of 9 points\non the object"
+        where_on = "in the object's box" if has_boxes(images) else "on the object"
+        caption = f"{int((hits >= 0.5).sum())} of 9 points\n{where_on}"
     else:
         outside = ((points < -0.5) | (points > images.size - 0.5)).any(1).sum()
         caption = f"{int(outside)} of 9 points\noutside the picture"
@@ -177,6 +179,11 @@ def pair(
         "name": f"{name}, episode {number}, query {query}, cell ({i}, {j})",
         "caption": caption,
     }
+
+
+def has_boxes(images: ImageSet) -> bool:
+    """Whether the masks of pictures are the objects' boxes."""
+    return images.provenance.details.get("masks") == BOXES
 
 
 def judged(

@@ -4,8 +4,8 @@ Photographs have no object masks. What can be measured without: how far the offs
 the map, how far another support picture of another class, or of the same class, moves a point, how far another query
 picture does, and whether the points go along when the support picture is shifted by two feature cells (1: as far as the
 picture, 0: they stay). All over the points of a query with the support of its own class, in pixels of the picture, in
-5-way 1-shot episodes of novel classes. Where a data set has boxes around its objects (tinyimagenet), `figure3_sampling`
-measures with these too how many points lie on the object.
+5-way 1-shot episodes of novel classes. Where the objects are known, by boxes around them (tinyimagenet) or by masks,
+`figure3_sampling` measures too how many points lie on the object.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -34,7 +34,7 @@ from labkit.evaluation.play import Features, on_features, pictures_of
 from labkit.methods.base import mean_of_shots
 from labkit.methods.can import CAN
 from labkit.methods.cells import Cells
-from labkit.studies.figure3_sampling import cells_on_object
+from labkit.studies.figure3_sampling import cells_on_object, has_boxes
 from labkit.studies.networks import Network
 from labkit.sweeps.kept import write_result
 
@@ -231,6 +231,7 @@ def line(
             right.append(bool(model.score(*features)[0].argmax(1) == own))
         heats.append(heat(aligned_maps(model, *features, own)[AFTER]["feature"])[0])
     shown: dict[str, Any] = {"support": sharp(images, shot), "query": sharp(images, asked), "mask": mask}
+    shown["outline"] = "the box of the query's object" if has_boxes(images) else "the query's object"
     hits = None
     if mask is not None:
         each = zip(models.values(), heats, strict=True)

@@ -5,8 +5,9 @@ its episode, and the heat of a map is a cell's length over channels, as in `figu
 alignment move to other cells, and how much of it lies elsewhere when the same query is aligned with another class; how
 often is another cell the hottest; how much of the squared change in the features differs from class to class (0: it is
 the same for all; four fifths: those of five classes have nothing in common); and does it change the answer? Means over
-the queries of 5-way 1-shot episodes of novel classes, in percent; intervals are over episodes. Where a data set has
-boxes around its objects (tinyimagenet), `figure4_heat` measures with these too how much of the heat lies on the object.
+the queries of 5-way 1-shot episodes of novel classes, in percent; intervals are over episodes. Where the objects are
+known, by boxes around them (tinyimagenet) or by masks, `figure4_heat` measures too how much of the heat lies on the
+object.
 """
 
 from collections.abc import Mapping, Sequence

@@ -87,9 +87,9 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     mask is known, and whether the network gave the query its own class.
 
     Args:
-        lines: with ``support`` and ``query``, pictures [n, n, 3]; the query's ``mask`` [m, m], or None; ``heats``, one
-            [h, w] a network; ``cells``, where in these pictures the cells of each lie; ``right`` and
-            ``hits``, a bool a network, of which ``hits`` is None without a mask; and a ``name``.
+        lines: with ``support`` and ``query``, pictures [n, n, 3]; the query's ``mask`` [m, m], or None, and what
+            its ``outline`` is of; ``heats``, one [h, w] a network; ``cells``, where in these pictures the cells of each
+            lie; ``right`` and ``hits``, a bool a network, of which ``hits`` is None without a mask; and a ``name``.
         networks: the heats' names.
     """
     columns = 2 + len(networks)
@@ -98,7 +98,7 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     figure, axes = plt.subplots(
         len(lines), columns, figsize=(9.5, (8.3 / columns + 0.2) * len(lines) + 1.4), squeeze=False
     )
-    masked = any(line["mask"] is not None for line in lines)
+    outlines = {line["outline"] for line in lines if line["mask"] is not None}
     for row, line in zip(axes, lines, strict=True):
         plotting.show_image(row[0], line["support"])
         plotting.show_image(row[1], line["query"])
@@ -114,8 +114,10 @@ def heat_rows(lines: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> Fi
     for ax, title in zip(axes[0], ("support", "query", *networks), strict=True):
         ax.set_title(textwrap.fill(title, 14), fontsize=plotting.SMALL)
     answer = "right, wrong: what the network answers for the query, among the five classes of its episode"
-    outline = "white: the query's object; hit, miss: whether the centre of the hottest cell lies on it;\n"
-    _heat_bar(figure, scale, axes, f"{outline if masked else ''}{answer}")
+    outline = ""
+    if outlines:
+        outline = f"white: {outlines.pop()}; hit, miss: whether the centre of the hottest cell lies on it;\n"
+    _heat_bar(figure, scale, axes, f"{outline}{answer}")
     return figure
 
 

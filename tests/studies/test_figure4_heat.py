@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from labkit.data import load_images
 from labkit.data.imageset import ImageSet
+from labkit.data.tinyimagenet import BOXES
 from labkit.dmf.model import DMF
 from labkit.episodes.preprocessing import Preprocessing
 from labkit.episodes.sampler import EpisodeSampler
@@ -22,7 +24,7 @@ from labkit.evaluation.features import eval_mode
 from labkit.methods.base import mean_of_shots
 from labkit.methods.cells import Cells
 from labkit.models.checkpoints import load_model
-from labkit.studies import figure4_heat, figures_3_and_4
+from labkit.studies import figure3_sampling, figure4_heat, figures_3_and_4
 from tests.helpers.toys import toy_images
 
 matplotlib.use("agg")
@@ -201,3 +203,18 @@ def test_the_committed_results_are_whole_and_those_of_the_shipped_weights() -> N
         found = figure4_heat.play(figure4_heat.NETWORKS[name].load(), glyphs, range(1), results["seed"])
         share = found["feature", figure4_heat.AFTER, "hottest"].mean()
         assert share == pytest.approx(results["episode 0"][name], abs=3), name  # two of 75 queries
+
+
+def test_captions_say_where_masks_are_boxes_alone() -> None:
+    images = toy_images(classes=6, per_class=8)
+    details = images.provenance.details | {"masks": BOXES}
+    boxed = replace(images, provenance=replace(images.provenance, details=details))
+    model, sampler = bright_network(images), EpisodeSampler(images, 5, 1, 3)
+    for of, caption, outline in (
+        (images, "on the object", "white: the query's object; hit"),
+        (boxed, "in the object's box", "white: the box of the query's object; hit"),
+    ):
+        assert figure3_sampling.pair(model, of, sampler, 0, 0)["caption"].endswith(caption)
+        figure = figures_3_and_4.heat_rows([figure4_heat.line({"a": model}, of, sampler, 0, 0)], ["a"])
+        assert outline in figure.axes[-1].get_xlabel()
+        plt.close(figure)

@@ -90,7 +90,11 @@ def heat_rows(masked: bool) -> Figure:
     line = {"support": picture(), "query": picture(), "heats": DRAWN.random((5, 5, 5)), "cells": [Cells(8.0, 3.5)] * 5}
     line |= {"name": "only 2 steps hit:\nepisode 151,\nquery 56", "right": [True, False, True, True, False]}
     mask = np.pad(np.ones((20, 20), bool), 10)
-    line |= {"mask": mask, "hits": [True, False] * 2 + [False]} if masked else {"mask": None, "hits": None}
+    line |= (
+        {"mask": mask, "outline": "the query's object", "hits": [True, False] * 2 + [False]}
+        if masked
+        else {"mask": None, "hits": None}
+    )
     return figures_3_and_4.heat_rows([line] * 3, NETWORKS)
 
 
