@@ -17,7 +17,7 @@ from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 
 GLYPHS, PHOTOGRAPHS = "glyphs-mini", "miniimagenet"
-SHIPPED_FOR = {PHOTOGRAPHS: "mini"}  # of other data sets it is "quick"
+SHIPPED_FOR = {PHOTOGRAPHS: "mini", "tinyimagenet": "mini"}  # of other data sets it is "quick"
 PER_CLASS = 200  # rendered pictures of a class that studies look at
 
 

@@ -83,6 +83,35 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
     return table if table.empty else table.sort_values("accuracy, %", ascending=False)
 
 
+def on_more_classes(runs: Runs, more: Runs, against: str = OURS) -> pd.DataFrame:
+    """Every system minus `against` on its data set's own novel classes and on more, side by side; those on more first.
+
+    Args:
+        runs, more: of the same trainings of one number of shots, tested on different classes.
+
+    Returns:
+        by numbers of classes: accuracy on the novel classes in percent, difference in points, the half width of its
+        95 % interval had other classes been drawn, and the verdict for those; and whether the two differences
+        agree, which are then no further apart than both half widths together allow. Empty where `against` was not
+        measured on both.
+    """
+    difference, half = f"minus {against}", "± over classes"
+    parts = {}
+    for tested in (runs, more):
+        if against not in tested:
+            return pd.DataFrame()
+        own = differences(tested, against).rename(columns={"points": difference})[
+            [difference, half, "of other classes"]
+        ]
+        own.insert(0, "accuracy, %", [float(np.mean([run.accuracy for run in tested[name]])) for name in own.index])
+        parts[f"{tested[against][0].novel['classes']} classes"] = own
+    table = pd.concat(parts, axis=1, join="inner")
+    (one, other), (first, second) = ([table[count, entry] for count in parts] for entry in (difference, half))
+    within = (one - other).abs() <= np.hypot(first, second)
+    table["both", "agree"] = ["yes" if held else "no" for held in within]
+    return table.loc[other.sort_values(ascending=False).index]
+
+
 def _over_episodes(runs: Sequence[Run]) -> float:
     """Half width in points of the 95 % interval over test episodes, of the mean over seeds."""
     mean = mean_of_seeds(runs)
