@@ -99,6 +99,7 @@ def embed_all(
     cache: bool = True,
     progress: bool = True,
     mirrored: bool = False,
+    strict: bool = True,
 ) -> FeatureSet:
     """The maps of all pictures, as `evaluate` computes them; the second time they are read from the lab's cache.
 
@@ -109,6 +110,7 @@ def embed_all(
             otherwise in memory. A backbone that was given as a module is never kept: nothing
             tells it from another one.
         mirrored: compute those of the mirror images too, for a method with `Method.shows_mirrored`.
+        strict: refuse pictures prepared otherwise than the model's own.
 
     Raises:
         ValueError: the pictures were prepared otherwise than the model's, the model has no preprocessing, its features
@@ -118,7 +120,8 @@ def embed_all(
     checks.kind("images", images, ImageSet, "an ImageSet, as labkit.load_images gives")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
-    preprocessing_of(model).check(images)
+    if strict:
+        preprocessing_of(model).check(images)
     if type(model).embed is not Method.embed:
         raise ValueError(f"{type(model).__name__} embeds otherwise than its backbone does: give a model that does not")
     cache &= model.backbone_name is not None

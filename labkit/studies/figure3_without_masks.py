@@ -196,6 +196,10 @@ def run(
     plotting.save_in(figure, figures, name, command=command, **about, pairs=pairs, rows=rows)
     plt.close(figure)
     print(table(rows).to_string())
+    if "objects" in found:
+        drawn = figures_3_and_4.shares(found["objects"])
+        plotting.save_in(drawn, figures, f"{name}_measured", command=command, **about, objects=found["objects"])
+        plt.close(drawn)
     for name, of_objects in found.get("objects", {}).items():
         print(f"{name}: points on the support's object, %")
         print(figure3_sampling.table(of_objects).to_string())

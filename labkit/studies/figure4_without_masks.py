@@ -237,9 +237,13 @@ def run(
     plotting.save_in(figure, figures, name, command=command, **about, which=which, rows=rows)
     classes = drawn_classes(shown[by_class(shown)], images, seed)
     plotting.save_in(classes, figures, f"{name}_classes", command=command, **about)
-    for drawn in (figure, classes):
-        plt.close(drawn)
     print(table(rows).to_string())
+    drawn = [figure, classes]
+    if "objects" in found:
+        drawn.append(figures_3_and_4.inside_and_hottest(found["objects"]))
+        plotting.save_in(drawn[-1], figures, f"{name}_measured", command=command, **about, objects=found["objects"])
+    for each in drawn:
+        plt.close(each)
     for what in ("inside", "hottest") if "objects" in found else ():
         print(f"{what} of the query's object, %")
         print(figure4_heat.table(found["objects"], what).to_string())

@@ -79,10 +79,12 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     assert drawn["how"]["images"]["digest"] == images.digest
     assert len(drawn["how"]["pairs"]["random"]) == 3
     assert "objects" not in found
+    assert not (tmp_path / "figure3_toy_measured.png").exists()
     boxed = replace(images, packed_masks=packed(np.tile([[16, 8, 47, 63]], (len(images), 1)), 40))
     monkeypatch.setattr(chosen, "load_images", lambda *_, **__: boxed)
     study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
     rows = json.loads((tmp_path / "x.json").read_text())["objects"]["DMF"]
+    assert (tmp_path / "figure3_toy_measured.png").exists()
     assert {row["points"] for row in rows} == set(COLOURS) | {CHANCE}
     chance = next(row for row in rows if row["points"] == CHANCE)
     assert chance["ink"] == pytest.approx(100 * 20 * 35 / 1600)  # the box in 40 x 40 pixels

@@ -96,9 +96,11 @@ def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     assert len(study.table(found["rows"])) == len(study.ENTRIES)
     assert "moves 0.0 % of the heat" in study.sentences(rows["no alignment"], images)
     assert "objects" not in found
+    assert not (tmp_path / "figure4_toy_measured.png").exists()
     boxed = replace(images, packed_masks=packed(np.tile([[16, 8, 47, 63]], (len(images), 1)), 40))
     monkeypatch.setattr(chosen, "load_images", lambda *_, **__: boxed)
     study.run("toy", weights=["quick"], episodes=2, out=tmp_path / "x.json", figures=tmp_path)
     by_network = {row["network"]: row for row in json.loads((tmp_path / "x.json").read_text())["objects"]}
+    assert (tmp_path / "figure4_toy_measured.png").exists()
     assert by_network["DMF (ODE)"]["inside, chance"] == pytest.approx(100 * 20 * 35 / 1600)
     assert by_network["DMF (ODE)"]["inside, minus ODE"] == by_network["alignment left out"]["inside, gain"] == 0

@@ -55,8 +55,13 @@ def maps_of(
     model = load_model(backbone)
     own = dataset, data_root
     of_splits = {"train": own, "val": own, "test": novel or own}
-    splits = (images_of(model, name, split, root) for split, (name, root) in of_splits.items())
-    return Maps(*(embed_all(model, images, progress=progress, mirrored=mirrored) for images in splits))
+    found = []
+    for split, (name, root) in of_splits.items():
+        # Files of another data set have another size: they are resized where the backbone's own may not have been.
+        strict = split != "test" or not novel or novel[0] == dataset
+        pictures = images_of(model, name, split, root)
+        found.append(embed_all(model, pictures, progress=progress, mirrored=mirrored, strict=strict))
+    return Maps(*found)
 
 
 def images_of(backbone: Method, dataset: str, split: str, data_root: Path | str | None = None) -> ImageSet:
@@ -103,7 +108,8 @@ def train_and_measure(
     known["weights"] = sum(p.numel() for p in trained.model.parameters())
     known["steps"] = max((m["step"] for m in trained.metrics), default=0)
     if look:
-        result = evaluate(trained.model, maps.novel, WAY, of.shot, QUERY, episodes)
+        own = maps.novel.provenance.dataset == maps.base.provenance.dataset
+        result = evaluate(trained.model, maps.novel, WAY, of.shot, QUERY, episodes, strict=own)
         known["novel"] = result.summary()
         known["correct"] = " ".join(map(str, np.rint(result.per_episode * WAY * QUERY / 100).astype(int)))
     return Run(**known)

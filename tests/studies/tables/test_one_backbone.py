@@ -185,11 +185,15 @@ def test_what_is_chosen_is_tested_on_more_classes_and_kept_apart(
 @pytest.mark.integration
 def test_a_run_looks_at_the_novel_classes_that_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = toy_images(seed=7, split="test")
+    about = replace(other.provenance, dataset="other", resampling="bilinear")  # as files of another size have it
+    other = replace(other, provenance=about)
+    with pytest.raises(ValueError, match="resampling 'bilinear'"):
+        embed_all(backbone(), other, cache=False, progress=False)
     asked: list[Any] = []
 
     def maps(*_: object, novel: Any, **__: object) -> Maps:
         asked.append(novel)
-        return Maps(MAPS.base, MAPS.validation, embed_all(backbone(), other, dtype="float32", cache=False))
+        return Maps(MAPS.base, MAPS.validation, embed_all(backbone(), other, cache=False, strict=False))
 
     monkeypatch.setattr(one_backbone, "maps_of", maps)
     run = WHERE | {"name": "No alignment: class_weight normalised", "novel": "tinyimagenet"}
