@@ -87,6 +87,16 @@ def fullest_cell(mask: Tensor, side: int, cells: Cells) -> tuple[int, int]:
     return divmod(int((ink / torch.bincount(places, minlength=side**2).clamp(min=1)).argmax()), side)
 
 
+def middle_cell(mask: Tensor, side: int, cells: Cells) -> tuple[int, int]:
+    """Row and column of the feature cell, of side x side, that holds the middle of an object: mask [S, S].
+
+    For boxes, which fill many cells alike.
+    """
+    of = cells.at_pixels(mask.shape[-1], side)
+    y, x = (int(of[int(places.median())]) for places in mask.nonzero().T)
+    return y, x
+
+
 def random_draws(count: int, limits: Sequence[int], seed: int = RANDOM_SEED) -> list[tuple[int, ...]]:
     """`count` tuples of integers, each below its limit: episodes, queries, cells."""
     drawn = np.random.default_rng(seed).integers(0, limits, (count, len(limits)))
@@ -155,14 +165,15 @@ def pair(
     Pictures that are rendered are shown in more pixels than the network reads; the coordinates are the network's.
 
     Args:
-        cell: row and column of the query position; None for the cell that holds most of the object, or, of pictures
-            without masks, for the one in the middle.
+        cell: row and column of the query position; None for the cell that holds most of the object, for that in the
+            middle of its box, or, of pictures without masks, for the one in the middle of the picture.
     """
     episode = sampler[number]
     where = places(model, episode)
     shot, asked = int(episode.support_index[episode.query_labels[query], 0]), int(episode.query_index[query])
     side, masked = where[GRID].shape[-1], images.packed_masks is not None
-    middle = fullest_cell(images.masks(asked), side, Cells.of(model)) if masked else (side // 2, side // 2)
+    find = middle_cell if has_boxes(images) else fullest_cell
+    middle = find(images.masks(asked), side, Cells.of(model)) if masked else (side // 2, side // 2)
     i, j = cell or middle
     points, grid = (where[name][query, :, :, i, j] for name in (LEARNED, GRID))
     if masked:

@@ -141,8 +141,8 @@ def sentences(row: Mapping[str, Any], images: ImageSet) -> str:
 def drawn_pairs(model: DMF, images: ImageSet, seed: int = 0) -> tuple[Any, dict[str, Any]]:
     """Figure 3 with pairs that were fixed before they were drawn, and which these are.
 
-    Chosen: the first query of episodes 0, 1 and 2, at the cell that its object fills most, or in the middle of a
-    picture without a mask. Random: episode, query and cell of seed 2021.
+    Chosen: the first query of episodes 0, 1 and 2, at the cell that its object fills most, in the middle of its box,
+    or in the middle of a picture without either. Random: episode, query and cell of seed 2021.
     """
     sampler = EpisodeSampler(images, way=5, shot=1, query=15, seed=seed, preprocessing=model.preprocessing)
     side = figure3_sampling.places(model, sampler[0])[figure3_sampling.GRID].shape[-1]

@@ -82,6 +82,8 @@ def test_cells_boxes_and_the_fullest_cell_of_a_known_mask() -> None:
     box = figure3_sampling.boxes(mask)[0].nonzero()
     assert [box.amin(0).tolist(), box.amax(0).tolist()] == [[8, 5], [30, 23]]
     assert figure3_sampling.boxes(mask).sum() == 23 * 19
+    filled = figure3_sampling.boxes(mask)[0]  # rows 8 to 30, columns 5 to 23
+    assert figure3_sampling.middle_cell(filled, SIDE, Cells(8, 3.5)) == (2, 1)
     assert not figure3_sampling.boxes(torch.zeros(1, 3, 3, dtype=torch.bool)).any()
 
 
