@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labkit.studies.gpu.checks import CHECKS
+from labkit.studies.gpu.checks import CHECKS, full_precision
 from labkit.training.loop import build_model
 from labkit.training.step import GRAPHS, trial
 from tests.helpers.tiny import BASE, TINY
@@ -23,6 +23,6 @@ def test_a_gpu_agrees_with_the_processor(name: str) -> None:
 def test_a_compiled_step_is_the_same_step(compiler: str) -> None:
     losses = {}
     for name in (None, compiler):
-        with trial(build_model(TINY, 6, 0), TINY, BASE, "cuda", name) as step:
+        with full_precision(), trial(build_model(TINY, 6, 0), TINY, BASE, "cuda", name) as step:
             losses[name] = torch.stack([step()[:3] for _ in range(6)])
     torch.testing.assert_close(losses[compiler], losses[None], atol=2e-4, rtol=2e-3)

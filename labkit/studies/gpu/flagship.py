@@ -33,6 +33,7 @@ from labkit.training.step import seconds_of_steps, trial
 VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validation classes
 SAVED_EVERY = 60.0  # seconds
 NOTED_EVERY = 5.0  # seconds
+SAVING = 5.0  # seconds kept back for writing weights
 SPARE = 0.15  # of the time for steps, kept back: on an H200 those of a training took 13 % longer than those measured
 LEAST_STEPS = 100  # a shorter training says nothing
 
@@ -155,6 +156,7 @@ def flagship(
         what the file says, or None where the time did not suffice: the training, if it began, is saved.
     """
     base, validation, novel = pictures
+    torch._dynamo.reset()  # of many trainings in one process each has its graphs, of which torch keeps eight
 
     def measured(with_compiler: str | None) -> Schedule | None:
         return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)
@@ -164,7 +166,8 @@ def flagship(
         print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)
         return None
     print(f"{name}: {schedule}", flush=True)
-    planned, stop_at = schedule.applied_to(e), deadline - schedule.test
+    # After the last step come a validation, what is saved, and the test.
+    planned, stop_at = schedule.applied_to(e), deadline - schedule.validation - schedule.test - SAVING
     how = {"schedule": asdict(schedule), "made": about(device)}
     spent = _Spent(folder / f"{name}.seconds.json")
 

@@ -3,7 +3,7 @@
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from labkit.data import load_images
 from labkit.data.folders import real_root
 from labkit.data.imageset import ImageSet
 from labkit.studies.gpu import estimate
-from labkit.studies.gpu.checks import run_checks
+from labkit.studies.gpu.checks import BEFORE_TRAINING, run_checks
 from labkit.studies.gpu.flagship import flagship
 from labkit.studies.gpu.step_time import compilers, profiled
 from labkit.studies.gpu.works import SpeedSetting, tiny, tiny_pictures, works
@@ -29,12 +29,12 @@ from labkit.sweeps.sweep import refuse_failed
 from labkit.training.settings import Experiment
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
-# Those that need no shipped model. `profile` and `compilers` are measured once this call has finished a training, since
-# compiling took 84 s on an H200, and what the training has compiled is not compiled again.
+# Those that need no shipped model, measured after the first training: what is lent for minutes is for training first.
+# `profile` and `compilers` are measured once this call has finished a training, since compiling took 84 s on an H200,
+# and what the training has compiled is not compiled again.
 SPEED_PARTS = ("product", "head", "step", "test", "memory", "largest", "growth")
-COMPILED_PARTS = ("profile", "compilers")
 WITHOUT_PICTURES = ("head", "growth", "memory", "largest")
-LEAST_SECONDS = 60.0  # a training is not begun with less
+LEAST_SECONDS = 180.0  # nothing that compiles is begun with less
 EPISODES = 2000
 SPLITS = ("train", "val", "test")
 SMALL_SPEED: dict[str, Any] = {"way": 3, "query": 2, "groups": 4, "width": 0.05, "size": 24, "episodes": 4}
@@ -51,7 +51,8 @@ def run(
     seed: int = 0,
     names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Checks, speed table, and as many trainings as fit.
+    """What a training stands on is checked, then the first is trained; then all checks, the speed table, and as many
+    trainings as fit.
 
     Args:
         root: where miniImageNet lies.
@@ -83,20 +84,18 @@ def run(
     print("\n".join(estimate.lines(first)), flush=True)
     pool = ThreadPoolExecutor(1)  # pictures are decoded while the GPU is checked
     loading = pool.submit(_pictures, root, first.size, small)
-    done = _read(folder / "checks.json")
-    run_checks(
-        device,
-        time.monotonic() + min(CHECK_SECONDS, seconds / 4),
-        done,
-        lambda found: write_json(folder / "checks.json", found),
-    )
-    failed = [name for name, said in done.items() if not said["passed"]]
-    print(f"checks: {len(done) - len(failed)} passed, {len(failed)} failed {failed or ''}", flush=True)
+    checked = partial(_check, folder / "checks.json", device)
+    checked(time.monotonic() + min(CHECK_SECONDS, seconds / 4), BEFORE_TRAINING)
     pictures = loading.result()
     pool.shutdown()
     table = partial(speed_table, folder / "speed.json", pictures, device, small, first)
-    speed = table(SPEED_PARTS, time.monotonic() + min(SPEED_SECONDS, seconds / 4))
-    compiler = speed.get("compilers", {}).get("fastest", "auto")  # None, if every compiler failed: none is used
+
+    def measure_the_rest() -> None:
+        checked(min(time.monotonic() + CHECK_SECONDS, end))
+        table(SPEED_PARTS, min(time.monotonic() + SPEED_SECONDS, end))
+
+    # None, if every compiler failed: none is used.
+    compiler = _read(folder / "speed.json").get("compilers", {}).get("fastest", "auto")
     finished: dict[str, Any] = {}
     broken: list[dict[str, Any]] = []
     suffix = f"-seed{seed}" if seed else ""
@@ -120,7 +119,11 @@ def run(
         (folder / f"{name}{suffix}.error.json").unlink(missing_ok=True)
         finished[name] = _read(file)
         if trained:  # not in a call that finds it finished: they would compile anew before the next one
-            table(COMPILED_PARTS, end - LEAST_SECONDS)
+            table(("profile",), end - LEAST_SECONDS / 3)
+            table(("compilers",), end - LEAST_SECONDS)
+        measure_the_rest()
+    if not finished:
+        measure_the_rest()
     refuse_failed(broken)
     return finished
 
@@ -168,6 +171,14 @@ def product(setting: Setting) -> dict[str, Any]:
     a = torch.randn(side, side, device=setting.device, dtype=torch.bfloat16)
     times = alternate({"product": lambda: a @ a}, 10, setting.device)["product"]
     return {"side": side, "seconds": times, "operations_a_second": 2 * side**3 / max(1e-9, statistics.median(times))}
+
+
+def _check(file: Path, device: str, deadline: float, names: Collection[str] | None = None) -> None:
+    """Run those of the checks that were not run yet, until the deadline, and say how all came out."""
+    done = _read(file)
+    run_checks(device, deadline, done, lambda found: write_json(file, found), names)
+    failed = [name for name, said in done.items() if not said["passed"]]
+    print(f"checks: {len(done) - len(failed)} passed, {len(failed)} failed {failed or ''}", flush=True)
 
 
 def _bind(folder: Path, this: dict[str, Any]) -> None:

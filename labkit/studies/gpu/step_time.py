@@ -82,7 +82,10 @@ def profiled(setting: SpeedSetting) -> dict[str, Any]:
             float(totals[0])
     spent: Counter[str] = Counter()
     for event in seen.key_averages():
-        spent[event.key] += event.self_device_time_total if cuda else event.self_cpu_time_total
+        if not cuda:
+            spent[event.key] += event.self_cpu_time_total
+        elif event.device_type.name == "CUDA" and not getattr(event, "is_user_annotation", False):
+            spent[event.key] += event.self_device_time_total  # of a kernel; what called it is counted with it once more
     each = {name: micro / 1e6 / PROFILED for name, micro in spent.most_common() if micro > 0}
     kinds: dict[str, float] = defaultdict(float)
     for name, taken in each.items():

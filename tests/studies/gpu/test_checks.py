@@ -77,6 +77,8 @@ def test_a_check_that_fails_is_written_down_and_the_others_run(monkeypatch: pyte
     done = {}
     checks.run_checks("cpu", time.monotonic() - 1, done, kept.append)
     assert done == {}  # no time, no check
+    checks.run_checks("cpu", time.monotonic() + 60, done, lambda _: None, {"two"})
+    assert list(done) == ["two"]
 
 
 def test_a_command_without_memory_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

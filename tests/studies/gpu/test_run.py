@@ -50,7 +50,10 @@ def test_the_whole_command_is_rehearsed(
     speed = read(tmp_path / "speed.json")
     assert not [part for part, found in speed.items() if "error" in found]
     assert {"product", "compilers", "profile", "step", "head", "test"} <= speed.keys()
-    assert list(speed)[-2:] == ["profile", "compilers"]  # after the training, which has compiled its step already
+    assert list(speed)[:2] == ["profile", "compilers"]  # after the training, which has compiled its step already
+    checked = [i for i, line in enumerate(said) if line.startswith("checks: ")]
+    assert checked[0] < begun < checked[1]  # what training stands on, the training, and only then the rest
+    assert said[checked[0]] == "checks: 4 passed, 0 failed "
     assert speed["compilers"]["fastest"] == "eager"
     assert speed["compilers"]["largest_difference"] == {"eager": 0.0}
     kinds = speed["profile"]["kinds"]
@@ -117,7 +120,7 @@ def test_a_training_that_is_cut_off_goes_on_with_its_schedule(
     monkeypatch.setattr(module, "measure", lambda *_: fixed)
     clock = itertools.count()  # it is asked once before the training, and once a step
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter))
-    assert flagship("cut", e, PICTURES, tmp_path, "cpu", 10.0, **call) is None
+    assert flagship("cut", e, PICTURES, tmp_path, "cpu", 10.0 + module.SAVING, **call) is None
     assert "cut: stopped in time, after step 11 of 60, which is saved" in capsys.readouterr().out
     assert load_state(tmp_path / "cut" / "last.pt")["step"] == 11
     assert read(tmp_path / "cut.unfinished.json")["novel"]["episodes"] == 8
