@@ -70,8 +70,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     if given.protocol == "one-backbone":
         return _on_one_backbone(given)
-    if given.show or given.cards or given.released or given.novel or given.backbone is not None:
-        raise ValueError("--show, --cards, --released, --novel and --backbone belong to --protocol one-backbone")
+    other = (given.show, given.cards, given.released, given.backbone, given.novel, given.novel_root)
+    if any(other):
+        raise ValueError(
+            "--show, --cards, --released, --backbone, --novel and --novel-root belong to --protocol one-backbone"
+        )
     if given.gather:
         only(changed(arguments, given), ("table", "folder", "gather", "dataset"), GATHERS)
         train_cells.gather(given.folder, given.dataset)

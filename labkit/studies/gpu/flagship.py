@@ -156,7 +156,7 @@ def flagship(
         what the file says, or None where the time did not suffice: the training, if it began, is saved.
     """
     base, validation, novel = pictures
-    torch._dynamo.reset()  # of many trainings in one process each has its graphs, of which torch keeps eight
+    torch.compiler.reset()  # of many trainings in one process each has its graphs, of which torch keeps eight
 
     def measured(with_compiler: str | None) -> Schedule | None:
         return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)

@@ -35,6 +35,7 @@ CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
 SPEED_PARTS = ("product", "head", "step", "test", "memory", "largest", "growth")
 WITHOUT_PICTURES = ("head", "growth", "memory", "largest")
 LEAST_SECONDS = 180.0  # nothing that compiles is begun with less
+PROFILE_SECONDS = 60.0  # nor the profile, whose step is compiled already
 EPISODES = 2000
 SPLITS = ("train", "val", "test")
 SMALL_SPEED: dict[str, Any] = {"way": 3, "query": 2, "groups": 4, "width": 0.05, "size": 24, "episodes": 4}
@@ -119,7 +120,7 @@ def run(
         (folder / f"{name}{suffix}.error.json").unlink(missing_ok=True)
         finished[name] = _read(file)
         if trained:  # not in a call that finds it finished: they would compile anew before the next one
-            table(("profile",), end - LEAST_SECONDS / 3)
+            table(("profile",), end - PROFILE_SECONDS)
             table(("compilers",), end - LEAST_SECONDS)
         measure_the_rest()
     if not finished:

@@ -58,7 +58,7 @@ def maps_of(
     found = []
     for split, (name, root) in of_splits.items():
         # Files of another data set have another size: they are resized where the backbone's own may not have been.
-        strict = split != "test" or not novel or novel[0] == dataset
+        strict = split != "test" or novel is None
         pictures = images_of(model, name, split, root)
         found.append(embed_all(model, pictures, progress=progress, mirrored=mirrored, strict=strict))
     return Maps(*found)

@@ -58,7 +58,7 @@ def run_head(
     With ``"novel"`` too it looks at the novel classes of that data set, whose files lie in `novel_root`.
     """
     given, head = dict(parameters), HEADS[parameters["name"]]
-    of_novel = given.get("novel", given["dataset"]), novel_root if "novel" in given else data_root
+    of_novel = (given["novel"], novel_root) if "novel" in given else None
     maps = maps_of(backbone, given["dataset"], data_root, mirrored=head.mirrored(given["shot"]), novel=of_novel)
     if maps.base.backbone != given["backbone"]:
         raise ValueError(f"the backbone {backbone} is {maps.base.backbone}, and {given['backbone']} was asked for")
@@ -190,7 +190,9 @@ def fill(
             f"only the classes of {tinyimagenet.NAME} are known to be new to {tinyimagenet.TRAINED_ON}; "
             f"got those of {novel} for {dataset}"
         )
-    of_novel = (novel, novel_root) if novel else (dataset, data_root)
+    if novel is None and novel_root is not None:
+        raise ValueError(f"novel_root is where the pictures of novel={tinyimagenet.NAME!r} lie: give that too")
+    of_novel = (novel, novel_root) if novel else None
     # Once, for all processes.
     maps = maps_of(backbone, dataset, data_root, progress=how.get("progress", True), novel=of_novel)
     digest = maps.base.backbone

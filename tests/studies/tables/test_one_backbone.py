@@ -180,6 +180,10 @@ def test_what_is_chosen_is_tested_on_more_classes_and_kept_apart(
     capsys.readouterr()
     assert main([*common[:-4], "--dataset", "toy", *more]) == 1
     assert "only the classes of tinyimagenet are known to be new to miniimagenet" in capsys.readouterr().err
+    assert main([*common, *more[2:]]) == 1
+    assert "novel_root is where the pictures of novel='tinyimagenet' lie: give that too" in capsys.readouterr().err
+    assert main(["table", "1", str(folder), *more[2:]]) == 1
+    assert "--novel-root belong to --protocol one-backbone" in capsys.readouterr().err
 
 
 @pytest.mark.integration
