@@ -1,6 +1,7 @@
 """The first minutes on a GPU: checks, the speed table, and the paper's own training in the time that is left.
 
 dmf-lab gpu --data-root /data/mini --seconds 540 --out ../runs/gpu      again to go on: 5-shot, no alignment, CAN, ...
+dmf-lab gpu --data-root /data/mini --whole --out ../runs/gpu            every training in full, over as many calls
 dmf-lab gpu --device cpu --tiny --seconds 60 --out ../runs/rehearsal    a rehearsal without a GPU or a data set
 dmf-lab gpu --estimate                                                  only the estimate from counted operations
 """
@@ -14,6 +15,7 @@ from labkit.common.options import changed, only, refuse
 from labkit.studies.gpu import estimate
 from labkit.studies.gpu.run import run
 from labkit.studies.gpu.works import works
+from labkit.training.step import GRAPHS, LOSS_ALONE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +27,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     parser.add_argument("--works", nargs="+", choices=list(works()), metavar="NAME", help="trainings, instead of all")
+    parser.add_argument("--whole", action="store_true", help="do not shorten a training to the time that is left")
+    parser.add_argument(
+        "--compiler",
+        help=f"of trainings that begin: inductor, {GRAPHS} (with CUDA graphs), {LOSS_ALONE} (pictures are prepared "
+        "uncompiled), or another backend of torch.compile; the fastest that was measured unless given",
+    )
     parser.add_argument("--tiny", action="store_true", help="tiny sizes and pictures made on the spot: a rehearsal")
     parser.add_argument("--estimate", action="store_true", help="only print how many minutes mini-1shot should take")
 
@@ -54,5 +62,7 @@ def main(given: argparse.Namespace) -> int:
         command=sys.argv,
         seed=given.seed,
         names=given.works,
+        compiler=given.compiler,
+        whole=given.whole,
     )
     return 0

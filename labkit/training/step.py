@@ -30,6 +30,7 @@ from labkit.training.run import GROUP, Run
 from labkit.training.settings import Experiment
 
 GRAPHS = "reduce-overhead"  # torch.compile's own name for inductor with CUDA graphs
+LOSS_ALONE = "inductor-loss"  # the lab's own: pictures are prepared uncompiled
 
 
 def check_compiler(compiler: str | None) -> None:
@@ -37,12 +38,13 @@ def check_compiler(compiler: str | None) -> None:
     TypeError: no name.
     ValueError: torch.compile has no backend of that name.
     """
-    if compiler in (None, "auto", "inductor", GRAPHS):  # the others are known only once torch's compiler is imported
+    if compiler in (None, "auto", "inductor", GRAPHS, LOSS_ALONE):  # others are known once torch's own is imported
         return
     checks.text("compiler", compiler, "a backend's name, 'auto' or None")
     there = torch.compiler.list_backends(exclude_tags=())
     if compiler not in there:
-        raise ValueError(f"compiler must be 'auto', None, {GRAPHS!r} or one of {there}, got {compiler!r}")
+        named = f"'auto', None, {GRAPHS!r}, {LOSS_ALONE!r} or one of {there}"
+        raise ValueError(f"compiler must be {named}, got {compiler!r}")
 
 
 class Step:
@@ -52,8 +54,9 @@ class Step:
         run: whose weights change.
         base: images, or feature maps, of the base classes.
         compiler: backend of torch.compile for what prepares the pictures and for the forward and backward pass,
-            ``"reduce-overhead"`` for inductor with CUDA graphs of the latter, or None; ``"auto"`` is ``"inductor"`` on
-            a GPU, and None on a CPU, where compiling gains nothing.
+            ``"reduce-overhead"`` for inductor with CUDA graphs of the latter, ``"inductor-loss"`` for inductor of the
+            latter alone, or None; ``"auto"`` is ``"inductor"`` on a GPU, and None on a CPU, where compiling gains
+            nothing.
     """
 
     def __init__(self, run: Run, base: ImageSet, compiler: str | None = "auto") -> None:
@@ -70,8 +73,8 @@ class Step:
         if self.graphs:
             self.objective.compile(mode=GRAPHS, dynamic=False)
         elif compiler is not None:
-            self.objective.compile(backend=compiler, dynamic=False)
-        if compiler is not None:
+            self.objective.compile(backend="inductor" if compiler == LOSS_ALONE else compiler, dynamic=False)
+        if compiler not in (None, LOSS_ALONE):
             self.feed.prepare.compile("inductor" if self.graphs else compiler)
 
     def __call__(self) -> Tensor:

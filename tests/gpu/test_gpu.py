@@ -5,7 +5,7 @@ import torch
 
 from labkit.studies.gpu.checks import CHECKS, full_precision
 from labkit.training.loop import build_model
-from labkit.training.step import GRAPHS, trial
+from labkit.training.step import GRAPHS, LOSS_ALONE, trial
 from tests.helpers.tiny import BASE, TINY
 
 pytestmark = [
@@ -19,7 +19,7 @@ def test_a_gpu_agrees_with_the_processor(name: str) -> None:
     CHECKS[name]("cuda")
 
 
-@pytest.mark.parametrize("compiler", ["inductor", GRAPHS])
+@pytest.mark.parametrize("compiler", ["inductor", GRAPHS, LOSS_ALONE])
 def test_a_compiled_step_is_the_same_step(compiler: str) -> None:
     losses = {}
     for name in (None, compiler):

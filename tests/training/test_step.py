@@ -9,7 +9,7 @@ import torch
 from labkit.episodes.preparation import Preparation
 from labkit.training.loop import build_model
 from labkit.training.run import GROUP
-from labkit.training.step import GRAPHS, seconds_of_steps, trial
+from labkit.training.step import GRAPHS, LOSS_ALONE, seconds_of_steps, trial
 from tests.helpers.tiny import BASE, TINY
 
 
@@ -35,8 +35,8 @@ def test_graphs_are_asked_of_torch_compile(monkeypatch: pytest.MonkeyPatch) -> N
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _, **how: asked.append(how))
     monkeypatch.setattr(Preparation, "compile", lambda _, backend: asked.append({"pictures": backend}))
-    for name in (None, "inductor", GRAPHS):
+    for name in (None, "inductor", GRAPHS, LOSS_ALONE):
         with trial(build_model(TINY, 6, 0), TINY, BASE, "cpu", name) as step:
             assert step().isfinite().all()
     plain, graphs = {"backend": "inductor", "dynamic": False}, {"mode": GRAPHS, "dynamic": False}
-    assert asked == [plain, {"pictures": "inductor"}, graphs, {"pictures": "inductor"}]
+    assert asked == [plain, {"pictures": "inductor"}, graphs, {"pictures": "inductor"}, plain]

@@ -96,12 +96,20 @@ def episodes_agree(device: str) -> dict[str, float]:
             if not one.is_floating_point() and not torch.equal(one, other):
                 raise CheckError(f"{name} of the episodes differ on {device}")
             if one.is_floating_point():
-                # A sample that falls between two pixels may round to the other: no more than a few may.
-                share = float(((one - other).abs() > 1e-3).float().mean())
-                worst = max(worst, share)
-    if worst > 1e-3:
-        raise CheckError(f"augmentation differs on {device} in {worst:.2%} of the numbers")
-    return {"share_of_numbers_that_differ": worst}
+                worst = max(worst, _share_apart(one, other))
+    return {"share_of_numbers_that_differ": _few(worst, f"augmentation differs on {device}")}
+
+
+def compiled_preparation_agrees(device: str) -> dict[str, float]:
+    """Pictures that compiled kernels have augmented are those that torch's own have."""
+    images, worst = tiny_pictures("train"), 0.0
+    for augment in (Augment(), Augment(crop="resized")):
+        samplers = [EpisodeSampler(images, 3, 1, 2, device=device, augment=augment) for _ in range(2)]
+        samplers[1].prepare.compile("inductor" if device == "cuda" else "aot_eager")
+        one, other = (sampler.batch(range(4)) for sampler in samplers)
+        for name in ("support", "query"):
+            worst = max(worst, _share_apart(getattr(one, name), getattr(other, name)))
+    return {"share_of_numbers_that_differ": _few(worst, "compiled augmentation differs")}
 
 
 def step_waits_nowhere(device: str) -> dict[str, float]:
@@ -208,6 +216,7 @@ CHECKS: dict[str, Callable[[str], dict[str, float]]] = {
     "own pictures": own_pictures_agree,
     "explorer": explorer_agrees,
     "out of memory": memory_is_explained,
+    "compiled augmentation": compiled_preparation_agrees,
 }
 
 
@@ -238,6 +247,21 @@ def run_checks(
             said = {"passed": False, "error": f"{type(error).__name__}: {f'{error}':.500}"}
         done[name] = said | {"seconds": round(time.perf_counter() - started, 2)}
         keep(done)
+
+
+def _share_apart(one: Tensor, other: Tensor) -> float:
+    return float(((one - other).abs() > 1e-3).float().mean())
+
+
+def _few(share: float, what: str) -> float:
+    """The share, at most a thousandth: a sample that falls between two pixels may round to the other.
+
+    Raises:
+        CheckError: it is more.
+    """
+    if not share <= 1e-3:
+        raise CheckError(f"{what} in {share:.2%} of the numbers")
+    return share
 
 
 def _close(what: str, found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> float:

@@ -28,7 +28,7 @@ from labkit.training.authors import shortened
 from labkit.training.loop import build_model, train
 from labkit.training.run import GROUP
 from labkit.training.settings import Experiment
-from labkit.training.step import seconds_of_steps, trial
+from labkit.training.step import LOSS_ALONE, seconds_of_steps, trial
 
 VALIDATIONS = 8  # of a training; each embeds all 9,600 pictures of the validation classes
 SAVED_EVERY = 60.0  # seconds
@@ -81,7 +81,7 @@ class Schedule:
 def fitting(of: int, step: float, validation: float, test: float, seconds_left: float) -> Schedule | None:
     """The longest schedule that fits into the time left, all steps at most; None where hardly any fits."""
     free = (seconds_left - VALIDATIONS * validation - test) * (1 - SPARE)
-    steps = min(of, int(free / step)) if free > 0 else 0
+    steps = int(min(of, free / step)) if free > 0 else 0
     return Schedule(steps, of, step, validation, test) if steps >= min(of, LEAST_STEPS) else None
 
 
@@ -143,6 +143,7 @@ def flagship(
     episodes: int = 2000,
     count: int = 4 * GROUP,
     compiler: str | None = "auto",
+    whole: bool = False,
 ) -> dict[str, Any] | None:
     """Train, test and write ``<name>.json`` and the weights; goes on where an earlier call was cut off.
 
@@ -151,6 +152,7 @@ def flagship(
         device: ``"cuda"`` or ``"cpu"``.
         deadline: of `time.monotonic`, after which no step begins.
         compiler: of `labkit.training.step.Step`, where the schedule is not fixed yet.
+        whole: do all steps that the setting asks for, in as many calls as that takes.
 
     Returns:
         what the file says, or None where the time did not suffice: the training, if it began, is saved.
@@ -159,7 +161,8 @@ def flagship(
     torch.compiler.reset()  # of many trainings in one process each has its graphs, of which torch keeps eight
 
     def measured(with_compiler: str | None) -> Schedule | None:
-        return measure(e, pictures, device, deadline - time.monotonic(), episodes, count, with_compiler)
+        left = math.inf if whole else deadline - time.monotonic()
+        return measure(e, pictures, device, left, episodes, count, with_compiler)
 
     schedule = _schedule(name, folder, measured, compiler)
     if schedule is None:
@@ -229,18 +232,23 @@ def flagship(
 def _schedule(
     name: str, folder: Path, measured: Callable[[str | None], Schedule | None], compiler: str | None
 ) -> Schedule | None:
-    """The schedule that an earlier call wrote, or a new one, measured and written; without a compiler if it fails."""
+    """The schedule that an earlier call wrote, or a new one, measured and written.
+
+    Where compiling fails, the loss alone is compiled; where that fails too, nothing.
+    """
     plan = folder / f"{name}.schedule.json"
     if plan.exists():
         anew = f"delete it and the folder {folder / name}, and the training begins anew"  # which fits no other schedule
         return Schedule(**read_json(plan, anew))
-    try:
-        schedule = measured(compiler)
-    except Exception as error:  # of a compiler there are many kinds
-        if compiler is None or isinstance(error, torch.OutOfMemoryError):
-            raise
-        print(f"{name}: not compiled, since {type(error).__name__}: {f'{error}':.300}", flush=True)
-        schedule = measured(None)
+    for trying in dict.fromkeys((compiler, LOSS_ALONE, None) if compiler else (None,)):
+        try:
+            schedule = measured(trying)
+        except Exception as error:  # of a compiler there are many kinds
+            if trying is None or isinstance(error, torch.OutOfMemoryError):
+                raise
+            print(f"{name}: {trying} fails, with {type(error).__name__}: {f'{error}':.300}", flush=True)
+        else:
+            break
     if schedule is not None:
         write_json(plan, asdict(schedule))
     return schedule

@@ -27,6 +27,7 @@ from labkit.studies.speed.measure import PARTS
 from labkit.studies.speed.setting import Setting
 from labkit.sweeps.sweep import refuse_failed
 from labkit.training.settings import Experiment
+from labkit.training.step import check_compiler
 
 CHECK_SECONDS, SPEED_SECONDS = 60.0, 90.0  # at most
 # Those that need no shipped model, measured after the first training: what is lent for minutes is for training first.
@@ -51,6 +52,8 @@ def run(
     command: Sequence[str] = (),
     seed: int = 0,
     names: Sequence[str] | None = None,
+    compiler: str | None = None,
+    whole: bool = False,
 ) -> dict[str, Any]:
     """What a training stands on is checked, then the first is trained; then all checks, the speed table, and as many
     trainings as fit.
@@ -62,6 +65,9 @@ def run(
         device: ``"cuda"``, or ``"cpu"`` for a rehearsal.
         small: sizes for a rehearsal, on pictures that are made on the spot.
         names: of `works` to train; all, in their order, unless told otherwise.
+        compiler: of `labkit.training.step.Step`, for trainings that begin; the fastest that an earlier call measured,
+            or inductor, unless told otherwise.
+        whole: no training is shortened to the time that is left; each goes on in the calls that follow.
 
     Returns:
         what is finished, by the name of its training. One that fails is written down (``NAME.error.json``), and the
@@ -69,11 +75,12 @@ def run(
 
     Raises:
         ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged; there are no
-            seconds, or the seed is none.
+            seconds, the seed is none, or there is no such compiler.
         DataError: there are no pictures at `root`.
         FailedRunsError: at the end, if trainings failed.
     """
     seconds, seed = finite("seconds", seconds, above=0), check_seed(seed)
+    check_compiler(compiler)
     end = time.monotonic() + seconds
     make_folder(folder)
     _bind(folder, {"device": device, "tiny": small})
@@ -95,8 +102,8 @@ def run(
         checked(min(time.monotonic() + CHECK_SECONDS, end))
         table(SPEED_PARTS, min(time.monotonic() + SPEED_SECONDS, end))
 
-    # None, if every compiler failed: none is used.
-    compiler = _read(folder / "speed.json").get("compilers", {}).get("fastest", "auto")
+    # None is measured, if every compiler failed: none is used.
+    measured = _read(folder / "speed.json").get("compilers", {}).get("fastest", "auto")
     finished: dict[str, Any] = {}
     broken: list[dict[str, Any]] = []
     suffix = f"-seed{seed}" if seed else ""
@@ -108,7 +115,7 @@ def run(
             training = f"{name}{suffix}", settings[name], pictures, folder, device, end
             try:
                 with memory_explained("batch or query of labkit.studies.gpu.works"):
-                    flagship(*training, seed=seed, compiler=compiler, **options)
+                    flagship(*training, seed=seed, compiler=compiler or measured, whole=whole, **options)
             except (Exception, SystemExit) as error:  # what fails must not cost the trainings that come after it
                 failed_as = {"error": f"{type(error).__name__}: {f'{error}':.2000}", "trace": traceback.format_exc()}
                 write_json(folder / f"{name}{suffix}.error.json", failed_as | {"made": about(device)})

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from labkit.studies.gpu.works import SpeedSetting
 from labkit.training.loop import build_model
 from labkit.training.run import GROUP
-from labkit.training.step import GRAPHS, seconds_of_steps, trial
+from labkit.training.step import GRAPHS, LOSS_ALONE, seconds_of_steps, trial
 
 ALIKE = 0.02  # relative: what rounding in bfloat16 may do to the first losses
 PROFILED = 5  # steps
@@ -40,13 +40,15 @@ KINDS = {
 
 
 def compilers(setting: SpeedSetting) -> dict[str, Any]:
-    """Seconds of a step with inductor and with CUDA graphs on top; the losses of the first steps are compared.
+    """Seconds of a step with inductor, with CUDA graphs on top, and with inductor but for the preparation of pictures.
+
+    The losses of the first steps are compared.
 
     Returns:
         for each compiler ``seconds``, of a step, or its ``error``; ``largest_difference`` of a first loss, relative;
         ``fastest``, of those that work and agree with the first.
     """
-    names = ("inductor", GRAPHS) if setting.device == "cuda" else ("eager",)  # in a rehearsal
+    names = ("inductor", GRAPHS, LOSS_ALONE) if setting.device == "cuda" else ("eager",)  # in a rehearsal
     found: dict[str, Any] = {}
     losses: dict[str, Tensor] = {}
     for name in names:

@@ -22,7 +22,7 @@ from labkit.studies.gpu.flagship import VALIDATIONS, Schedule, fitting, flagship
 from labkit.studies.gpu.works import tiny, tiny_pictures, works
 from labkit.training.checkpoints import load_state
 from labkit.training.loop import build_model
-from labkit.training.step import trial
+from labkit.training.step import GRAPHS, LOSS_ALONE, trial
 
 PICTURES = tuple(tiny_pictures(split) for split in ("train", "val", "test"))
 TINY = tiny("mini-1shot", works()["mini-1shot"])
@@ -190,7 +190,49 @@ def test_where_the_compiler_fails_it_is_trained_without(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(module, "measure", measure)
     assert flagship("x", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60, compiler="inductor") is None
-    assert asked == ["inductor", None]
+    assert asked == ["inductor", LOSS_ALONE, None]  # the preparation of pictures alone may be what fails
+    asked.clear()
+    assert flagship("y", TINY, PICTURES, tmp_path, "cpu", time.monotonic() + 60, compiler=None) is None
+    assert asked == [None]
+
+
+@pytest.mark.integration
+def test_a_training_asked_for_whole_is_not_shortened_and_goes_on_in_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    e, options = replace(TINY, steps=60), {"episodes": 8, "count": 25}
+    assert flagship("short", e, PICTURES, tmp_path, "cpu", time.monotonic(), **options) is None
+    assert "short: needs more time than this call has left" in capsys.readouterr().out
+    assert flagship("whole", e, PICTURES, tmp_path, "cpu", time.monotonic(), **options, whole=True) is None
+    said = capsys.readouterr().out
+    assert "whole: 60 of 60 steps at" in said
+    assert "whole: stopped in time, after step 1 of 60, which is saved" in said
+    # The schedule is fixed: asked for whole only once.
+    result = flagship("whole", e, PICTURES, tmp_path, "cpu", time.monotonic() + 600, **options)
+    assert result is not None
+    assert result["curve"][-1]["step"] == 60
+
+
+def test_the_compiler_and_the_whole_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    for limit in ("CHECK_SECONDS", "SPEED_SECONDS"):
+        monkeypatch.setattr(run, limit, -1.0)
+    monkeypatch.setattr(run, "flagship", lambda *_, **how: asked.append((how["compiler"], how["whole"])))
+    call = ["gpu", "--device", "cpu", "--tiny", "--out", str(tmp_path), "--works", "mini-1shot"]
+    assert main(call) == 0
+    (tmp_path / "speed.json").write_text('{"compilers": {"fastest": null}}')
+    assert main(call) == 0
+    assert main([*call, "--compiler", GRAPHS, "--whole"]) == 0
+    assert asked == [("auto", False), (None, False), (GRAPHS, True)]
+
+
+def test_a_compiler_that_is_not_there_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["gpu", "--device", "cpu", "--tiny", "--out", str(tmp_path / "new"), "--compiler", "gcc"]
+    assert main(call) == 1
+    assert "compiler must be 'auto', None, 'reduce-overhead', 'inductor-loss' or one of" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_weights_of_an_earlier_phase_are_no_result() -> None:
