@@ -134,7 +134,10 @@ def settings(runs: Sequence[Run]) -> pd.DataFrame:
                 line[f"{shot}-shot", "novel, %"] = float(np.mean(tested)) if tested else np.nan
                 line[f"{shot}-shot", "seeds"] = len(own)
                 line[f"{shot}-shot", ""] = "chosen" if head.name in best else ""
-    return pd.DataFrame(lines).T.infer_objects().rename_axis(["system", "setting"])
+    table = pd.DataFrame(lines).T.infer_objects()
+    table.index = pd.MultiIndex.from_tuples(lines, names=["system", "setting"])  # of no runs too
+    # Whole numbers also where a setting has no run with so many shots.
+    return table.astype({column: "Int64" for column in table.columns if column[1] == "seeds"})
 
 
 def answer_of_table1(runs: Runs, shot: int) -> str:

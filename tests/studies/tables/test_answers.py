@@ -52,6 +52,11 @@ def test_both_settings_are_shown_and_which_was_chosen() -> None:
     assert table["1-shot", ""].tolist() == ["chosen", "", "chosen"]
     assert table.loc[("DMF", "as the paper"), ("1-shot", "seeds")] == len(DMF)
     assert table.loc[("DMF", "as released"), ("1-shot", "validation, %")] == other.validation
+    lacking = answers.settings([*DMF, other, replace(other, shot=5)])  # one setting has no run at five shots
+    assert lacking["5-shot", "seeds"].isna().tolist() == [True, False]
+    assert lacking["5-shot", "seeds"].max() == 1
+    assert lacking.to_string().count("1.0") == 0
+    assert answers.settings([]).empty
 
 
 def test_what_is_missing_is_named_with_its_command() -> None:
