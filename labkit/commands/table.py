@@ -11,7 +11,7 @@ dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-4
 dmf-lab table 1 ../runs/heads --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet --show \\
     --cards ../runs/your_method/Mine.json        train nothing: print Table 1, one's own method (notebook 13) in it
 dmf-lab table 1 ../runs/more --protocol one-backbone --backbone mini-backbone-42 --dataset miniimagenet \\
-    --data-root /data/x --novel tinyimagenet --novel-root /data/y      what is chosen, tested on 175 other classes
+    --data-root /data/x --novel tinyimagenet --novel-root /data/y      what is chosen, tested on 174 other classes
 """
 
 import argparse

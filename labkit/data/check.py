@@ -23,7 +23,7 @@ IMAGE_COUNTS = {
     "miniimagenet": {"train": 38_400, "val": 9_600, "test": 12_000},
     "tieredimagenet": {"train": 448_695, "val": 124_261, "test": 206_209},
     "cifar-fs": {"train": 38_400, "val": 9_600, "test": 12_000},
-    tinyimagenet.NAME: {"test": 87_500},
+    tinyimagenet.NAME: {"test": 87_000},
 }
 SHARED = ("folders", "hdf5")  # layouts that several data sets come in
 

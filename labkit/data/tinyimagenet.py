@@ -1,8 +1,10 @@
-"""Tiny ImageNet's classes that miniImageNet has not: 175, with 500 pictures of 64 x 64 pixels each, all of them novel.
+"""Tiny ImageNet's classes that miniImageNet has not: 174, with 500 pictures of 64 x 64 pixels each, all of them novel.
 
 Stanford's course CS231n made the set out of 200 classes of ImageNet; it has no published split for few-shot learning.
 Twenty novel classes decide little of other classes (`labkit.evaluation.intervals.over_classes`). To a network that was
-trained on miniImageNet, whose base, validation and novel classes are among ImageNet's too, these 175 are novel as well.
+trained on miniImageNet, whose base, validation and novel classes are among ImageNet's too, these 174 are novel as well.
+Of the 200 it has 25 by WordNet's numbers, and one more by its pictures (`SAME_PICTURES`).
+
 Read are the pictures for training, ``train/n01443537/images/*.JPEG``; those for validation lie in one folder, fifty of
 a class, and are left alone. Of every picture it is published in which box its object lies,
 ``train/n01443537/n01443537_boxes.txt``; these boxes are the masks of the `ImageSet`.
@@ -26,12 +28,15 @@ from labkit.data.wordnet import words, words_of_tinyimagenet
 
 NAME, LAYOUT, SIDE = "tinyimagenet", "folders of images/", 64  # pixels
 TRAINED_ON = "miniimagenet"
+# "projectile, missile" holds photographs of miniImageNet's validation class n03773504, "missile". (Of all others one
+# photograph was found in both: a fishing rod, in miniImageNet's base class "reel" and in "pole" here.)
+SAME_PICTURES = frozenset({"n04008634"})
 BOXES = "boxes"  # what the provenance's details call masks that are no more
 
 
 def novel_classes() -> tuple[str, ...]:
-    """WordNet's numbers of the 175 classes, sorted."""
-    return tuple(sorted(words_of_tinyimagenet().keys() - words().keys()))
+    """WordNet's numbers of the 174 classes, sorted."""
+    return tuple(sorted(words_of_tinyimagenet().keys() - words().keys() - SAME_PICTURES))
 
 
 def load_tinyimagenet(
@@ -86,19 +91,23 @@ def load_tinyimagenet(
 def boxes_of(root: Path, classes: Mapping[str, Sequence[Path]]) -> NDArray[np.int64] | None:
     """The box of every picture, (left, top, right, bottom) in its 64 pixels, the last ones included: [n, 4].
 
-    None where a class has no file of boxes, as in copies that hold pictures alone.
+    None where no class has a file of boxes, as in copies that hold pictures alone.
 
     Raises:
-        DataError: such a file lacks a picture, or a line of it is no box.
+        DataError: such a file is not there, lacks a picture, or a line of it is no box.
     """
     found = []
+    of_classes = {name: files[0].parents[1] / f"{name}_boxes.txt" for name, files in classes.items()}
+    lack = [name for name, listed in of_classes.items() if not listed.is_file()]
+    if len(lack) == len(classes):
+        return None
+    if lack:
+        raise DataError(f"{root}: expected a file of boxes in the folder of each class, there is none for {few(lack)}")
     for name, files in classes.items():
-        listed = files[0].parents[1] / f"{name}_boxes.txt"
-        if not listed.is_file():
-            return None
+        listed = of_classes[name]
         of_class: dict[str, list[int]] = {}
-        lines = inside(root, listed).read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, line in enumerate(lines, 1):
+        lines = inside(root, listed).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        for number, line in ((number, line) for number, line in enumerate(lines, 1) if line.strip()):
             file, *sides = line.split("\t")
             whole = [int(side) if side.isdecimal() else SIDE for side in sides]
             if len(whole) != 4 or not (whole[0] <= whole[2] < SIDE and whole[1] <= whole[3] < SIDE):
@@ -116,12 +125,18 @@ def boxes_of(root: Path, classes: Mapping[str, Sequence[Path]]) -> NDArray[np.in
 def packed(boxes: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
     """Boxes in pictures of `size` pixels as `ImageSet.packed_masks` holds them: [n, size, ceil(size / 8)].
 
-    A pixel is in the box if its centre is.
+    A pixel is in the box if its centre is, or if it holds the middle of the box, which may be narrower than a pixel.
     """
-    centres = (np.arange(size) + 0.5) * SIDE / size
+    pixels = np.arange(size)
+    centres = (pixels + 0.5) * SIDE / size
     left, top, right, bottom = (boxes[:, k, None] for k in range(4))
-    across = (left <= centres) & (centres < right + 1)
-    down = (top <= centres) & (centres < bottom + 1)
+
+    def along(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.bool_]:
+        middle = (first + last + 1) * size // (2 * SIDE)
+        inside_of: NDArray[np.bool_] = ((first <= centres) & (centres < last + 1)) | (pixels == middle)
+        return inside_of
+
+    across, down = along(left, right), along(top, bottom)
     return np.where(down[:, :, None], np.packbits(across, axis=1)[:, None], np.uint8(0))
 
 

@@ -76,7 +76,7 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
             for verdict in ("verdict", "of other classes"):
                 line[verdict] = "" if own is None else own[verdict]
         line["weights"] = rows[0].weights if rows[0].steps else 0
-        if rows[0].dataset == "miniimagenet":  # what the published accuracies are of
+        if rows[0].dataset == "miniimagenet" and rows[0].tested_on is None:  # what the published accuracies are of
             line["PUBLISHED, %"] = wanted.get(name, np.nan)
         lines[name] = line
     table = pd.DataFrame.from_dict(lines, orient="index")
@@ -84,32 +84,34 @@ def on_one_backbone(runs: Runs, shot: int, against: str = OURS) -> pd.DataFrame:
 
 
 def on_more_classes(runs: Runs, more: Runs, against: str = OURS) -> pd.DataFrame:
-    """Every system minus `against` on its data set's own novel classes and on more, side by side; those on more first.
+    """Every system minus `against` on its data set's own novel classes and on another's, where the best stands first.
 
     Args:
-        runs, more: of the same trainings of one number of shots, tested on different classes.
+        runs, more: of one number of shots and the same settings and seeds, tested on different classes. Systems whose
+            settings differ are left out.
 
     Returns:
-        by numbers of classes: accuracy on the novel classes in percent, difference in points, the half width of its
-        95 % interval had other classes been drawn, and the verdict for those; and whether the two differences
-        agree, which are then no further apart than both half widths together allow. Empty where `against` was not
-        measured on both.
+        by the data set whose classes were tested: accuracy in percent, difference in points, the half widths of its
+        95 % intervals over seeds and had other classes been drawn, and the verdict for those, which needs both; and
+        whether the two differences agree: they are no further apart than both intervals over classes allow. Empty
+        where `against` was not measured on both.
     """
     difference, half = f"minus {against}", "± over classes"
+    if against not in runs or against not in more:
+        return pd.DataFrame()
+    alike = [name for name in runs.keys() & more.keys() if runs[name][0].name == more[name][0].name]
     parts = {}
     for tested in (runs, more):
-        if against not in tested:
-            return pd.DataFrame()
-        own = differences(tested, against).rename(columns={"points": difference})[
-            [difference, half, "of other classes"]
-        ]
+        own = differences({name: tested[name] for name in alike}, against).rename(columns={"points": difference})
+        own = own[[difference, "± over seeds", half, "of other classes"]]
         own.insert(0, "accuracy, %", [float(np.mean([run.accuracy for run in tested[name]])) for name in own.index])
-        parts[f"{tested[against][0].novel['classes']} classes"] = own
+        parts[tested[against][0].novel["dataset"]] = own
     table = pd.concat(parts, axis=1, join="inner")
     (one, other), (first, second) = ([table[count, entry] for count in parts] for entry in (difference, half))
-    within = (one - other).abs() <= np.hypot(first, second)
-    table["both", "agree"] = ["yes" if held else "no" for held in within]
-    return table.loc[other.sort_values(ascending=False).index]
+    apart, allowed = (one - other).abs(), np.hypot(first, second)
+    table["both", "agree"] = np.select([allowed.isna(), apart <= allowed], ["", "yes"], "no")
+    first_there: pd.DataFrame = table.loc[other.sort_values(ascending=False).index]
+    return first_there
 
 
 def _over_episodes(runs: Sequence[Run]) -> float:
@@ -162,7 +164,9 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
         half, classes = line["± over seeds"], line["± over classes"]
         said += f" DMF minus {name[0].lower() + name[1:] if ' ' in name else name}: {line['points']:+.1f}"
         said += f"{'' if np.isnan(half) else f' ± {half:.1f}'} points, {line['verdict']}"
-        said += "." if np.isnan(classes) else f" (for other classes ± {classes:.1f}, {line['of other classes']})."
+        if np.isfinite(classes):
+            said += f" (for other classes ± {np.nanmax([half, classes]):.1f}, {line['of other classes']})"
+        said += "."
     ranked = len(runs.keys() & published(shot).keys()) > 2
     return f"{said} {line_of_ranks(runs, shot)}" if ranked else said
 

@@ -180,4 +180,6 @@ def pooled_once_more(maps: FeatureSet) -> FeatureSet:
     pooled = [F.max_pool2d(torch.tensor(part).movedim(-1, 1).float(), 2, ceil_mode=True) for part in parts]
     out = torch.cat(pooled).movedim(1, -1).contiguous().numpy().astype(maps.pixels.dtype)
     first = None if maps.first_centre is None else maps.first_centre + maps.stride / 2
-    return replace(maps, pixels=out, backbone=f"{maps.backbone}-pooled", stride=2 * maps.stride, first_centre=first)
+    name, stride = f"{maps.backbone}-pooled", 2 * maps.stride
+    # Of the same pictures: by their digest it is known whether two runs were tested on the same episodes.
+    return replace(maps, pixels=out, backbone=name, stride=stride, first_centre=first).with_known_digest()

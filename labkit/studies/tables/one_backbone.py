@@ -6,7 +6,7 @@ adds what is finished to the lab's results. Numbers of this protocol are never c
 end to end.
 
 With ``--novel tinyimagenet --novel-root /data/y`` what validation has chosen is trained in the same way and looks at
-the 175 classes of `labkit.data.tinyimagenet` in place of miniImageNet's twenty; these runs are kept apart.
+the 174 classes of `labkit.data.tinyimagenet` in place of miniImageNet's twenty; these runs are kept apart.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,7 +70,7 @@ def run_head(
         f'{said_pictures(given["dataset"])} --shots {given["shot"]} --seeds {given["seed"]} --systems "{row}"'
     ) + (f" --novel {given['novel']} --novel-root ROOT" if "novel" in given else "")
     own = {name: given[name] for name in BY}
-    of = Run(system=head.system, command=command, **own)
+    of = Run(system=head.system, command=command, tested_on=given.get("novel"), **own)
     options = options_on(head, maps.base, WAY, of.shot)
     run = train_and_measure(head.method, options, maps, folder, of, head.phases(steps), episodes=episodes)
     found = run.to_json()
@@ -94,26 +94,36 @@ def results(
 
     Args:
         novel: the data set whose novel classes they were tested on, where it is not their own.
+
+    Raises:
+        ValueError: no run can be tested on the classes of `novel`.
     """
+    check_novel(novel)
     file = MORE_CLASSES if novel else RESULTS
-    rows = kept.all_rows(file, folder, version, BY, of_file=lambda row: _tested_on(row) == novel)
+    rows = kept.all_rows(file, folder, version, BY, of_file=lambda row: row.get("tested_on") == novel)
     runs = [Run.from_json(row) for row in rows]
     return [run for run in runs if all(getattr(run, name) == value for name, value in wanted.items())]
 
 
-def _tested_on(row: dict[str, Any]) -> str | None:
-    """The data set whose novel classes a run looked at; None for its own."""
-    name = row["novel"].get("dataset", row["dataset"])
-    return None if name == row["dataset"] else str(name)
+def check_novel(novel: str | None, dataset: str = tinyimagenet.TRAINED_ON) -> None:
+    """Raises:
+    ValueError: the classes of `novel` are not known to be new to what was trained on `dataset`.
+    """
+    if novel is not None and (novel, dataset) != (tinyimagenet.NAME, tinyimagenet.TRAINED_ON):
+        raise ValueError(
+            f"only the classes of {tinyimagenet.NAME} are known to be new to {tinyimagenet.TRAINED_ON}; "
+            f"got those of {novel} for {dataset}"
+        )
 
 
 def gather(folder: Path, novel: str | None = None) -> None:
     """Add what is finished in a sweep's folder to the lab's results, of runs on `novel` as in `results`.
 
     Raises:
-        ValueError: nothing is finished there.
+        ValueError: nothing is finished there, or no run can be tested on the classes of `novel`.
     """
-    found = [row for row in kept.finished_rows(folder, VERSION) if _tested_on(row) == novel]
+    check_novel(novel)
+    found = [row for row in kept.finished_rows(folder, VERSION) if row.get("tested_on") == novel]
     kept.gather(MORE_CLASSES if novel else RESULTS, folder, found, BY)
 
 
@@ -185,11 +195,7 @@ def fill(
     shots, seeds = asked_of(table, shots, seeds)
     if released and table == 1:
         raise ValueError("released is of Table 2: in Table 1 it is one of DMF's two settings")
-    if novel is not None and (novel, dataset) != (tinyimagenet.NAME, tinyimagenet.TRAINED_ON):
-        raise ValueError(
-            f"only the classes of {tinyimagenet.NAME} are known to be new to {tinyimagenet.TRAINED_ON}; "
-            f"got those of {novel} for {dataset}"
-        )
+    check_novel(novel, dataset)
     if novel is None and novel_root is not None:
         raise ValueError(f"novel_root is where the pictures of novel={tinyimagenet.NAME!r} lie: give that too")
     of_novel = (novel, novel_root) if novel else None

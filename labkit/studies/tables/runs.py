@@ -27,6 +27,7 @@ class Run:
         backbone: digest of the weights that made the maps; "" end to end.
         options: of the method, as it was built; end to end the name tells them.
         validation: accuracy on validation classes in percent, of the best step.
+        tested_on: the data set whose novel classes are looked at, None for its own.
         novel: of `Result.summary`: accuracy, ci95 (over episodes), class_interval, and where; empty if not looked at.
         correct: right answers of every test episode, in one string.
         weights: how many numbers the head has, those of a classifier of base classes included.
@@ -48,6 +49,7 @@ class Run:
     backbone: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     validation: float = float("nan")
+    tested_on: str | None = None
     novel: dict[str, Any] = field(default_factory=dict)
     correct: str = ""
     weights: int = 0

@@ -113,7 +113,7 @@ def test_differences_on_a_few_classes_stand_beside_those_on_more() -> None:
     def tested(system: str, classes: int, right: int) -> list[Run]:
         spread = np.random.default_rng(len(system) + classes).integers(-3, 4, (3, 400))
         each = [" ".join(map(str, right + line)) for line in spread]
-        novel = {"dataset": "d", "digest": "", "way": 5, "shot": 1, "query": 15, "episodes": 400, "seed": 0}
+        novel = {"dataset": f"of {classes}", "digest": "", "way": 5, "shot": 1, "query": 15, "episodes": 400, "seed": 0}
         novel |= {"classes": classes, "accuracy": 100 * right / 75}
         return [Run("d", system, system, 1, s, "b", novel=novel, correct=c) for s, c in enumerate(each)]
 
@@ -122,7 +122,11 @@ def test_differences_on_a_few_classes_stand_beside_those_on_more() -> None:
     table = answers.on_more_classes(few, more | {"DSN": tested("DSN", 90, 50)})
     assert table.index.tolist() == ["DSN", "CAN"]
     assert table["both", "agree"].tolist() == ["no", "yes"]
-    assert table.loc["DSN", ("90 classes", "of other classes")] == "better"
-    assert table.loc["DSN", ("90 classes", "minus DMF")] == pytest.approx(100 * 10 / 75, abs=0.3)
-    assert table.loc["DSN", ("90 classes", "accuracy, %")] == pytest.approx(100 * 50 / 75)
+    assert table.loc["DSN", ("of 90", "of other classes")] == "better"
+    assert table.loc["DSN", ("of 90", "minus DMF")] == pytest.approx(100 * 10 / 75, abs=0.3)
+    assert table.loc["DSN", ("of 90", "accuracy, %")] == pytest.approx(100 * 50 / 75)
     assert answers.on_more_classes(few, {"CAN": more["CAN"]}).empty
+    bare = {"CAN": [replace(r, correct="") for r in more["CAN"]]}  # whose interval over classes is not known
+    assert answers.on_more_classes(few, more | bare)["both", "agree"].tolist() == [""]
+    another = {"CAN": [replace(r, name="another setting") for r in more["CAN"]]}
+    assert answers.on_more_classes(few, more | another).index.tolist() == []

@@ -151,9 +151,12 @@ def test_what_is_chosen_is_tested_on_more_classes_and_kept_apart(
 
     def made_up(p: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in p.items() if name != "novel"}
+        known: dict[str, Any] = {"tested_on": p.get("novel"), "system": p["name"].partition(":")[0]}
+        if p["seed"] == 2:
+            return Run(**known, **given, diverged="at step 3").to_json()
         novel = {"accuracy": 30.0, "ci95": 0.5, "way": 5, "dataset": p.get("novel", p["dataset"])}
         right = 50.0 + ("16.0" in p["name"])
-        return Run(system=p["name"].partition(":")[0], validation=right, novel=novel, **given).to_json()
+        return Run(**known, **given, validation=right, novel=novel).to_json()
 
     monkeypatch.setattr(one_backbone, "maps_of", maps)
     monkeypatch.setattr(one_backbone, "sweep", sweep := PretendedSweep(made_up))
@@ -164,18 +167,23 @@ def test_what_is_chosen_is_tested_on_more_classes_and_kept_apart(
     assert main([*common, *more]) == 1
     assert "validation has chosen no setting of FEAT on this backbone yet" in capsys.readouterr().err
     assert main([*common, "--seeds", "0", "1"]) == 0
-    assert main([*common, *more, "--seeds", "0", "1"]) == 0
+    assert main([*common, *more, "--seeds", "0", "1", "2"]) == 0
     chosen = "FEAT: temperature 16.0"
-    assert [(p["name"], p["seed"], p.get("novel")) for p in sweep.asked[-2:]] == [
-        (chosen, seed, "tinyimagenet") for seed in (0, 1)
+    assert [(p["name"], p["seed"], p.get("novel")) for p in sweep.asked[-3:]] == [
+        (chosen, seed, "tinyimagenet") for seed in (0, 1, 2)
     ]
     assert asked[-1] == ("tinyimagenet", Path("/y"))
+    # The run that diverged there too is none of the data set's own.
     assert {run.novel["dataset"] for run in one_backbone.results(folder)} == {"miniimagenet"}
+    assert one_backbone.chosen(one_backbone.results(folder), "FEAT", 1) == chosen
     tested = one_backbone.results(folder, novel="tinyimagenet")
-    assert [(run.name, run.seed) for run in tested] == [(chosen, 0), (chosen, 1)]
+    assert [(run.name, run.seed) for run in tested] == [(chosen, 0), (chosen, 1), (chosen, 2)]
+    assert tested[2].diverged
+    with pytest.raises(ValueError, match=r"only the classes of tinyimagenet are known to be new .* got those of tiny"):
+        one_backbone.results(folder, novel="tiny")
     gathered = ["table", "1", str(folder), "--protocol", "one-backbone", "--gather"]
     assert main([*gathered, *more[:2]]) == 0
-    assert one_backbone.results(novel="tinyimagenet") == tested
+    assert [r.to_json() for r in one_backbone.results(novel="tinyimagenet")] == [r.to_json() for r in tested]
     assert not one_backbone.results()
     capsys.readouterr()
     assert main([*common[:-4], "--dataset", "toy", *more]) == 1
@@ -206,6 +214,7 @@ def test_a_run_looks_at_the_novel_classes_that_are_asked_for(tmp_path: Path, mon
     assert row["command"].endswith(" --novel tinyimagenet --novel-root ROOT")
     assert "novel" not in Run.from_json(row).options
     assert row["novel"]["digest"] != MAPS.novel.digest
+    assert row["tested_on"] == "tinyimagenet"
 
 
 def test_maps_of_a_shipped_backbone_are_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
