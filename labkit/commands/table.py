@@ -143,6 +143,8 @@ def _show(given: argparse.Namespace) -> int:
         raise ValueError(
             f"nothing is measured of {given.backbone} on {given.dataset}{there}: leave --show out to train"
         )
+    if given.novel:
+        print(f"Tested on the novel classes of {given.novel}.")
     for shot in given.shots:
         known = with_cards(one_backbone.by_system(runs, shot), given.cards, given.dataset, digest, shot)
         if not known:

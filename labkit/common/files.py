@@ -106,6 +106,22 @@ def read_json(path: Path | str, what_to_do: str = "delete it, and it is made ane
         raise ValueError(printable(f"{path} is damaged ({error}); {what_to_do}")) from None
 
 
+def read_lines(path: Path | str, what_to_do: str) -> list[Any]:
+    """What the lines of a file say, each of them JSON.
+
+    Raises:
+        ValueError: a line is damaged; `what_to_do` ends the sentence.
+        OSError: it cannot be read.
+    """
+    path, found = expanded(path), []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(printable(f"{path}, line {number} is damaged ({error}); {what_to_do}")) from None
+    return found
+
+
 def append(path: Path | str, line: bytes) -> None:
     """Add `line` at the end of a file, in one piece or not at all.
 

@@ -5,6 +5,7 @@ damages them changes a few places, or a few files of many. Where most is somethi
 put there, and gets a record beside the first one's.
 """
 
+import errno
 import hashlib
 import itertools
 import json
@@ -54,7 +55,9 @@ def check_unchanged(name: str, root: Path, files: Sequence[Path]) -> None:
         made: list[Path] = []
         try:
             record = build_once(f"{name}-files", asked, partial(_write, now, root, files, made))
-        except PermissionError:  # somebody else's cache: these files have no record there, and get none
+        except OSError as error:  # somebody else's cache: these files have no record there, and get none
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             return
         if made and generation:
             warnings.warn(

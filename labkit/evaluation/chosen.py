@@ -14,7 +14,7 @@ from labkit.dmf.model import DMF
 from labkit.evaluation import provenance
 from labkit.evaluation.features import preprocessing_of
 from labkit.methods.base import Method
-from labkit.models.checkpoints import load_model
+from labkit.models.checkpoints import WEIGHTS, load_model
 
 GLYPHS, PHOTOGRAPHS = "glyphs-mini", "miniimagenet"
 SHIPPED_FOR = {PHOTOGRAPHS: "mini", "tinyimagenet": "mini"}  # of other data sets it is "quick"
@@ -81,9 +81,16 @@ def opened(
 
 
 def figure_name(figure: str, dataset: str, weights: Sequence[Path | str] | None) -> str:
-    """What a figure's files are called; where another network than what is shipped is drawn, they end in its name."""
-    first = Path(weights_of(weights, dataset)[0]).stem
-    return f"{figure}_{dataset}" + ("" if [first] == weights_of(None, dataset) else f"_{first}")
+    """What a figure's files are called; where another network than what is shipped is drawn, they end in its name.
+
+    With its folder's, where the file is called as that of every training, ``best.safetensors``, or as a shipped one.
+    """
+    first = Path(weights_of(weights, dataset)[0])
+    if [str(first)] == weights_of(None, dataset):
+        return f"{figure}_{dataset}"
+    common = first.suffix and (first.stem == "best" or (WEIGHTS / first.name).exists())
+    folder = f"_{first.resolve().parent.name}" if common else ""
+    return f"{figure}_{dataset}{folder}_{first.stem}"
 
 
 def kind_of(model: Method) -> str:

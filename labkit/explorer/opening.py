@@ -35,6 +35,7 @@ def explore(
         FileNotFoundError, DataError: weights or pictures that are not there.
     """
     where = chosen.dataset_of(dataset, data_root)
-    models: dict[str, Any] = {Path(name).stem: load_model(name) for name in chosen.weights_of(weights, where)}
+    own = chosen.weights_of(weights, where)
+    models: dict[str, Any] = dict(zip(chosen.names_of(own), map(load_model, own), strict=True))
     images = chosen.images_for(next(iter(models.values())), where, data_root)
     return explore_pictures(models, images, **options)

@@ -21,6 +21,7 @@ from labkit.common.errors import printable
 from labkit.common.files import is_folder
 from labkit.common.names import read_alike, shown
 from labkit.data.decode import read_rgb
+from labkit.data.left_out import is_litter
 from labkit.explorer import still
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
@@ -226,11 +227,15 @@ def _check_two(support: Mapping[str, Files]) -> None:
 
 
 def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:
-    """Files by class: those in a folder, ``cat/1.jpg``, by the innermost folder's name, others by `by_name`."""
+    """Files by class: those in a folder, ``cat/1.jpg``, by the innermost folder's name, others by `by_name`.
+
+    Hidden files and what systems leave behind, such as ``Thumbs.db``, are nobody's pictures.
+    """
     classes: dict[str, Files] = {}
+    files = {path: content for path, content in files.items() if not _is_nobodys(path.rpartition("/")[2])}
     for path, content in files.items():
         folder, _, file = path.rpartition("/")
-        if folder and not file.startswith("."):
+        if folder:
             own = classes.setdefault(folder.rpartition("/")[2], {})
             own[_free(file, own)] = content
     loose = {path: content for path, content in files.items() if "/" not in path}
@@ -239,6 +244,10 @@ def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:
         for file, content in of_class.items():
             own[_free(file, own)] = content
     return classes
+
+
+def _is_nobodys(name: str) -> bool:
+    return name.startswith(".") or is_litter(name)
 
 
 def _free(file: str, taken: Files) -> str:

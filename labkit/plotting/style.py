@@ -1,5 +1,6 @@
 """One look for all pictures: colours that the colour-blind can tell apart, and how figures are saved."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from labkit.common import checks
 from labkit.common.errors import printable
-from labkit.common.files import make_folder
+from labkit.common.files import make_folder, write_atomically
 from labkit.common.versions import versions
 
 # Okabe and Ito's palette, in the order that lines take it.
@@ -62,7 +63,9 @@ def save(figure: Figure, runs: str | Path, name: str, **how: Any) -> None:
 def save_in(figure: Figure, folder: Path, name: str, **how: Any) -> None:
     """`save`, in the folder itself."""
     make_folder(folder)
-    figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
-    figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
+    for kind in ("png", "svg"):
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=kind, bbox_inches="tight", dpi=160 if kind == "png" else "figure")
+        write_atomically(folder / f"{name}.{kind}", drawn.getvalue())
     text = json.dumps({"how": checks.plain(how), "versions": versions()}, indent=1)
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    write_atomically(folder / f"{name}.json", text.encode())

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.common import checks
-from labkit.common.files import append, make_folder
+from labkit.common.files import append, expanded, make_folder, read_lines
 from labkit.common.places import RESULTS
 from labkit.data.imageset import ImageSet
 from labkit.evaluation import intervals
@@ -169,8 +169,8 @@ def rows(folder: Path | str, steps: int | None = None, **wanted: Any) -> list[di
         wanted: entries and their values.
     """
     steps = STEPS if steps is None else steps
-    file = Path(folder) / FILE
-    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    file = expanded(folder) / FILE
+    found = read_lines(file, "mend it by hand, since its trainings cost time") if file.exists() else []
     last = {tuple(r[name] for name in BY): r for r in found if _asked(r, steps)}
     return [r for r in last.values() if all(r[name] == value for name, value in wanted.items())]
 

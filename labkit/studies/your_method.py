@@ -37,7 +37,7 @@ from labkit.studies.own_head import check_head, registered, source_of
 from labkit.studies.tables.agreement import compared
 from labkit.studies.tables.cards import Card
 from labkit.studies.tables.head_runs import EPISODES, QUERY, VALIDATION_EPISODES, WAY, Maps, train_and_measure
-from labkit.studies.tables.heads import RATE, STEPS, Head
+from labkit.studies.tables.heads import RATE, STEPS, SYSTEMS, Head
 from labkit.studies.tables.one_backbone import by_system, results
 from labkit.studies.tables.runs import Run
 
@@ -200,7 +200,14 @@ def try_head(
             one = load_model(folders[seeds[0]] / "best.safetensors")
         # Of the stored systems no single validation episodes are kept: two separate intervals, wider than a paired one.
         least = 2**0.5 * evaluate(one, maps.validation, WAY, shot, QUERY, validation_episodes).ci95
-    return Tried(head, runs, on, compared(runs, by_system(against, shot), on, least), looks, folders)
+    return Tried(head, runs, on, compared(runs, _by_system(against, shot), on, least), looks, folders)
+
+
+def _by_system(runs: Sequence[Run], shot: int) -> dict[str, list[Run]]:
+    """The runs of the lab's systems, in the settings that are chosen, and those of one's own heads, by name."""
+    own = sorted({run.system for run in runs} - set(SYSTEMS))
+    heads = {name: [run for run in runs if (run.system, run.shot) == (name, shot)] for name in own}
+    return by_system(runs, shot) | {name: found for name, found in heads.items() if found}
 
 
 def _tell(seed: str, steps: int, step: int, line: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from labkit.common.files import expanded, read_json, write_atomically, write_json
+from labkit.common.files import expanded, read_json, read_lines, write_atomically, write_json
 from labkit.common.versions import versions
 from labkit.sweeps.sweep import finished
 
@@ -36,7 +36,7 @@ def read_rows(file: Path) -> list[Row]:
     if file.suffix == ".json":
         rows: list[Row] = read_json(file)["runs"]
         return rows
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return read_lines(file, "bring it back from the repository")
 
 
 def all_rows(

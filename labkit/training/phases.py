@@ -86,6 +86,8 @@ class Phase:
         for name in ("way", "shot", "query", "save_every"):  # None is the experiment's, or never
             checks.check_int(name, 1 if getattr(self, name) is None else getattr(self, name))
         checks.literals(Phase, vars(self))
+        checks.text("name", self.name)
+        checks.flag("nesterov", self.nesterov)
         checks.check_int("warmup", self.warmup, least=0)
         checks.finite("learning_rate", self.learning_rate, above=0)
         checks.finite("weight_decay", self.weight_decay, least=0)
@@ -98,8 +100,14 @@ class Phase:
         for name, factor in self.rates.items():
             checks.finite(f"the factor of {name!r}", factor, least=0)
         # What was read from JSON has lists and dictionaries here.
-        object.__setattr__(self, "betas", tuple(self.betas))
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name, least in (("betas", 2), ("milestones", 0)):
+            object.__setattr__(self, name, tuple(checks.several(name, getattr(self, name), "a list of numbers", least)))
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {self.betas!r}")
+        for beta in self.betas:
+            checks.finite("betas", beta, least=0, below=1)
+        for step in self.milestones:
+            checks.check_int("milestones", step, least=0)
         if self.augment is not None:
             object.__setattr__(self, "augment", as_augment(self.augment))
         if list(self.milestones) != sorted(set(self.milestones)):

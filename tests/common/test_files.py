@@ -21,7 +21,16 @@ import torch
 
 import labkit
 from labkit.common.errors import DataError
-from labkit.common.files import append, exclusive, expanded, make_folder, read_json, write_atomically, write_json
+from labkit.common.files import (
+    append,
+    exclusive,
+    expanded,
+    make_folder,
+    read_json,
+    read_lines,
+    write_atomically,
+    write_json,
+)
 from labkit.data.cache import build_once
 from labkit.data.glyphs import load as glyphs
 from labkit.training.checkpoints import load_state
@@ -276,6 +285,15 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "sub" / "a.txt").read_bytes() == b"ab"
     assert not (tmp_path / "~").exists()
     assert expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+
+
+def test_a_damaged_line_is_named_with_its_number(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"a": 1}\n<<<<<<< mine\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2 is damaged \(.+\); bring it back"):
+        read_lines(file, "bring it back")
+    file.write_text('{"a": 1}\n')
+    assert read_lines(file, "") == [{"a": 1}]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff"])

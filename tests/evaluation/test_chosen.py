@@ -28,6 +28,18 @@ def test_weights_are_those_given_or_shipped_for_the_pictures() -> None:
     assert chosen.weights_of("[mini, mini-none]", "miniimagenet") == ["mini", "mini-none"]
 
 
+def test_figures_of_other_networks_take_no_other_s_name() -> None:
+    named = {
+        "mini": "figure3_miniimagenet",
+        "mini-full": "figure3_miniimagenet_mini-full",
+        "/x/runs/a/best.safetensors": "figure3_miniimagenet_a_best",
+        "/x/runs/b/best.safetensors": "figure3_miniimagenet_b_best",
+        "/x/mine/mini.safetensors": "figure3_miniimagenet_mine_mini",
+        "/x/mine/signs.safetensors": "figure3_miniimagenet_signs",
+    }
+    assert {given: chosen.figure_name("figure3", "miniimagenet", [given]) for given in named} == named
+
+
 def test_a_network_is_read_with_pictures_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(chosen, "load_images", lambda *what, **how: asked.append((what, how)))

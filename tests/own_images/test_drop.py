@@ -138,6 +138,8 @@ def test_what_the_browser_sends_is_read_and_nonsense_becomes_a_message(widget: Y
 def test_a_picture_in_a_folder_is_of_the_folders_class(tmp_path: Path) -> None:
     found = sorted_into_classes({"mine/cat/1.png": b"1", "mine/cat/.hidden": b"", "dog 2.png": b"2", "cat 9.png": b"9"})
     assert found == {"cat": {"1.png": b"1", "cat 9.png": b"9"}, "dog": {"dog 2.png": b"2"}}
+    litter = {".DS_Store": b"x", "Thumbs.db": b"x", "all/desktop.ini": b"x", "all/._1.png": b"x", "all/cat/1.png": b"1"}
+    assert sorted_into_classes(litter) == {"cat": {"1.png": b"1"}}
     alike = sorted_into_classes({"train/cat/1.jpg": b"1", "test/cat/1.jpg": b"2", "more/cat/1.jpg": b"3"})
     assert alike == {"cat": {"1.jpg": b"1", "2 1.jpg": b"2", "3 1.jpg": b"3"}}, "no picture is lost"
 

@@ -106,6 +106,10 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     row = by["DMF", "apart", 0.5] | {"fall beyond": -3.0, "fall beyond ci95": 1.0}
     assert shifted.sentences([row], "no alignment")[0].endswith("it loses 3.0 ± 1.0 points more than no alignment")
     assert str(tmp_path) not in out.read_text()
+    assert found["baseline"] == "no alignment"
+    shifted.run("toy", weights=["quick-can"], out=out, figures=drawn, **how)
+    alone = json.loads(out.read_text())
+    assert (alone["baseline"], {row["gain"] for row in alone["rows"]}) == ("CAN", {0})  # nothing else was played
     first = (drawn / "displacement_toy_mine.png").read_bytes()
     shifted.run("toy", weights=files, out=out, figures=drawn, ground="blurred", **how)
     how = json.loads((drawn / "displacement_toy_mine_blurred.json").read_text())["how"]

@@ -53,6 +53,9 @@ def test_a_head_is_trained_compared_and_told_about(tmp_path: Path) -> None:
     assert "Novel classes were looked at 2 times" in again.verdict
     assert "Against DMF: +" in again.verdict
     assert list(again.against.index) == ["DMF"]
+    renamed = [replace(run, system="Before", name="Before") for run in first.runs]
+    beside = try_head(Mine, MAPS, tmp_path, against=[*renamed, *stored], **QUICKLY)
+    assert list(beside.against.index) == ["DMF", "Before"]  # a head of one's own is compared with another as well
     assert not any(name.startswith("yours") for name in METHODS)
     model = on_pictures(again.model(1), backbone())
     pictures = torch.rand(1, 3, 1, 3, 24, 24), torch.rand(1, 4, 3, 24, 24)

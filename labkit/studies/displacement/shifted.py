@@ -226,7 +226,9 @@ def run(
     asked = Plan(**plan)
     own, models, images = chosen.opened(weights, dataset, data_root)
     about = provenance.about(own, models, images) | {"plan": asdict(asked)}
-    content = about | {"rows": measure(models, images, asked, "measuring")}
+    rows = measure(models, images, asked, "measuring")
+    base = baseline_of([row["method"] for row in rows])
+    content = about | {"baseline": base, "rows": rows}
     name = chosen.figure_name("displacement", dataset, own)
     if asked.ground != Plan.ground:
         name += f"_{asked.ground}"  # beside the other ground's, not in its place
@@ -234,7 +236,6 @@ def run(
         "displacement", dataset, own, ground=asked.ground, episodes=asked.episodes, seed=asked.seed
     )
     write_result(out or RESULTS / f"{name}.json", __doc__, command, content)
-    base = baseline_of([*models, SWITCHED_OFF])
     unit = displacement_figures.SHIFTED
     drawn = displacement_figures.figure(content["rows"], ("apart", "together"), base, axes_of=unit)
     plotting.save_in(drawn, figures, name, command=command, **about)

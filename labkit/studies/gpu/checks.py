@@ -39,7 +39,7 @@ class CheckError(AssertionError):
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 without TF32, and algorithms that give the same twice."""
+    """float32 without TF32."""
     kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

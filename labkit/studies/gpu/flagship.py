@@ -164,7 +164,7 @@ def flagship(
         left = math.inf if whole else deadline - time.monotonic()
         return measure(e, pictures, device, left, episodes, count, with_compiler)
 
-    schedule = _schedule(name, folder, measured, compiler)
+    schedule = _schedule(name, folder, measured, compiler, whole)
     if schedule is None:
         print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)
         return None
@@ -230,16 +230,22 @@ def flagship(
 
 
 def _schedule(
-    name: str, folder: Path, measured: Callable[[str | None], Schedule | None], compiler: str | None
+    name: str, folder: Path, measured: Callable[[str | None], Schedule | None], compiler: str | None, whole: bool
 ) -> Schedule | None:
     """The schedule that an earlier call wrote, or a new one, measured and written.
 
     Where compiling fails, the loss alone is compiled; where that fails too, nothing.
+
+    Raises:
+        ValueError: it is damaged, or of fewer steps where the `whole` is asked for.
     """
     plan = folder / f"{name}.schedule.json"
     if plan.exists():
         anew = f"delete it and the folder {folder / name}, and the training begins anew"  # which fits no other schedule
-        return Schedule(**read_json(plan, anew))
+        fixed = Schedule(**read_json(plan, anew))
+        if whole and fixed.steps < fixed.of:
+            raise ValueError(f"{plan} is of {fixed.steps} of {fixed.of} steps, and all are asked for: {anew}")
+        return fixed
     for trying in dict.fromkeys((compiler, LOSS_ALONE, None) if compiler else (None,)):
         try:
             schedule = measured(trying)

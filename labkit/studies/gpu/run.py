@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from labkit.common.checks import check_seed, finite
+from labkit.common.checks import check_seed, finite, several
 from labkit.common.devices import memory_explained
 from labkit.common.files import make_folder, read_json, write_json
 from labkit.common.timing import about, alternate
@@ -75,12 +75,15 @@ def run(
 
     Raises:
         ValueError: the folder was begun on another device or as a rehearsal, or a file in it is damaged; there are no
-            seconds, the seed is none, or there is no such compiler.
+            seconds, the seed is none, or there is no such compiler or training.
         DataError: there are no pictures at `root`.
         FailedRunsError: at the end, if trainings failed.
     """
     seconds, seed = finite("seconds", seconds, above=0), check_seed(seed)
     check_compiler(compiler)
+    names = list(works()) if names is None else several("names", names, "names of trainings")
+    if unknown := sorted(set(names) - works().keys()):
+        raise ValueError(f"there is no training {', '.join(unknown)}; there are {', '.join(works())}")
     end = time.monotonic() + seconds
     make_folder(folder)
     _bind(folder, {"device": device, "tiny": small})
@@ -107,7 +110,7 @@ def run(
     finished: dict[str, Any] = {}
     broken: list[dict[str, Any]] = []
     suffix = f"-seed{seed}" if seed else ""
-    for name in names or settings:
+    for name in names:
         file = folder / f"{name}{suffix}.json"
         trained = not file.exists() and (small or end - time.monotonic() > LEAST_SECONDS)
         if trained:
@@ -123,6 +126,9 @@ def run(
                 broken.append({"parameters": f"{name}{suffix}", "error": failed_as["error"]})
                 continue
         if not file.exists():
+            if not trained:
+                left = end - time.monotonic()
+                print(f"{name}: not begun, {left:.0f} s are left and {LEAST_SECONDS:.0f} are needed", flush=True)
             break
         (folder / f"{name}{suffix}.error.json").unlink(missing_ok=True)
         finished[name] = _read(file)

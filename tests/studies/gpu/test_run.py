@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -207,6 +208,11 @@ def test_a_training_asked_for_whole_is_not_shortened_and_goes_on_in_the_next_cal
     said = capsys.readouterr().out
     assert "whole: 60 of 60 steps at" in said
     assert "whole: stopped in time, after step 1 of 60, which is saved" in said
+    (tmp_path / "half.schedule.json").write_text(json.dumps(asdict(Schedule(30, 60, 0.01, 0.0, 0.0))))
+    with pytest.raises(
+        ValueError, match=r"half\.schedule\.json is of 30 of 60 steps, and all are asked for: delete it"
+    ):
+        flagship("half", e, PICTURES, tmp_path, "cpu", time.monotonic() + 600, **options, whole=True)
     # The schedule is fixed: asked for whole only once.
     result = flagship("whole", e, PICTURES, tmp_path, "cpu", time.monotonic() + 600, **options)
     assert result is not None
@@ -224,6 +230,24 @@ def test_the_compiler_and_the_whole_are_handed_on(tmp_path: Path, monkeypatch: p
     assert main(call) == 0
     assert main([*call, "--compiler", GRAPHS, "--whole"]) == 0
     assert asked == [("auto", False), (None, False), (GRAPHS, True)]
+
+
+def test_trainings_that_are_not_there_and_too_few_seconds_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for names, kind, said in (
+        (["mini-1shto"], ValueError, "no training mini-1shto; there are mini-1shot, "),
+        ("mini-1shot", TypeError, "names must be"),
+        ([], ValueError, "names"),
+    ):
+        with pytest.raises(kind, match=said):
+            run.run(None, tmp_path / "new", 600.0, "cpu", small=True, names=names)
+    assert not (tmp_path / "new").exists()
+    for limit in ("CHECK_SECONDS", "SPEED_SECONDS"):
+        monkeypatch.setattr(run, limit, -1.0)
+    monkeypatch.setattr(run, "_pictures", lambda *_: PICTURES)
+    assert run.run(tmp_path, tmp_path / "new", 100.0, "cpu", names=["mini-1shot"]) == {}
+    assert re.search(r"mini-1shot: not begun, \d+ s are left and 180 are needed", capsys.readouterr().out)
 
 
 def test_a_compiler_that_is_not_there_is_refused_before_anything_is_written(

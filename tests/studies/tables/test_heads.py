@@ -128,3 +128,4 @@ def test_pooled_maps_are_those_of_max_pooling_and_of_another_backbone() -> None:
     wanted = F.max_pool2d(maps, 2, ceil_mode=True).movedim(1, -1).numpy()
     np.testing.assert_array_equal(pooled.pixels, wanted)
     assert pooled.backbone != MAPS.novel.backbone
+    assert pooled.digest == MAPS.novel.digest  # of the same pictures, so that runs on both can be compared
