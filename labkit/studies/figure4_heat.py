@@ -161,8 +161,9 @@ def summarise(played: Mapping[str, pd.DataFrame], reference: str = ODE) -> list[
     """A row for every network and heat, from `play`, in percent; intervals are over episodes, differences paired.
 
     "gain" is what the alignment adds to the same network's map; "minus ODE" the aligned map's difference from the
-    reference network's, and "same hottest cell" how often the two are hottest in the same cell.
+    reference network's, called by its name where it is another, and "same hottest cell" how often the two are hottest in the same cell.
     """
+    minus = f"minus {ODE if ODE in reference else reference}"
     by_episode = {name: lines.groupby(level="episode").mean() for name, lines in played.items()}
     rows = []
     for name, own in by_episode.items():
@@ -171,7 +172,7 @@ def summarise(played: Mapping[str, pd.DataFrame], reference: str = ODE) -> list[
             for what in ("inside", "hottest"):
                 part = {when: own[kind, when, what] for when in (AFTER, BEFORE, OTHER, CHANCE, BEST)}
                 part["gain"] = part[AFTER] - part[BEFORE]
-                part["minus ODE"] = part[AFTER] - by_episode[reference][kind, AFTER, what]
+                part[minus] = part[AFTER] - by_episode[reference][kind, AFTER, what]
                 for entry, values in part.items():
                     row |= intervals.entries(f"{what}, {entry}", values)
             cells = [played[n][kind, AFTER, "cell"] for n in (name, reference)]

@@ -1,12 +1,13 @@
 """The cache: made once, whole or not at all, by whoever comes first."""
 
+import errno
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from labkit.common.errors import DataError
-from labkit.data import sums
+from labkit.data import sums, unchanged
 from labkit.data.cache import build_once
 
 
@@ -49,6 +50,22 @@ def test_a_build_that_dies_leaves_nothing(cache: Path) -> None:
         build_once("name", {}, die)
     assert [p for p in cache.iterdir() if p.is_dir()] == []
     assert (build_once("name", {}, write) / "content").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_files_beside_a_cache_that_cannot_be_written_are_read_without_a_record(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Path:
+        raise OSError(number, "cannot be written")
+
+    file = tmp_path / "a.pkl"
+    file.write_bytes(b"pictures")
+    monkeypatch.setattr(unchanged, "build_once", refuse)
+    unchanged.check_unchanged("toy", tmp_path, [file])
+    number = errno.ENOSPC  # which says of the disk what its owner should know
+    with pytest.raises(OSError, match="cannot be written"):
+        unchanged.check_unchanged("toy", tmp_path, [file])
 
 
 @pytest.mark.integration

@@ -103,4 +103,7 @@ def test_numbers_and_figures_are_written_with_their_networks_and_pictures(
     by_network = {row["network"]: row for row in json.loads((tmp_path / "x.json").read_text())["objects"]}
     assert (tmp_path / "figure4_toy_measured.png").exists()
     assert by_network["DMF (ODE)"]["inside, chance"] == pytest.approx(100 * 20 * 35 / 1600)
+    study.run("toy", weights=["quick-can"], episodes=2, out=tmp_path / "can.json", figures=tmp_path)
+    alone = json.loads((tmp_path / "can.json").read_text())["objects"]
+    assert [row["inside, minus CAN"] for row in alone if row["network"] == "CAN"] == [0, 0]
     assert by_network["DMF (ODE)"]["inside, minus ODE"] == by_network["alignment left out"]["inside, gain"] == 0

@@ -89,6 +89,8 @@ def test_gathering_keeps_the_lab_s_other_runs(
     some = write_lines(tmp_path / "some", line(1, 61.0), line(2, 62.0))
     assert main(["ideas", str(some), "--gather"]) == 0
     assert {r["seed"]: r["validation"] for r in idea_runs.rows(lab)} == {0: 50.0, 1: 61.0, 2: 62.0}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(idea_runs.rows("~/some")) == 2
 
 
 def test_a_first_look_is_never_mixed_with_full_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
