@@ -161,7 +161,8 @@ def summarise(played: Mapping[str, pd.DataFrame], reference: str = ODE) -> list[
     """A row for every network and heat, from `play`, in percent; intervals are over episodes, differences paired.
 
     "gain" is what the alignment adds to the same network's map; "minus ODE" the aligned map's difference from the
-    reference network's, called by its name where it is another, and "same hottest cell" how often the two are hottest in the same cell.
+    reference network's, which is called by its name where it is another; "same hottest cell" how often the two are
+    hottest in the same cell.
     """
     minus = f"minus {ODE if ODE in reference else reference}"
     by_episode = {name: lines.groupby(level="episode").mean() for name, lines in played.items()}
