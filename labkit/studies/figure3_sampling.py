@@ -184,6 +184,8 @@ def pair(
         outside = ((points < -0.5) | (points > images.size - 0.5)).any(1).sum()
         caption = f"{int(outside)} of 9 points\noutside the picture"
     shown = {"query": sharp(images, asked), "support": sharp(images, shot), "points": points, "grid": grid}
+    if has_boxes(images):
+        shown["boxes"] = [images.masks(number) for number in (asked, shot)]
     name = plotting.readable(images.class_names[int(images.labels[asked])])
     return shown | {
         "side": images.size,

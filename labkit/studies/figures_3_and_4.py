@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from labkit import plotting
@@ -36,7 +37,7 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
     Args:
         columns: of pairs with ``query`` and ``support``, pictures [n, n, 3] of ``side`` pixels as the network reads
             them, ``points`` and ``grid``, (y, x) in these pixels, [9, 2], and below each picture a ``name`` and a
-            ``caption``.
+            ``caption``; where they are known the objects' ``boxes``, masks [side, side] of query and support.
         names: one a column.
     """
     lines = len(columns[0])
@@ -49,6 +50,8 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             plotting.show_sampling(
                 (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"], side
             )
+            for ax, box in zip((left, right), pair.get("boxes", ()), strict=False):
+                _outline(ax, box)
             left.set_title("" if number else f"{name}: query position", pad=12)
             right.set_title("" if number else "support, sampled points", pad=12)
             whole = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in pair["name"].split(", ")]  # "episode 1"
@@ -56,8 +59,16 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             left.set_xlabel(name_of, labelpad=8)
             right.set_xlabel(pair["caption"], labelpad=8)
             gap.axis("off")
-    figure.supxlabel(f"\n{plotting.MARKED}", fontsize=plotting.SMALL)
+    boxed = "; blue: the object's box" if any("boxes" in pair for pairs in columns for pair in pairs) else ""
+    figure.supxlabel(f"\n{plotting.MARKED}{boxed}", fontsize=plotting.SMALL)
     return figure
+
+
+def _outline(ax: Axes, box: ArrayLike) -> None:
+    """The outline of a box, given by its mask, over a picture of as many pixels."""
+    rows, columns = (np.flatnonzero(np.asarray(box).any(axis)) for axis in (1, 0))
+    corner, width, height = (columns[0] - 0.5, rows[0] - 0.5), float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
+    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=plotting.SKY, linewidth=1.4, clip_on=False))
 
 
 def shares(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
