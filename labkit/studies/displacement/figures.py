@@ -58,7 +58,7 @@ def figure(
 ) -> Figure:
     """Accuracy above, with chance dotted, and the gain over the baseline below; a column a study, a colour a method.
 
-    Dashed is what was switched in a network trained without the change.
+    Dashed and hollow is what was switched in a network trained without the change.
 
     Bars are 95 % intervals over episodes: those above hold how much episodes differ from one another, those below only
     how much the two methods do.
@@ -80,7 +80,8 @@ def figure(
                     color=COLOURS.get(name),
                     linestyle="--" if switched else "-",
                     marker="o",
-                    markersize=3,
+                    markersize=4,
+                    markerfacecolor="white" if switched else COLOURS.get(name),
                     linewidth=1.2,
                     label=name,
                 )
