@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
 NONE = "none of these"
 PHOTOGRAPHS = "mini-full"  # the shipped model that was trained on photographs, at the paper's width
 SIGNS = "quick"  # and that of printed characters
+UNEQUAL = 3  # times as many pictures of a class as of another, above which a warning is due
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
@@ -226,6 +227,14 @@ def enrol(
         skipped |= {f"{name}/{file}": why for file, why in lost.items()}
     _warn(skipped)
     shots = np.array([len(p) for p in pictures])
+    if shots.max() > UNEQUAL * shots.min():
+        # In 300 episodes of miniImageNet's novel classes with 1, 2, 3, 4 and 5 pictures `mini-full` gave the class of one
+        # 7 % of the queries, and that of five 29 %.
+        warnings.warn(
+            f"classes have from {shots.min()} to {shots.max()} pictures: those with few will be answered too seldom "
+            "and those with many too often; give each about as many",
+            stacklevel=2,
+        )
     mask = np.arange(shots.max()) < shots[:, None]
     padded = np.zeros((*mask.shape, kept.size, kept.size, 3), np.uint8)
     padded[mask] = np.concatenate(pictures)

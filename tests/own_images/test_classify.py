@@ -126,6 +126,15 @@ def test_a_decompression_bomb_is_skipped_unread() -> None:
         pictures.square(header, KEPT)
 
 
+def test_numbers_of_pictures_that_are_far_apart_are_warned_of(model: Method) -> None:
+    grey = [np.full((40, 40, 3), level, np.uint8) for level in range(0, 200, 40)]
+    with pytest.warns(UserWarning, match="from 1 to 4 pictures: those with few will be answered too seldom"):
+        labkit.enrol(model, {"a": grey[:1], "b": grey[1:5]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labkit.enrol(model, {"a": grey[:1], "b": grey[1:4]})
+
+
 def test_unequal_shots_equal_the_masked_computation(model: Method) -> None:
     classes = {"a": [noise(1)], "b": [noise(2), noise(3), noise(4)], "c": [noise(5), noise(6)]}
     queries = [noise(k) for k in range(10, 17)]
