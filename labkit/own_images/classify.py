@@ -228,7 +228,7 @@ def enrol(
     _warn(skipped)
     shots = np.array([len(p) for p in pictures])
     if shots.max() > UNEQUAL * shots.min():
-        # In 300 episodes of miniImageNet's novel classes with 1, 2, 3, 4 and 5 pictures `mini-full` gave the class of one
+        # In 300 episodes of novel classes of miniImageNet, 1, 2, 3, 4 and 5 pictures, `mini-full` gave the class of one
         # 7 % of the queries, and that of five 29 %.
         warnings.warn(
             f"classes have from {shots.min()} to {shots.max()} pictures: those with few will be answered too seldom "
