@@ -341,7 +341,11 @@ TABLE: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: train(devices=3), ValueError, "2 episodes a step cannot be shared evenly by 3 x 1 devices"),
     (lambda: train(device="tpu"), ValueError, "device must be 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
     (lambda: train(device="cuda:7"), ValueError, "device 'cuda:7' was asked for, and PyTorch finds .* here: pass"),
-    (lambda: train(compiler="nope"), ValueError, r"compiler must be 'auto', None, 'reduce-overhead' or one of \['a"),
+    (
+        lambda: train(compiler="nope"),
+        ValueError,
+        r"compiler must be 'auto', None, 'reduce-overhead', 'inductor-loss' or one of \['a",
+    ),
     (lambda: train(compiler=3), TypeError, "compiler must be a backend's name, 'auto' or None, got 3"),
     # Files.
     (lambda: labkit.load_model("gone"), FileNotFoundError, r"gone is neither a file nor one .* \['"),
