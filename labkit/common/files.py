@@ -114,7 +114,7 @@ def read_lines(path: Path | str, what_to_do: str) -> list[Any]:
         OSError: it cannot be read.
     """
     path, found = expanded(path), []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             found.append(json.loads(line))
         except ValueError as error:

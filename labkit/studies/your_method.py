@@ -37,7 +37,7 @@ from labkit.studies.own_head import check_head, registered, source_of
 from labkit.studies.tables.agreement import compared
 from labkit.studies.tables.cards import Card
 from labkit.studies.tables.head_runs import EPISODES, QUERY, VALIDATION_EPISODES, WAY, Maps, train_and_measure
-from labkit.studies.tables.heads import RATE, STEPS, SYSTEMS, Head
+from labkit.studies.tables.heads import HEADS, RATE, STEPS, Head
 from labkit.studies.tables.one_backbone import by_system, results
 from labkit.studies.tables.runs import Run
 
@@ -205,9 +205,8 @@ def try_head(
 
 def _by_system(runs: Sequence[Run], shot: int) -> dict[str, list[Run]]:
     """The runs of the lab's systems, in the settings that are chosen, and those of one's own heads, by name."""
-    own = sorted({run.system for run in runs} - set(SYSTEMS))
-    heads = {name: [run for run in runs if (run.system, run.shot) == (name, shot)] for name in own}
-    return by_system(runs, shot) | {name: found for name, found in heads.items() if found}
+    own = [run for run in runs if run.name not in HEADS and run.shot == shot]
+    return by_system(runs, shot) | {name: [r for r in own if r.name == name] for name in sorted({r.name for r in own})}
 
 
 def _tell(seed: str, steps: int, step: int, line: dict[str, Any]) -> None:

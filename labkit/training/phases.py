@@ -100,8 +100,8 @@ class Phase:
         for name, factor in self.rates.items():
             checks.finite(f"the factor of {name!r}", factor, least=0)
         # What was read from JSON has lists and dictionaries here.
-        for name, least in (("betas", 2), ("milestones", 0)):
-            object.__setattr__(self, name, tuple(checks.several(name, getattr(self, name), "a list of numbers", least)))
+        for name in ("betas", "milestones"):
+            object.__setattr__(self, name, tuple(checks.several(name, getattr(self, name), "a list of numbers", 0)))
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {self.betas!r}")
         for beta in self.betas:

@@ -38,7 +38,7 @@ def check_compiler(compiler: str | None) -> None:
     TypeError: no name.
     ValueError: torch.compile has no backend of that name.
     """
-    if compiler in (None, "auto", "inductor", GRAPHS, LOSS_ALONE):  # others are known once torch's own is imported
+    if compiler in (None, "auto", "inductor", GRAPHS, LOSS_ALONE):  # the others only torch's compiler knows
         return
     checks.text("compiler", compiler, "a backend's name, 'auto' or None")
     there = torch.compiler.list_backends(exclude_tags=())

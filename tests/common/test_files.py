@@ -292,6 +292,9 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path: Path) -> None:
     file.write_text('{"a": 1}\n<<<<<<< mine\n')
     with pytest.raises(ValueError, match=r"a\.jsonl, line 2 is damaged \(.+\); bring it back"):
         read_lines(file, "bring it back")
+    file.write_bytes(b'{"a": 1}\n{"a": "\xff"}\n')
+    with pytest.raises(ValueError, match="line 2 is damaged"):
+        read_lines(file, "")
     file.write_text('{"a": 1}\n')
     assert read_lines(file, "") == [{"a": 1}]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labkit.evaluation import chosen, provenance
-from labkit.models.checkpoints import load_model, save_model
+from labkit.models.checkpoints import WEIGHTS, load_model, save_model
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_figures_of_other_networks_take_no_other_s_name() -> None:
         "/x/runs/a/best.safetensors": "figure3_miniimagenet_a_best",
         "/x/runs/b/best.safetensors": "figure3_miniimagenet_b_best",
         "/x/mine/mini.safetensors": "figure3_miniimagenet_mine_mini",
-        "/x/mine/signs.safetensors": "figure3_miniimagenet_signs",
+        f"{WEIGHTS}/mini.safetensors": "figure3_miniimagenet",
     }
     assert {given: chosen.figure_name("figure3", "miniimagenet", [given]) for given in named} == named
 

@@ -144,6 +144,15 @@ def test_a_picture_in_a_folder_is_of_the_folders_class(tmp_path: Path) -> None:
     assert alike == {"cat": {"1.jpg": b"1", "2 1.jpg": b"2", "3 1.jpg": b"3"}}, "no picture is lost"
 
 
+def test_numbers_of_pictures_that_are_far_apart_are_spoken_of(model: Any) -> None:
+    many = {f"{number}.png": STAR for number in range(4)}
+    widget = YourImages(model, {"star": many, "fish": {"1.png": FISH}}, QUERY)
+    assert "Classes have from 1 to 4 pictures: those with few will be answered too seldom" in widget.message
+    widget.remove("star")
+    widget.add("classes", {"star/1.png": STAR})
+    assert "Classes have from" not in widget.message
+
+
 def test_own_folders_are_no_examples_and_are_read_as_classify_reads_them(tmp_path: Path, model: Any) -> None:
     for name, picture in (("star", STAR), ("fish", FISH)):
         (tmp_path / "s" / name).mkdir(parents=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.data.tinyimagenet import packed
+from labkit.data.tinyimagenet import BOXES, packed
 from labkit.evaluation import chosen, provenance
 from labkit.models.checkpoints import load_model
 from labkit.studies import figure3_without_masks as study
@@ -88,5 +88,10 @@ def test_numbers_and_figure_are_written_with_their_network_and_pictures(
     assert {row["points"] for row in rows} == set(COLOURS) | {CHANCE}
     chance = next(row for row in rows if row["points"] == CHANCE)
     assert chance["ink"] == pytest.approx(100 * 20 * 35 / 1600)  # the box in 40 x 40 pixels
+    about = replace(boxed.provenance, details={"masks": BOXES})
+    drawn_with, _ = study.drawn_pairs(load_model("quick"), replace(boxed, provenance=about))
+    outlines = [patch for ax in drawn_with.axes for patch in ax.patches]
+    assert [round(o.get_width()) for o in outlines] == [20] * 12  # of the query and the support of six pairs
+    assert [round(o.get_height()) for o in outlines] == [35] * 12
     with pytest.raises(ValueError, match="quick-can is a CAN"):
         study.run("toy", weights=["quick-can"], out=tmp_path / "y.json", figures=tmp_path)

@@ -110,8 +110,8 @@ def test_the_study_is_written_with_its_networks_and_pictures_and_drawn(
     shifted.run("toy", weights=["quick-can"], out=out, figures=drawn, **how)
     alone = json.loads(out.read_text())
     assert (alone["baseline"], {row["gain"] for row in alone["rows"]}) == ("CAN", {0})  # nothing else was played
-    first = (drawn / "displacement_toy_mine.png").read_bytes()
+    first = (drawn / f"displacement_toy_{tmp_path.name}_mine.png").read_bytes()
     shifted.run("toy", weights=files, out=out, figures=drawn, ground="blurred", **how)
-    how = json.loads((drawn / "displacement_toy_mine_blurred.json").read_text())["how"]
+    how = json.loads((drawn / f"displacement_toy_{tmp_path.name}_mine_blurred.json").read_text())["how"]
     assert "--ground blurred" in how["command"]
-    assert (drawn / "displacement_toy_mine.png").read_bytes() == first
+    assert (drawn / f"displacement_toy_{tmp_path.name}_mine.png").read_bytes() == first

@@ -54,6 +54,7 @@ def test_a_head_is_trained_compared_and_told_about(tmp_path: Path) -> None:
     assert "Against DMF: +" in again.verdict
     assert list(again.against.index) == ["DMF"]
     renamed = [replace(run, system="Before", name="Before") for run in first.runs]
+    renamed += [replace(run, system="align", name="align 1") for run in first.runs]  # a cell of Table 2, and no system
     beside = try_head(Mine, MAPS, tmp_path, against=[*renamed, *stored], **QUICKLY)
     assert list(beside.against.index) == ["DMF", "Before"]  # a head of one's own is compared with another as well
     assert not any(name.startswith("yours") for name in METHODS)

@@ -186,7 +186,7 @@ def test_a_plan_goes_through_json_and_defaults_stay_out_of_it() -> None:
         (lambda: Phase(1, schedule="steps", milestones=(1.5, 2)), TypeError, "milestones must be a whole number"),
         (lambda: Phase(1, nesterov="no"), TypeError, "nesterov must be True or False"),
         (lambda: Phase(1, name=3), TypeError, "name must be a text"),
-        (lambda: Phase(1, betas=(0.9,)), ValueError, "betas"),
+        (lambda: Phase(1, betas=(0.9,)), ValueError, "betas must be two numbers"),
         (lambda: Phase(1, betas=(0.9, 2)), ValueError, "betas must be"),
         (lambda: Phase(1, betas="ab"), TypeError, "betas must be a list of numbers"),
         (lambda: Phase(1, rates={"a": -1.0}), ValueError, "factor of 'a' must be"),

@@ -164,6 +164,8 @@ def flagship(
         left = math.inf if whole else deadline - time.monotonic()
         return measure(e, pictures, device, left, episodes, count, with_compiler)
 
+    if compiler == "auto":
+        compiler = "inductor" if device == "cuda" else None
     schedule = _schedule(name, folder, measured, compiler, whole)
     if schedule is None:
         print(f"{name}: needs more time than this call has left; call again with more --seconds", flush=True)

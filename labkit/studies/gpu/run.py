@@ -128,10 +128,13 @@ def run(
         if not file.exists():
             if not trained:
                 left = end - time.monotonic()
-                print(f"{name}: not begun, {left:.0f} s are left and {LEAST_SECONDS:.0f} are needed", flush=True)
+                print(f"{name}: not gone on with, {left:.0f} s are left and {LEAST_SECONDS:.0f} are needed", flush=True)
             break
         (folder / f"{name}{suffix}.error.json").unlink(missing_ok=True)
         finished[name] = _read(file)
+        done = finished[name].get("schedule")
+        if whole and done and done["steps"] < done["of"]:
+            print(f"{name}: finished before, with {done['steps']} of {done['of']} steps; for all give another folder")
         if trained:  # not in a call that finds it finished: they would compile anew before the next one
             table(("profile",), end - PROFILE_SECONDS)
             table(("compilers",), end - LEAST_SECONDS)

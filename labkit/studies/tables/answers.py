@@ -15,7 +15,7 @@ import pandas as pd
 
 from labkit.evaluation import intervals
 from labkit.evaluation.provenance import said_pictures
-from labkit.studies.tables.agreement import compared, differences, line_of_ranks, published
+from labkit.studies.tables.agreement import compared, differences, line_of_ranks, published, wider
 from labkit.studies.tables.cells import SYSTEMS as END_TO_END
 from labkit.studies.tables.heads import SYSTEMS, TABLE1_HEADS
 from labkit.studies.tables.one_backbone import chosen
@@ -94,12 +94,12 @@ def on_more_classes(runs: Runs, more: Runs, against: str = OURS) -> pd.DataFrame
         by the data set whose classes were tested: accuracy in percent, difference in points, the half widths of its
         95 % intervals over seeds and had other classes been drawn, and the verdict for those, which needs both; and
         whether the two differences agree: they are no further apart than both intervals over classes allow. Empty
-        where `against` was not measured on both.
+        where `against` was not measured on both in one setting.
     """
     difference, half = f"minus {against}", "± over classes"
-    if against not in runs or against not in more:
-        return pd.DataFrame()
     alike = [name for name in runs.keys() & more.keys() if runs[name][0].name == more[name][0].name]
+    if against not in alike:
+        return pd.DataFrame()
     parts = {}
     for tested in (runs, more):
         own = differences({name: tested[name] for name in alike}, against).rename(columns={"points": difference})
@@ -161,14 +161,19 @@ def answer_of_table1(runs: Runs, shot: int) -> str:
             said += f" Had other classes been drawn, it would be shown to be {_counted(known)}."
     for name in (name for name in REFERENCES if name in table.index):
         line = table.loc[name]
-        half, classes = line["± over seeds"], line["± over classes"]
+        half: Any = line["± over seeds"]
+        classes: Any = line["± over classes"]
         said += f" DMF minus {name[0].lower() + name[1:] if ' ' in name else name}: {line['points']:+.1f}"
-        said += f"{'' if np.isnan(half) else f' ± {half:.1f}'} points, {line['verdict']}"
-        if np.isfinite(classes):
-            said += f" (for other classes ± {np.nanmax([half, classes]):.1f}, {line['of other classes']})"
+        said += f"{_half_width(half)} points, {line['verdict']}"
+        if line["of other classes"]:
+            said += f" (for other classes{_half_width(wider(half, classes))}, {line['of other classes']})"
         said += "."
     ranked = len(runs.keys() & published(shot).keys()) > 2
     return f"{said} {line_of_ranks(runs, shot)}" if ranked else said
+
+
+def _half_width(half: float) -> str:
+    return "" if np.isnan(half) else f" ± {half:.1f}"
 
 
 def _counted(verdicts: pd.Series[str]) -> str:

@@ -100,9 +100,17 @@ def results(
     """
     check_novel(novel)
     file = MORE_CLASSES if novel else RESULTS
-    rows = kept.all_rows(file, folder, version, BY, of_file=lambda row: row.get("tested_on") == novel)
+    rows = kept.all_rows(file, folder, version, BY, of_file=lambda row: _tested_on(row) == novel)
     runs = [Run.from_json(row) for row in rows]
     return [run for run in runs if all(getattr(run, name) == value for name, value in wanted.items())]
+
+
+def _tested_on(row: dict[str, Any]) -> str | None:
+    """The data set whose novel classes a run looked at, None for its own; older rows say it by these alone."""
+    if "tested_on" in row:
+        return None if row["tested_on"] is None else str(row["tested_on"])
+    name = row["novel"].get("dataset", row["dataset"])
+    return None if name == row["dataset"] else str(name)
 
 
 def check_novel(novel: str | None, dataset: str = tinyimagenet.TRAINED_ON) -> None:
@@ -123,7 +131,7 @@ def gather(folder: Path, novel: str | None = None) -> None:
         ValueError: nothing is finished there, or no run can be tested on the classes of `novel`.
     """
     check_novel(novel)
-    found = [row for row in kept.finished_rows(folder, VERSION) if row.get("tested_on") == novel]
+    found = [row for row in kept.finished_rows(folder, VERSION) if _tested_on(row) == novel]
     kept.gather(MORE_CLASSES if novel else RESULTS, folder, found, BY)
 
 

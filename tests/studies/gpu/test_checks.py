@@ -93,3 +93,9 @@ def test_a_command_without_memory_ends_in_one_sentence(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit, match=sentence) as said:
         main(["train", "mini-1shot", str(tmp_path), "--device", "cpu"])
     assert "\n" not in str(said.value)
+
+
+def test_pictures_that_are_no_numbers_agree_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Augment, "apply", every_second(Augment.apply, lambda made: made * float("nan")))
+    with pytest.raises(CheckError, match="compiled augmentation differs in 100"):
+        checks.compiled_preparation_agrees("cpu")

@@ -247,7 +247,7 @@ def test_trainings_that_are_not_there_and_too_few_seconds_are_named(
         monkeypatch.setattr(run, limit, -1.0)
     monkeypatch.setattr(run, "_pictures", lambda *_: PICTURES)
     assert run.run(tmp_path, tmp_path / "new", 100.0, "cpu", names=["mini-1shot"]) == {}
-    assert re.search(r"mini-1shot: not begun, \d+ s are left and 180 are needed", capsys.readouterr().out)
+    assert re.search(r"mini-1shot: not gone on with, \d+ s are left and 180 are needed", capsys.readouterr().out)
 
 
 def test_a_compiler_that_is_not_there_is_refused_before_anything_is_written(

@@ -130,3 +130,4 @@ def test_differences_on_a_few_classes_stand_beside_those_on_more() -> None:
     assert answers.on_more_classes(few, more | bare)["both", "agree"].tolist() == [""]
     another = {"CAN": [replace(r, name="another setting") for r in more["CAN"]]}
     assert answers.on_more_classes(few, more | another).index.tolist() == []
+    assert answers.on_more_classes(few, more | {"DMF": [replace(r, name="another") for r in more["DMF"]]}).empty
