@@ -97,7 +97,7 @@ def on_more_classes(runs: Runs, more: Runs, against: str = OURS) -> pd.DataFrame
         where `against` was not measured on both in one setting.
     """
     difference, half = f"minus {against}", "± over classes"
-    alike = [name for name in runs.keys() & more.keys() if runs[name][0].name == more[name][0].name]
+    alike = [name for name in runs if name in more and runs[name][0].name == more[name][0].name]
     if against not in alike:
         return pd.DataFrame()
     parts = {}
@@ -110,7 +110,7 @@ def on_more_classes(runs: Runs, more: Runs, against: str = OURS) -> pd.DataFrame
     (one, other), (first, second) = ([table[count, entry] for count in parts] for entry in (difference, half))
     apart, allowed = (one - other).abs(), np.hypot(first, second)
     table["both", "agree"] = np.select([allowed.isna(), apart <= allowed], ["", "yes"], "no")
-    first_there: pd.DataFrame = table.loc[other.sort_values(ascending=False).index]
+    first_there: pd.DataFrame = table.loc[other.sort_values(ascending=False, kind="stable").index]
     return first_there
 
 
