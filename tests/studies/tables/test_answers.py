@@ -128,6 +128,10 @@ def test_differences_on_a_few_classes_stand_beside_those_on_more() -> None:
     assert answers.on_more_classes(few, {"CAN": more["CAN"]}).empty
     bare = {"CAN": [replace(r, correct="") for r in more["CAN"]]}  # whose interval over classes is not known
     assert answers.on_more_classes(few, more | bare)["both", "agree"].tolist() == [""]
+    names = [f"equal {number}" for number in range(8)]  # in the same order in every process
+    few_equal, more_equal = (dict.fromkeys(names, runs["CAN"]) for runs in (few, more))
+    equal = answers.on_more_classes(few | few_equal, more | more_equal)
+    assert [name for name in equal.index if name in names] in (names, names[::-1])
     another = {"CAN": [replace(r, name="another setting") for r in more["CAN"]]}
     assert answers.on_more_classes(few, more | another).index.tolist() == []
     assert answers.on_more_classes(few, more | {"DMF": [replace(r, name="another") for r in more["DMF"]]}).empty
