@@ -8,13 +8,11 @@ look: a wrong answer that no alignment gets right, points far outside, and other
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from labkit.common.checks import check_int
 from labkit.common.files import write_atomically
 from labkit.evaluation import chosen
 from labkit.explorer import serve
-from labkit.models.checkpoints import load_model
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +42,7 @@ def main(given: argparse.Namespace) -> int:
 
     episodes, most = range(check_int("--search", given.search)), check_int("--most", given.most)
     where = chosen.dataset_of(given.dataset, given.data_root)
-    weights = chosen.weights_of(given.weights, where)
-    models: dict[str, Any] = {name: load_model(w) for name, w in zip(chosen.names_of(weights), weights, strict=True)}
+    models = chosen.load_by_name(chosen.weights_of(given.weights, where))
     check_models(models)
     first = next(iter(models.values()))
     images = chosen.images_for(first, where, given.data_root)

@@ -42,6 +42,11 @@ def images_for(model: Method, dataset: str, data_root: Path | str | None = None,
     return load_images(dataset, split, size=preprocessing_of(model).size, progress=False, **options)
 
 
+def load_by_name(weights: Sequence[Path | str]) -> dict[str, Any]:
+    """Networks by `names_of` their files."""
+    return dict(zip(names_of(weights), map(load_model, weights), strict=True))
+
+
 def load_by_kind(weights: Sequence[Path | str]) -> dict[str, Method]:
     """Networks by what they do: "no alignment", "DMF", "DMF without dynamic sampling", or the name of the method.
 

@@ -9,7 +9,6 @@ from typing import Any
 from labkit.evaluation import chosen
 from labkit.explorer.widget import Panel
 from labkit.explorer.widget import explore as explore_pictures
-from labkit.models.checkpoints import load_model
 
 
 def explore(
@@ -35,7 +34,6 @@ def explore(
         FileNotFoundError, DataError: weights or pictures that are not there.
     """
     where = chosen.dataset_of(dataset, data_root)
-    own = chosen.weights_of(weights, where)
-    models: dict[str, Any] = dict(zip(chosen.names_of(own), map(load_model, own), strict=True))
+    models = chosen.load_by_name(chosen.weights_of(weights, where))
     images = chosen.images_for(next(iter(models.values())), where, data_root)
     return explore_pictures(models, images, **options)

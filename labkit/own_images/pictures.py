@@ -161,8 +161,8 @@ def is_visible(name: str) -> bool:
 def unequal(shots: Sequence[int]) -> str:
     """What is to be said of classes with these numbers of pictures; nothing where they are not far apart.
 
-    In 300 episodes of novel classes of miniImageNet with 1, 2, 3, 4 and 5 pictures `mini-full` gave the class of one
-    7 % of the queries, and that of five 29 %.
+    With 1, 2, 3, 4 and 5 pictures of five novel classes of miniImageNet `mini-full` is right for 69.8 %, with three of
+    each for 75.9 % (``calibration.json``).
     """
     if max(shots) <= UNEQUAL * min(shots):
         return ""
